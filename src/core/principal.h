@@ -1,0 +1,28 @@
+/* Who asks: every call into core and into a store driver carries one; without one it fails closed (E_DENIED). */
+#ifndef CENOTE_CORE_PRINCIPAL_H
+#define CENOTE_CORE_PRINCIPAL_H
+
+#include "base/arena.h"
+
+enum right { RIGHT_READ = 1u, RIGHT_WRITE = 2u, RIGHT_ADMIN = 4u };
+#define RIGHT_ALL (RIGHT_READ | RIGHT_WRITE | RIGHT_ADMIN)
+
+struct principal {
+	struct str tenant; /* [a-z0-9][a-z0-9_-]{0,62}; "default" without keys */
+	struct str user;   /* "" : none */
+	bool user_bound;   /* the credential itself belongs to this user: nothing of other users may be reached */
+	unsigned rights;
+	struct str id;     /* for logs and audit: key id, "local", "socket"; never a secret */
+};
+
+/* E_DENIED when p is NULL, has no tenant, or lacks a right of need. */
+enum err principal_check(const struct principal *p, unsigned need) MUST_CHECK;
+/* E_INVALID unless name is a tenant's name as above. */
+enum err tenant_check(struct str name) MUST_CHECK;
+/* A user-bound principal may reach a namespace only if one of its labels is the user's id, as it is or as S2-5 writes it (`.` -> `-`,
+ * `@` -> `-at-`); E_DENIED otherwise. Always OK for a principal that is not bound. */
+enum err principal_namespace(const struct principal *p, struct str ns_or_prefix) MUST_CHECK;
+/* The namespace label of a user id (S2-5). */
+struct str user_label(struct arena *a, struct str user);
+
+#endif

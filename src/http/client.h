@@ -1,0 +1,25 @@
+/* A small blocking HTTP/1.1 client for the command line: unix sockets and plain TCP to a Cenote daemon (libcurl easy underneath;
+ * curl/curl.h is included nowhere else). Not thread-safe: one handle, one thread. Connections are kept. */
+#ifndef CENOTE_HTTP_CLIENT_H
+#define CENOTE_HTTP_CLIENT_H
+
+#include "base/arena.h"
+
+struct http_client;
+struct http_reply {
+	int status;
+	struct str content_type, body, request_id, etag;
+};
+/* server: "http://host:port[/prefix]", "https://...", "unix:/path". key "" : none. timeout_ms per request. */
+enum err http_client_new(struct str server, struct str key, struct str user, uint32_t timeout_ms, struct http_client **out) MUST_CHECK;
+void http_client_free(struct http_client *c);
+/* path with query, already encoded. content_type NULL: application/json when there is a body. Any status is OK; E_UPSTREAM: not reachable or
+ * broken; E_TIMEOUT. Answers above max_reply bytes are E_LIMIT. */
+enum err http_client_call(struct http_client *c, struct arena *a, const char *method, struct str path, const char *content_type,
+			  struct str body, size_t max_reply, struct http_reply *out) MUST_CHECK;
+/* Percent-encodes everything but unreserved characters. */
+struct str url_encode(struct arena *a, struct str s);
+/* Decodes %XX (and '+' as blank when plus is true); .p NULL on a malformed escape or U+0000. */
+struct str url_decode(struct arena *a, struct str s, bool plus);
+
+#endif

@@ -1,0 +1,35 @@
+/* The one wait primitive. In a fiber it parks the fiber; outside a loop (command line, unit tests, worker threads) the same call is
+ * poll(2). Every wait returns at the earliest of: its deadline, the fiber's deadline (E_TIMEOUT), cancellation (E_CANCELLED). */
+#ifndef CENOTE_RT_WAIT_H
+#define CENOTE_RT_WAIT_H
+
+#include <stdatomic.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#define WAIT_READ 1u
+#define WAIT_WRITE 2u
+/* Until fd is ready for one of events; *ready (may be NULL) says which. */
+enum err wait_fd(int fd, unsigned events, uint64_t deadline_ns, unsigned *ready) MUST_CHECK;
+/* Sleeps; OK when the time has come. */
+enum err wait_until(uint64_t at_ns) MUST_CHECK;
+
+/* A one-shot event that another thread sets: event_init by the waiter, then hand it out, event_wait by the waiter, once; event_set
+ * exactly once by the other side, from any thread. The memory is the waiter's.
+ *
+ *  1. event_wait does not return before event_set has touched the event for the last time; it is therefore not cancellable and has no
+ *     deadline: whoever offers an operation bounded in time must make the setter come in time (withdraw it from the queue, then set).
+ *  2. In a fiber, event_set costs at most one wake-up of the loop, shared by all events set in the meantime. */
+struct event {
+	atomic_int state;
+	void *waiter;      /* rt's own: fiber or futex word */
+	void *loop;        /* rt's own */
+	void *task[3];     /* rt's own: a struct loop_task */
+};
+void event_init(struct event *ev);
+void event_set(struct event *ev);
+void event_wait(struct event *ev);
+bool event_is_set(const struct event *ev);
+
+#endif
