@@ -1,0 +1,106 @@
+# Thin over meson and ninja. Everything that is made lies in build/.
+# Targets: all unit asan tsan valgrind fuzz wire crash faults lint bench install clean; ./test runs them all.
+B = build
+JOBS = $(shell nproc)
+ROUNDS = 30
+SECONDS = 30
+PREFIX = /usr/local
+FUZZERS = $(basename $(notdir $(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))))
+MESON_TEST = meson test --no-rebuild --num-processes $(JOBS) --print-errorlogs
+TEST_ARGS = --suite unit --suite conformance
+CLANG_FORMAT = $(shell command -v clang-format-14 || command -v clang-format)
+CLANG_TIDY = $(shell command -v clang-tidy-14 || command -v clang-tidy)
+SCRIPTS = run test .ci/run tools/deps tools/check-layers tools/check-banned tests/tools/checkers_test bench/run
+SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
+
+all: $(B)/build.ninja
+	ninja -C $(B) cenote
+
+$(B)/build.ninja:
+	meson setup $(B) -Dbuildtype=release -Db_ndebug=false >/dev/null
+
+# Everything, unit tests too.
+everything: $(B)/build.ninja
+	ninja -C $(B)
+
+unit: everything
+	$(MESON_TEST) -C $(B) $(TEST_ARGS)
+
+$(B)/asan/build.ninja:
+	meson setup $(B)/asan -Db_sanitize=address,undefined -Dwatchdog=true >/dev/null
+$(B)/tsan/build.ninja:
+	meson setup $(B)/tsan -Db_sanitize=thread >/dev/null
+# The debug build that valgrind runs: no fortify wrappers, little optimisation.
+$(B)/debug/build.ninja:
+	meson setup $(B)/debug -Dbuildtype=debug -Doptimization=1 >/dev/null
+$(B)/fuzz/build.ninja:
+	CC=clang-14 meson setup $(B)/fuzz -Dfuzzers=true -Dtests=false -Db_sanitize=address,undefined -Db_lundef=false \
+		-Dc_args=-fsanitize=fuzzer-no-link -Doptimization=1 >/dev/null
+
+asan: $(B)/asan/build.ninja
+	ninja -C $(B)/asan
+	ASAN_OPTIONS=abort_on_error=1:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+		$(MESON_TEST) -C $(B)/asan $(TEST_ARGS) --timeout-multiplier 4
+
+tsan: $(B)/tsan/build.ninja
+	ninja -C $(B)/tsan
+	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$(CURDIR)/tests/tsan.supp \
+		$(MESON_TEST) -C $(B)/tsan $(TEST_ARGS) --timeout-multiplier 8
+
+valgrind: $(B)/debug/build.ninja
+	ninja -C $(B)/debug
+	CENOTE_VALGRIND=1 $(MESON_TEST) -C $(B)/debug --suite unit --timeout-multiplier 10 --wrapper \
+		'valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --suppressions=$(CURDIR)/tests/valgrind.supp'
+
+# Each target SECONDS long, from its corpus; what is new goes to a folder outside the tree.
+fuzz: $(B)/fuzz/build.ninja
+	ninja -C $(B)/fuzz
+	@tests/fuzz/run $(B)/fuzz/tests $(SECONDS) $(FUZZERS)
+
+wire: all env
+	$(B)/.venv/bin/python -m pytest -q -p no:cacheprovider tests/wire
+	cd tests/wire/js && CENOTE_NODE_MODULES=$(CURDIR)/$(B)/js/node_modules node --test
+
+# Python and npm packages with the versions pinned in tests/wire, below build/.
+env: $(B)/.venv/ok $(B)/js/ok
+$(B)/.venv/ok: tests/wire/requirements.txt
+	python3 -m venv $(B)/.venv
+	$(B)/.venv/bin/pip install -q --disable-pip-version-check -r tests/wire/requirements.txt
+	touch $@
+$(B)/js/ok: tests/wire/js/package.json
+	mkdir -p $(B)/js && cp tests/wire/js/package.json $(B)/js/
+	cd $(B)/js && npm install --silent --no-audit --no-fund --no-package-lock
+	touch $@
+
+# The kill test: make crash ROUNDS=500 [SEED=n]
+crash: all $(B)/.venv/ok
+	$(B)/.venv/bin/python tests/crash/kill.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+$(B)/failio.so: tests/tools/failio.c
+	$(CC) -shared -fPIC -O1 -Wall -Wextra -o $@ $< -ldl
+faults: all $(B)/.venv/ok $(B)/failio.so
+	$(B)/.venv/bin/python -m pytest -q -p no:cacheprovider tests/crash
+
+lint: layers format shell tidy
+layers:
+	tools/check-layers
+	tools/check-banned
+	tests/tools/checkers_test
+format:
+	$(CLANG_FORMAT) --dry-run --Werror $(SOURCES)
+shell:
+	shellcheck $(SCRIPTS) tests/fuzz/run
+	for f in $(SCRIPTS) tests/fuzz/run; do dash -n $$f || exit 1; done
+tidy: $(B)/debug/build.ninja
+	git ls-files 'src/*.c' | grep -v '_test\.c$$' | xargs -P $(JOBS) -n 4 $(CLANG_TIDY) --quiet -p $(B)/debug
+
+bench: all
+	bench/run
+
+install: all
+	meson install -C $(B) --no-rebuild --quiet $(if $(DESTDIR),--destdir $(DESTDIR))
+
+clean:
+	rm -rf $(B)
+
+.PHONY: all everything unit asan tsan valgrind fuzz wire env crash faults lint layers format shell tidy bench install clean
