@@ -21,6 +21,11 @@ struct memory;
 enum err memory_new(struct store *store, const struct memory_options *opt, struct memory **out) MUST_CHECK;
 void memory_free(struct memory *m);
 struct store *memory_store(struct memory *m);
+/* The word index over the store; lives as long as m. */
+struct words;
+struct words *memory_words(struct memory *m);
+/* Tells the sweeper that something expires at this time (writes through other modules of core). */
+void memory_expires(struct memory *m, int64_t expires_us);
 void memory_metrics(struct memory *m, struct buf *out);
 
 /* Limits: namespace 1..32 labels of 1..256 bytes, whole at most 2048; key 1..1024 bytes; value at most 4 MiB, depth 64. */
@@ -30,10 +35,12 @@ void memory_metrics(struct memory *m, struct buf *out);
 #define VALUE_MAX_BYTES (4u << 20)
 
 /* A JSON array of labels to text with dots. Checks: each label a non-empty string without '.', U+0000 (field gets "/namespace/2"). Empty
- * array gives "". langgraph: also refuses what LangGraph's put refuses (empty, first label "langgraph"). */
+ * array gives "". What LangGraph's put refuses besides (empty, first label "langgraph") is its protocol's business. */
 enum err ns_from_json(struct arena *a, struct jval v, const char *field, struct str *out) MUST_CHECK;
 /* Text with dots, checked label by label. */
 enum err ns_check(struct str ns, const char *field, bool allow_empty) MUST_CHECK;
+/* 1..KEY_MAX_BYTES bytes of UTF-8 without U+0000. */
+enum err key_check(struct str key, const char *field) MUST_CHECK;
 /* As a JSON array of labels. */
 void ns_to_json(struct jw *w, struct str ns);
 
@@ -84,6 +91,7 @@ struct op_list {
 	struct str prefix, suffix; /* with "*" labels; "" none */
 	uint32_t max_depth;        /* 0: none */
 	uint32_t limit, offset;
+	struct str after;          /* strictly after this name; "" : from the start */
 	/* out */
 	struct str *names;
 	size_t n;
@@ -97,13 +105,15 @@ struct op {
 		struct op_list list;
 	};
 	enum err err; /* out: of this op; diag of the first that failed is the call's */
+	struct diag *diag; /* out, in the arena: the diagnostic of err; NULL when OK */
 };
 
 enum err memory_get(struct memory *m, struct arena *a, const struct principal *who, struct op_get *op) MUST_CHECK;
 enum err memory_put(struct memory *m, struct arena *a, const struct principal *who, struct op_put *op) MUST_CHECK;
 enum err memory_search(struct memory *m, struct arena *a, const struct principal *who, struct op_search *op) MUST_CHECK;
 enum err memory_list(struct memory *m, struct arena *a, const struct principal *who, struct op_list *op) MUST_CHECK;
-/* LangGraph's batch: all gets, then searches, then lists, then puts and deletes in one transaction; of several puts to one (ns, key) the
+/* OK when every op was tried (look at each op's err); else nothing of the batch was written, and an atomic batch names the op that failed.
+ * LangGraph's batch: all gets, then searches, then lists, then puts and deletes in one transaction; of several puts to one (ns, key) the
  * last wins; reads never see the batch's own puts. atomic as in store item_write. At most 10,000 ops. */
 enum err memory_batch(struct memory *m, struct arena *a, const struct principal *who, struct op *ops, size_t n, bool atomic) MUST_CHECK;
 

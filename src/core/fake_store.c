@@ -1,0 +1,919 @@
+/* The in-memory store of the unit tests: see fake_store.h.
+ *
+ * Invariants
+ *  1. Rows are immutable; a write puts a new row into the table of pointers. So a snapshot of the tables is a copy of the pointers,
+ *     and an atomic write that fails puts the old pointers back.
+ *  2. Every write appends to the tenant's change log; a document cursor is a length of that log.
+ *  3. Everything lies in one arena until close; callbacks run under the mutex and must not call the store. */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "core/fake_store.h"
+
+enum { MAX_TENANTS = 16, MAX_KEYS = 64 };
+
+struct row {
+	struct item it;
+	struct str terms;
+};
+
+struct change {
+	enum doc_kind kind;
+	int64_t id;
+	struct str place; /* namespace or user */
+	struct str lang_ns;
+};
+
+struct meta {
+	struct str name, value;
+};
+
+struct table {
+	const void **p;
+	size_t n, cap;
+};
+
+struct tenant {
+	struct str name;
+	struct table items;    /* const struct row *, in order of creation */
+	struct table messages; /* const struct message * */
+	struct table threads;  /* const struct thread_info * */
+	struct table log;      /* const struct change * */
+	struct table meta;     /* const struct meta * */
+	int64_t last_id;
+};
+
+struct fake {
+	struct store base;
+	pthread_mutex_t lock;
+	struct arena arena;
+	struct tenant tenants[MAX_TENANTS];
+	size_t n;
+	struct key_record keys[MAX_KEYS];
+	size_t keys_n;
+	int64_t last_us;
+	enum err fail;
+	unsigned fail_n, write_calls, writes;
+};
+
+static struct fake *fake_of(const struct store *s)
+{
+	return CONTAINER(s, struct fake, base);
+}
+
+static void table_add(struct table *t, const void *p)
+{
+	if (t->n == t->cap) {
+		t->cap = t->cap ? t->cap * 2 : 16;
+		t->p = realloc(t->p, t->cap * sizeof *t->p);
+		if (!t->p)
+			abort();
+	}
+	t->p[t->n++] = p;
+}
+
+static void table_del(struct table *t, size_t i)
+{
+	memmove(&t->p[i], &t->p[i + 1], (t->n - i - 1) * sizeof *t->p);
+	t->n--;
+}
+
+/* Locks, and returns the tenant; NULL (unlocked) with *e set when the call is refused. */
+static struct tenant *enter(struct fake *f, const struct principal *who, enum err *e)
+{
+	struct tenant *t = NULL;
+
+	*e = principal_check(who, 0);
+	if (*e != OK)
+		return NULL;
+	pthread_mutex_lock(&f->lock);
+	if (f->fail_n > 0) {
+		f->fail_n--;
+		pthread_mutex_unlock(&f->lock);
+		*e = err_set(f->fail, "the store was told to fail");
+		return NULL;
+	}
+	for (size_t i = 0; i < f->n && !t; i++)
+		if (str_eq(f->tenants[i].name, who->tenant))
+			t = &f->tenants[i];
+	if (!t && f->n < MAX_TENANTS) {
+		t = &f->tenants[f->n++];
+		t->name = arena_str(&f->arena, who->tenant);
+	}
+	if (!t) {
+		pthread_mutex_unlock(&f->lock);
+		*e = err_set(E_LIMIT, "at most %d tenants", MAX_TENANTS);
+	}
+	return t;
+}
+
+static enum err leave(struct fake *f, enum err e)
+{
+	pthread_mutex_unlock(&f->lock);
+	return e;
+}
+
+/* A clock that never repeats (rule 6 of the port). */
+static int64_t tick(struct fake *f)
+{
+	int64_t now = clock_wall_us();
+
+	f->last_us = now > f->last_us ? now : f->last_us + 1;
+	return f->last_us;
+}
+
+static bool below(struct str ns, struct str prefix)
+{
+	return prefix.n == 0 || (str_starts(ns, prefix) && (ns.n == prefix.n || ns.p[prefix.n] == '.'));
+}
+
+static bool expired(const struct item *it, int64_t before_us)
+{
+	return before_us > 0 && it->expires_us > 0 && it->expires_us < before_us;
+}
+
+static ptrdiff_t find_item(const struct tenant *t, struct str ns, struct str key)
+{
+	for (size_t i = 0; i < t->items.n; i++) {
+		const struct row *r = t->items.p[i];
+
+		if (str_eq(r->it.ns, ns) && str_eq(r->it.key, key))
+			return (ptrdiff_t)i;
+	}
+	return -1;
+}
+
+static void log_change(struct fake *f, struct tenant *t, enum doc_kind kind, int64_t id, struct str place, struct str lang_ns)
+{
+	struct change *c = ARENA_NEW(&f->arena, struct change);
+
+	*c = (struct change){kind, id, place, lang_ns};
+	table_add(&t->log, c);
+}
+
+static enum err copy_item(struct arena *a, const struct item *in, struct item *out)
+{
+	*out = *in;
+	out->ns = arena_str(a, in->ns);
+	out->key = arena_str(a, in->key);
+	out->value = arena_str(a, in->value);
+	return out->ns.p && out->key.p && out->value.p ? OK : E_NOMEM;
+}
+
+static void fake_close(struct store *s)
+{
+	struct fake *f = fake_of(s);
+
+	for (size_t i = 0; i < f->n; i++) {
+		free(f->tenants[i].items.p);
+		free(f->tenants[i].messages.p);
+		free(f->tenants[i].threads.p);
+		free(f->tenants[i].log.p);
+		free(f->tenants[i].meta.p);
+	}
+	arena_release(&f->arena);
+	pthread_mutex_destroy(&f->lock);
+	free(f);
+}
+
+static enum err fake_ping(struct store *s)
+{
+	struct fake *f = fake_of(s);
+
+	if (f->fail_n == 0)
+		return OK;
+	f->fail_n--;
+	return err_set(f->fail, "the store was told to fail");
+}
+
+static enum err fake_item_get(struct store *s, struct arena *a, const struct principal *who, struct str ns, struct str key,
+			      int64_t omit_expired_us, struct item *out, bool *found)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	ptrdiff_t i = find_item(t, ns, key);
+	const struct row *r = i >= 0 ? t->items.p[i] : NULL;
+
+	*found = r && !expired(&r->it, omit_expired_us);
+	return leave(f, *found ? copy_item(a, &r->it, out) : OK);
+}
+
+static enum err condition(const struct item_write *w, const struct item *old)
+{
+	if (w->cond == IF_ABSENT && old)
+		return err_kind(E_CONFLICT, ERR_PRECONDITION, "the item exists already");
+	if (w->cond == IF_VERSION && (!old || old->version != w->if_version))
+		return err_kind(E_CONFLICT, ERR_PRECONDITION, "the item is not at version %lld", (long long)w->if_version);
+	return OK;
+}
+
+static void put_row(struct fake *f, struct tenant *t, struct item_write *w, ptrdiff_t at)
+{
+	const struct row *old = at >= 0 ? t->items.p[at] : NULL;
+	struct row *r = ARENA_NEW(&f->arena, struct row);
+	int64_t now = tick(f);
+
+	r->it.id = old ? old->it.id : ++t->last_id;
+	r->it.ns = arena_str(&f->arena, w->ns);
+	r->it.key = arena_str(&f->arena, w->key);
+	r->it.value = arena_str(&f->arena, w->value);
+	r->terms = arena_str(&f->arena, w->terms);
+	r->it.created_us = w->created_us ? w->created_us : old ? old->it.created_us : w->updated_us ? w->updated_us : now;
+	r->it.updated_us = w->updated_us ? w->updated_us : now;
+	r->it.ttl_minutes = w->ttl_minutes;
+	if (w->ttl_minutes > 0)
+		r->it.expires_us = w->expires_us ? w->expires_us : r->it.updated_us + (int64_t)(w->ttl_minutes * 60e6);
+	r->it.version = old ? old->it.version + 1 : 1;
+	w->version = r->it.version;
+	w->changed = true;
+	if (old)
+		t->items.p[at] = r;
+	else
+		table_add(&t->items, r);
+	log_change(f, t, DOC_ITEM, r->it.id, r->it.ns, r->it.ns);
+}
+
+static enum err write_one(struct fake *f, struct tenant *t, struct item_write *w)
+{
+	ptrdiff_t at = find_item(t, w->ns, w->key);
+	const struct row *old = at >= 0 ? t->items.p[at] : NULL;
+
+	w->existed = old != NULL;
+	w->changed = false;
+	w->version = old ? old->it.version : 0;
+	w->err = condition(w, old ? &old->it : NULL);
+	if (w->err != OK)
+		return w->err;
+	switch (w->op) {
+	case W_PUT:
+		if (!(old && w->keep_newer && old->it.updated_us >= w->updated_us))
+			put_row(f, t, w, at);
+		break;
+	case W_DELETE:
+		if (!old)
+			break;
+		log_change(f, t, DOC_ITEM, old->it.id, old->it.ns, old->it.ns);
+		table_del(&t->items, (size_t)at);
+		w->changed = true;
+		break;
+	case W_TOUCH:
+		if (old && old->it.ttl_minutes > 0) {
+			struct row *r = ARENA_NEW(&f->arena, struct row);
+
+			*r = *old;
+			r->it.expires_us = clock_wall_us() + (int64_t)(r->it.ttl_minutes * 60e6);
+			t->items.p[at] = r;
+			w->changed = true;
+		}
+		break;
+	}
+	return OK;
+}
+
+static enum err fake_item_write(struct store *s, const struct principal *who, struct item_write *w, size_t n, bool atomic)
+{
+	struct fake *f = fake_of(s);
+	enum err e, first = OK;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	size_t had = t->items.n, logged = t->log.n;
+	const void **snapshot = malloc((had + 1) * sizeof *snapshot);
+
+	if (!snapshot)
+		abort();
+	if (had)
+		memcpy(snapshot, t->items.p, had * sizeof *snapshot);
+	f->write_calls++;
+	for (size_t i = 0; i < n; i++) {
+		f->writes++;
+		e = write_one(f, t, &w[i]);
+		if (e != OK && atomic) {
+			first = e;
+			t->items.n = had;
+			if (had)
+				memcpy(t->items.p, snapshot, had * sizeof *snapshot);
+			t->log.n = logged;
+			break;
+		}
+	}
+	free(snapshot);
+	return leave(f, first);
+}
+
+static int newest_first(const void *x, const void *y)
+{
+	const struct row *a = *(const void *const *)x, *b = *(const void *const *)y;
+	int c;
+
+	if (a->it.updated_us != b->it.updated_us)
+		return a->it.updated_us > b->it.updated_us ? -1 : 1;
+	c = str_cmp(a->it.ns, b->it.ns);
+	return c ? c : str_cmp(a->it.key, b->it.key);
+}
+
+static int by_name(const void *x, const void *y)
+{
+	const struct row *a = *(const void *const *)x, *b = *(const void *const *)y;
+	int c = str_cmp(a->it.ns, b->it.ns);
+
+	return c ? c : str_cmp(a->it.key, b->it.key);
+}
+
+/* The rows below a prefix in the given order; free it. */
+static struct table sorted(const struct tenant *t, struct str prefix, int (*cmp)(const void *, const void *))
+{
+	struct table out = {0};
+
+	for (size_t i = 0; i < t->items.n; i++)
+		if (below(((const struct row *)t->items.p[i])->it.ns, prefix))
+			table_add(&out, t->items.p[i]);
+	if (out.n)
+		qsort(out.p, out.n, sizeof *out.p, cmp);
+	return out;
+}
+
+static enum err fake_item_scan(struct store *s, const struct principal *who, struct str prefix, int64_t omit_expired_us, item_fn fn,
+			       void *ctx)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	struct table rows = sorted(t, prefix, newest_first);
+
+	for (size_t i = 0; i < rows.n; i++) {
+		const struct row *r = rows.p[i];
+
+		if (!expired(&r->it, omit_expired_us) && !fn(ctx, &r->it))
+			break;
+	}
+	free(rows.p);
+	return leave(f, OK);
+}
+
+static enum err fake_item_walk(struct store *s, const struct principal *who, struct str prefix, struct str after_ns,
+			       struct str after_key, item_fn fn, void *ctx)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	struct table rows = sorted(t, prefix, by_name);
+
+	for (size_t i = 0; i < rows.n; i++) {
+		const struct row *r = rows.p[i];
+		int c = str_cmp(r->it.ns, after_ns);
+
+		if (c < 0 || (c == 0 && str_cmp(r->it.key, after_key) <= 0))
+			continue;
+		if (!fn(ctx, &r->it))
+			break;
+	}
+	free(rows.p);
+	return leave(f, OK);
+}
+
+static enum err fake_item_by_id(struct store *s, struct arena *a, const struct principal *who, const int64_t *ids, size_t n,
+				struct item *out)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	for (size_t i = 0; i < n && e == OK; i++) {
+		out[i] = (struct item){0};
+		for (size_t j = 0; j < t->items.n && e == OK; j++) {
+			const struct row *r = t->items.p[j];
+
+			if (r->it.id == ids[i])
+				e = copy_item(a, &r->it, &out[i]);
+		}
+	}
+	return leave(f, e);
+}
+
+static enum err fake_namespaces(struct store *s, const struct principal *who, struct str prefix, name_fn fn, void *ctx)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+	struct str last = {0};
+
+	if (!t)
+		return e;
+	struct table rows = sorted(t, prefix, by_name);
+
+	for (size_t i = 0; i < rows.n; i++) {
+		const struct row *r = rows.p[i];
+
+		if (last.p && str_eq(last, r->it.ns))
+			continue;
+		last = r->it.ns;
+		if (!fn(ctx, last))
+			break;
+	}
+	free(rows.p);
+	return leave(f, OK);
+}
+
+static enum err fake_sweep(struct store *s, int64_t now_us, unsigned max, unsigned *removed, int64_t *next_us)
+{
+	struct fake *f = fake_of(s);
+
+	*removed = 0;
+	*next_us = 0;
+	pthread_mutex_lock(&f->lock);
+	for (size_t k = 0; k < f->n; k++) {
+		struct tenant *t = &f->tenants[k];
+
+		for (size_t i = 0; i < t->items.n;) {
+			const struct row *r = t->items.p[i];
+
+			if (r->it.expires_us > 0 && r->it.expires_us < now_us && *removed < max) {
+				log_change(f, t, DOC_ITEM, r->it.id, r->it.ns, r->it.ns);
+				table_del(&t->items, i);
+				++*removed;
+				continue;
+			}
+			if (r->it.expires_us > 0 && (*next_us == 0 || r->it.expires_us < *next_us))
+				*next_us = r->it.expires_us;
+			i++;
+		}
+	}
+	return leave(f, OK);
+}
+
+/* ------------------------------------------------------------- documents */
+
+/* The newest state of the document that a change speaks of; false when it does not belong to the scope. */
+static bool doc_state(const struct tenant *t, const struct change *c, const struct doc_scope *scope, struct doc_change *out)
+{
+	if (c->kind != scope->kind)
+		return false;
+	if (c->kind == DOC_ITEM ? !below(c->place, scope->prefix) : !str_eq(c->place, scope->prefix))
+		return false;
+	*out = (struct doc_change){.id = c->id, .removed = true, .lang_ns = c->lang_ns};
+	for (size_t i = 0; c->kind == DOC_ITEM && i < t->items.n; i++) {
+		const struct row *r = t->items.p[i];
+
+		if (r->it.id == c->id) {
+			out->removed = false;
+			out->terms = r->terms;
+		}
+	}
+	for (size_t i = 0; c->kind == DOC_MESSAGE && i < t->messages.n; i++) {
+		const struct message *m = t->messages.p[i];
+
+		if (m->id == c->id) {
+			out->removed = false;
+			out->terms = m->terms;
+		}
+	}
+	return true;
+}
+
+static enum err fake_doc_changes(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor,
+				 doc_fn fn, void *ctx)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	for (size_t i = (size_t)*cursor; i < t->log.n; i++) {
+		struct doc_change d;
+
+		if (doc_state(t, t->log.p[i], scope, &d) && !fn(ctx, &d))
+			return leave(f, OK);
+	}
+	*cursor = t->log.n;
+	return leave(f, OK);
+}
+
+static enum err fake_doc_scan(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor, doc_fn fn,
+			      void *ctx)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+	bool go = true;
+
+	if (!t)
+		return e;
+	for (size_t i = 0; go && scope->kind == DOC_ITEM && i < t->items.n; i++) {
+		const struct row *r = t->items.p[i];
+		struct doc_change d = {.id = r->it.id, .terms = r->terms, .lang_ns = r->it.ns};
+
+		if (below(r->it.ns, scope->prefix))
+			go = fn(ctx, &d);
+	}
+	for (size_t i = 0; go && scope->kind == DOC_MESSAGE && i < t->messages.n; i++) {
+		const struct message *m = t->messages.p[i];
+		struct doc_change d = {.id = m->id, .terms = m->terms, .lang_ns = m->thread};
+
+		if (str_eq(m->user, scope->prefix))
+			go = fn(ctx, &d);
+	}
+	*cursor = t->log.n;
+	return leave(f, OK);
+}
+
+/* -------------------------------------------------------------- messages */
+
+static const struct thread_info *find_thread(const struct tenant *t, struct str thread, size_t *at)
+{
+	for (size_t i = 0; i < t->threads.n; i++) {
+		const struct thread_info *ti = t->threads.p[i];
+
+		if (str_eq(ti->thread, thread)) {
+			*at = i;
+			return ti;
+		}
+	}
+	return NULL;
+}
+
+static bool message_exists(const struct tenant *t, const struct message *m)
+{
+	for (size_t i = 0; i < t->messages.n; i++) {
+		const struct message *x = t->messages.p[i];
+
+		if (str_eq(x->thread, m->thread) && str_eq(x->mid, m->mid))
+			return true;
+	}
+	return false;
+}
+
+static void message_add(struct fake *f, struct tenant *t, struct message *m)
+{
+	struct message *c = ARENA_NEW(&f->arena, struct message);
+	struct thread_info *ti = ARENA_NEW(&f->arena, struct thread_info);
+	size_t at = 0;
+	const struct thread_info *old = find_thread(t, m->thread, &at);
+	int64_t now = tick(f);
+
+	m->id = ++t->last_id;
+	m->pos = old ? old->messages : 0;
+	m->stored = true;
+	*c = *m;
+	c->thread = arena_str(&f->arena, m->thread);
+	c->mid = arena_str(&f->arena, m->mid);
+	c->user = arena_str(&f->arena, m->user);
+	c->role = arena_str(&f->arena, m->role);
+	c->name = arena_str(&f->arena, m->name);
+	c->content = arena_str(&f->arena, m->content);
+	c->metadata = arena_str(&f->arena, m->metadata);
+	c->terms = arena_str(&f->arena, m->terms);
+	table_add(&t->messages, c);
+	*ti = (struct thread_info){c->thread, c->user, m->pos + 1, old ? old->created_us : now, now};
+	if (old)
+		t->threads.p[at] = ti;
+	else
+		table_add(&t->threads, ti);
+	log_change(f, t, DOC_MESSAGE, c->id, c->user, c->thread);
+}
+
+static enum err fake_message_append(struct store *s, const struct principal *who, struct message *m, size_t n)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	f->write_calls++;
+	for (size_t i = 0; i < n; i++) {
+		size_t at;
+		const struct thread_info *ti = find_thread(t, m[i].thread, &at);
+		struct str owner = ti ? ti->user : m[i].user;
+
+		for (size_t j = 0; !ti && j < i; j++)
+			if (str_eq(m[j].thread, m[i].thread)) {
+				owner = m[j].user;
+				break;
+			}
+		if (!str_eq(owner, m[i].user))
+			return leave(f, err_set(E_CONFLICT, "thread \"%.*s\" belongs to another user", STR_ARG(m[i].thread)));
+	}
+	for (size_t i = 0; i < n; i++) {
+		m[i].stored = false;
+		f->writes++;
+		if (!message_exists(t, &m[i]))
+			message_add(f, t, &m[i]);
+	}
+	return leave(f, OK);
+}
+
+static bool thread_visible(const struct principal *who, const struct thread_info *ti)
+{
+	return ti && (!who->user_bound || str_eq(ti->user, who->user));
+}
+
+static enum err no_thread(struct str thread)
+{
+	return err_set(E_NOT_FOUND, "there is no thread \"%.*s\"", STR_ARG(thread));
+}
+
+static enum err fake_message_list(struct store *s, const struct principal *who, struct str thread, int64_t from, size_t limit,
+				  message_fn fn, void *ctx)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	size_t at, given = 0;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	if (!thread_visible(who, find_thread(t, thread, &at)))
+		return leave(f, no_thread(thread));
+	for (size_t i = 0; i < t->messages.n && given < limit; i++) {
+		const struct message *m = t->messages.p[i];
+
+		if (!str_eq(m->thread, thread) || m->pos < from)
+			continue;
+		given++;
+		if (!fn(ctx, m))
+			break;
+	}
+	return leave(f, OK);
+}
+
+static enum err copy_message(struct arena *a, const struct message *in, struct message *out)
+{
+	*out = *in;
+	out->thread = arena_str(a, in->thread);
+	out->mid = arena_str(a, in->mid);
+	out->user = arena_str(a, in->user);
+	out->role = arena_str(a, in->role);
+	out->name = arena_str(a, in->name);
+	out->content = arena_str(a, in->content);
+	out->metadata = arena_str(a, in->metadata);
+	out->terms = arena_str(a, in->terms);
+	return out->terms.p && out->content.p && out->metadata.p ? OK : E_NOMEM;
+}
+
+static enum err fake_message_by_id(struct store *s, struct arena *a, const struct principal *who, const int64_t *ids, size_t n,
+				   struct message *out)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	for (size_t i = 0; i < n && e == OK; i++) {
+		out[i] = (struct message){0};
+		for (size_t j = 0; j < t->messages.n && e == OK; j++)
+			if (((const struct message *)t->messages.p[j])->id == ids[i])
+				e = copy_message(a, t->messages.p[j], &out[i]);
+	}
+	return leave(f, e);
+}
+
+static int by_thread(const void *x, const void *y)
+{
+	const struct thread_info *a = *(const void *const *)x, *b = *(const void *const *)y;
+
+	return str_cmp(a->thread, b->thread);
+}
+
+static enum err fake_thread_list(struct store *s, const struct principal *who, const struct str *user, struct str after, size_t limit,
+				 thread_fn fn, void *ctx)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	size_t given = 0;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	if (t->threads.n)
+		qsort(t->threads.p, t->threads.n, sizeof *t->threads.p, by_thread);
+	for (size_t i = 0; i < t->threads.n && given < limit; i++) {
+		const struct thread_info *ti = t->threads.p[i];
+
+		if (str_cmp(ti->thread, after) <= 0 || !thread_visible(who, ti) || (user && user->p && !str_eq(*user, ti->user)))
+			continue;
+		given++;
+		if (!fn(ctx, ti))
+			break;
+	}
+	return leave(f, OK);
+}
+
+static enum err fake_thread_delete(struct store *s, const struct principal *who, struct str thread)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	size_t at = 0;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	if (!thread_visible(who, find_thread(t, thread, &at)))
+		return leave(f, no_thread(thread));
+	table_del(&t->threads, at);
+	for (size_t i = 0; i < t->messages.n;) {
+		const struct message *m = t->messages.p[i];
+
+		if (!str_eq(m->thread, thread)) {
+			i++;
+			continue;
+		}
+		log_change(f, t, DOC_MESSAGE, m->id, m->user, m->thread);
+		table_del(&t->messages, i);
+	}
+	return leave(f, OK);
+}
+
+/* ------------------------------------------------- statistics, keys, meta */
+
+static enum err fake_stats(struct store *s, const struct principal *who, struct store_stats *out)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct str last = {0};
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	*out = (struct store_stats){.items = (int64_t)t->items.n, .threads = (int64_t)t->threads.n, .messages = (int64_t)t->messages.n};
+	struct table rows = sorted(t, (struct str){0}, by_name);
+
+	for (size_t i = 0; i < rows.n; i++) {
+		const struct row *r = rows.p[i];
+
+		out->expiring += r->it.expires_us > 0;
+		out->bytes_data += (int64_t)(r->it.value.n + r->terms.n);
+		if (!last.p || !str_eq(last, r->it.ns))
+			out->namespaces++;
+		last = r->it.ns;
+	}
+	free(rows.p);
+	return leave(f, OK);
+}
+
+static enum err fake_tenants(struct store *s, name_fn fn, void *ctx)
+{
+	struct fake *f = fake_of(s);
+
+	for (size_t i = 0; i < f->n; i++)
+		if (!fn(ctx, f->tenants[i].name))
+			break;
+	return OK;
+}
+
+static enum err fake_key_put(struct store *s, const struct key_record *k)
+{
+	struct fake *f = fake_of(s);
+	size_t i = 0;
+
+	pthread_mutex_lock(&f->lock);
+	while (i < f->keys_n && !str_eq(f->keys[i].id, k->id))
+		i++;
+	if (i == MAX_KEYS)
+		return leave(f, err_set(E_LIMIT, "at most %d keys", MAX_KEYS));
+	if (i == f->keys_n)
+		f->keys_n++;
+	f->keys[i] = *k;
+	f->keys[i].id = arena_str(&f->arena, k->id);
+	f->keys[i].name = arena_str(&f->arena, k->name);
+	f->keys[i].tenant = arena_str(&f->arena, k->tenant);
+	f->keys[i].user = arena_str(&f->arena, k->user);
+	return leave(f, OK);
+}
+
+static enum err fake_key_get(struct store *s, struct arena *a, struct str id, struct key_record *out, bool *found)
+{
+	struct fake *f = fake_of(s);
+
+	*found = false;
+	pthread_mutex_lock(&f->lock);
+	for (size_t i = 0; i < f->keys_n && !*found; i++)
+		if (str_eq(f->keys[i].id, id)) {
+			*found = true;
+			*out = f->keys[i];
+		}
+	return leave(f, OK);
+}
+
+static enum err fake_key_list(struct store *s, key_fn fn, void *ctx)
+{
+	struct fake *f = fake_of(s);
+
+	for (size_t i = 0; i < f->keys_n; i++)
+		if (!fn(ctx, &f->keys[i]))
+			break;
+	return OK;
+}
+
+static enum err fake_meta_get(struct store *s, struct arena *a, const struct principal *who, struct str name, struct str *out,
+			      bool *found)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	*found = false;
+	for (size_t i = 0; i < t->meta.n; i++) {
+		const struct meta *m = t->meta.p[i];
+
+		if (str_eq(m->name, name)) {
+			*found = true;
+			*out = arena_str(a, m->value);
+		}
+	}
+	return leave(f, OK);
+}
+
+static enum err fake_meta_put(struct store *s, const struct principal *who, struct str name, struct str value)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	for (size_t i = 0; i < t->meta.n; i++)
+		if (str_eq(((const struct meta *)t->meta.p[i])->name, name))
+			table_del(&t->meta, i--);
+	if (value.n > 0) {
+		struct meta *m = ARENA_NEW(&f->arena, struct meta);
+
+		*m = (struct meta){arena_str(&f->arena, name), arena_str(&f->arena, value)};
+		table_add(&t->meta, m);
+	}
+	return leave(f, OK);
+}
+
+static const struct store_ops fake_ops = {
+	.name = "fake",
+	.close = fake_close,
+	.ping = fake_ping,
+	.item_get = fake_item_get,
+	.item_write = fake_item_write,
+	.item_scan = fake_item_scan,
+	.item_walk = fake_item_walk,
+	.item_by_id = fake_item_by_id,
+	.namespaces = fake_namespaces,
+	.sweep = fake_sweep,
+	.doc_scan = fake_doc_scan,
+	.doc_changes = fake_doc_changes,
+	.message_append = fake_message_append,
+	.message_list = fake_message_list,
+	.message_by_id = fake_message_by_id,
+	.thread_list = fake_thread_list,
+	.thread_delete = fake_thread_delete,
+	.stats = fake_stats,
+	.tenants = fake_tenants,
+	.key_put = fake_key_put,
+	.key_get = fake_key_get,
+	.key_list = fake_key_list,
+	.meta_get = fake_meta_get,
+	.meta_put = fake_meta_put,
+};
+
+struct store *fake_store_new(void)
+{
+	struct fake *f = calloc(1, sizeof *f);
+
+	if (!f)
+		abort();
+	f->base.ops = &fake_ops;
+	pthread_mutex_init(&f->lock, NULL);
+	arena_init(&f->arena, (size_t)1 << 30);
+	return &f->base;
+}
+
+void fake_store_fail(struct store *s, enum err e, unsigned n)
+{
+	fake_of(s)->fail = e;
+	fake_of(s)->fail_n = n;
+}
+
+unsigned fake_store_write_calls(const struct store *s)
+{
+	return fake_of(s)->write_calls;
+}
+
+unsigned fake_store_writes(const struct store *s)
+{
+	return fake_of(s)->writes;
+}

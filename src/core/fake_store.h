@@ -1,0 +1,17 @@
+/* A store in memory, for unit tests of core and of the protocols: the whole port of core/store.h with the plainest means (linear
+ * search, one mutex, nothing is freed before close). Not reachable from the program; linked only by tests that call it.
+ *
+ * Beyond the port it can be told to fail, so that error paths can be tested without breaking a disk. */
+#ifndef CENOTE_CORE_FAKE_STORE_H
+#define CENOTE_CORE_FAKE_STORE_H
+
+#include "core/store.h"
+
+struct store *fake_store_new(void);
+/* The next n calls that reach the store fail with e (ping and close excepted when e is OK). */
+void fake_store_fail(struct store *s, enum err e, unsigned n);
+/* Calls of item_write and message_append so far, and writes in them. */
+unsigned fake_store_write_calls(const struct store *s);
+unsigned fake_store_writes(const struct store *s);
+
+#endif

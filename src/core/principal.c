@@ -1,0 +1,92 @@
+/* Principals: the checks that every call into core begins with. Pure computation; see principal.h for the rules. */
+#include "core/principal.h"
+
+static bool tenant_name_ok(struct str name)
+{
+	if (name.n < 1 || name.n > 63)
+		return false;
+	for (size_t i = 0; i < name.n; i++) {
+		char c = name.p[i];
+		bool alnum = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+
+		if (!alnum && (i == 0 || (c != '_' && c != '-')))
+			return false;
+	}
+	return true;
+}
+
+enum err tenant_check(struct str name)
+{
+	if (tenant_name_ok(name))
+		return OK;
+	return err_field(E_INVALID, "tenant", -1,
+			 "a tenant's name is 1 to 63 characters of a-z, 0-9, _ and -, and begins with a letter or digit");
+}
+
+enum err principal_check(const struct principal *p, unsigned need)
+{
+	if (!p)
+		return err_kind(E_DENIED, ERR_UNAUTHENTICATED, "no principal: the request is not authenticated");
+	if (!tenant_name_ok(p->tenant))
+		return err_kind(E_DENIED, ERR_UNAUTHENTICATED, "the principal has no tenant");
+	if (p->user_bound && p->user.n == 0)
+		return err_set(E_DENIED, "the principal is bound to a user without a name");
+	if ((p->rights & need) != need) {
+		unsigned lacks = need & ~p->rights;
+
+		return err_set(E_DENIED, "this needs the right to %s, which the key does not have",
+			       lacks & RIGHT_ADMIN   ? "administer"
+			       : lacks & RIGHT_WRITE ? "write"
+						     : "read");
+	}
+	return OK;
+}
+
+/* Whether a label is the user's id as S2-5 writes it: `.` -> `-`, `@` -> `-at-`. */
+static bool label_is_user(struct str label, struct str user)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < user.n; i++) {
+		struct str piece = user.p[i] == '.' ? STR("-") : user.p[i] == '@' ? STR("-at-") : str_of(user.p + i, 1);
+
+		if (!str_starts(str_sub(label, at, label.n), piece))
+			return false;
+		at += piece.n;
+	}
+	return at == label.n;
+}
+
+enum err principal_namespace(const struct principal *p, struct str ns)
+{
+	struct str label, rest = ns;
+
+	if (!p)
+		return principal_check(p, 0);
+	if (!p->user_bound)
+		return OK;
+	while (p->user.n > 0 && rest.n > 0) {
+		str_cut(rest, '.', &label, &rest);
+		if (str_eq(label, p->user) || label_is_user(label, p->user))
+			return OK;
+	}
+	return err_set(E_DENIED, "this key belongs to one user and reaches only namespaces that have the user's id as a label");
+}
+
+struct str user_label(struct arena *a, struct str user)
+{
+	size_t n = 0;
+	char *p = arena_alloc(a, user.n * 4 + 1);
+
+	if (!p)
+		return (struct str){0};
+	for (size_t i = 0; i < user.n; i++) {
+		if (user.p[i] == '@') {
+			memcpy(p + n, "-at-", 4);
+			n += 4;
+		} else {
+			p[n++] = user.p[i] == '.' ? '-' : user.p[i];
+		}
+	}
+	return str_of(p, n);
+}
