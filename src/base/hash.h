@@ -7,6 +7,8 @@
 uint64_t hash64(struct str s);
 /* The low half of hash64: term ids. Must never change, it is stored. */
 uint32_t hash32(struct str s);
+/* With a seed drawn once per process: for tables whose keys come from outside. Never stored. */
+uint64_t hash64_seeded(struct str s);
 
 struct sha256 {
 	void *ctx; /* EVP_MD_CTX */

@@ -29,6 +29,8 @@ struct log_field {
 /* Fields of the request under way, put into every line until cleared; NULL clears. Kept by pointer, per thread; rt switches it with the
  * fiber. */
 void log_context(const struct log_field *fields, size_t n);
+/* What log_context set last on this thread; returns the count. For rt, which keeps it over a switch. */
+size_t log_context_get(const struct log_field **fields);
 void log_event(enum log_level level, const char *logger, const char *msg, const struct log_field *fields, size_t n);
 #define LOG(level, logger, msg, ...)                                                                                                 \
 	do {                                                                                                                         \
