@@ -39,6 +39,7 @@ struct json {
 	struct str text;
 	struct json_node *nodes;
 	uint32_t n;
+	bool dups; /* parsed with JSON_DUP_OK */
 };
 
 /* Parses the whole text as one value. Errors: E_INVALID/ERR_SYNTAX with diag.position = byte offset and the sentence with line and
