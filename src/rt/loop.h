@@ -1,5 +1,5 @@
-/* One event loop per thread (libuv underneath; uv.h is included nowhere else). A loop runs ready fibers until all are parked, then the
- * end-of-tick hooks, then polls.
+/* One event loop per thread (libuv underneath; uv.h is included nowhere else). A loop runs ready fibers until all are parked, then
+ * the end-of-tick hooks, then polls.
  *
  * Thread safety: everything is for the loop's own thread, except loop_post and loop_stop.
  *
@@ -48,12 +48,14 @@ void loop_hook_del(struct loop_hook *h);
 
 #define LOOP_READ 1u
 #define LOOP_WRITE 2u
-/* Watches a descriptor. The callback gets the events that are ready (or LOOP_READ|LOOP_WRITE on an error of the descriptor). */
+/* Watches a descriptor, which becomes non-blocking. The callback gets the events that are ready (or LOOP_READ|LOOP_WRITE on an
+ * error of the descriptor; then the watch pauses until the next loop_poll_set). One watch per descriptor and loop at a time,
+ * wait_fd included. */
 struct loop_poll;
 enum err loop_poll_new(struct loop *l, int fd, const char *name, void (*fn)(void *arg, unsigned events), void *arg,
 		       struct loop_poll **out) MUST_CHECK;
 enum err loop_poll_set(struct loop_poll *p, unsigned events) MUST_CHECK; /* 0: pause */
-void loop_poll_free(struct loop_poll *p);                                /* does not close the descriptor */
+void loop_poll_free(struct loop_poll *p);				 /* does not close the descriptor */
 
 /* One-shot timer, re-armed by loop_timer_set; NEVER stops it. Does not keep the loop alive. */
 struct loop_timer;

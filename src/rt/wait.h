@@ -18,14 +18,15 @@ enum err wait_until(uint64_t at_ns) MUST_CHECK;
 /* A one-shot event that another thread sets: event_init by the waiter, then hand it out, event_wait by the waiter, once; event_set
  * exactly once by the other side, from any thread. The memory is the waiter's.
  *
- *  1. event_wait does not return before event_set has touched the event for the last time; it is therefore not cancellable and has no
- *     deadline: whoever offers an operation bounded in time must make the setter come in time (withdraw it from the queue, then set).
+ *  1. event_wait does not return before event_set has touched the event for the last time; it is therefore not cancellable and has
+ * no deadline: whoever offers an operation bounded in time must make the setter come in time (withdraw it from the queue, then
+ * set).
  *  2. In a fiber, event_set costs at most one wake-up of the loop, shared by all events set in the meantime. */
 struct event {
 	atomic_int state;
-	void *waiter;      /* rt's own: fiber or futex word */
-	void *loop;        /* rt's own */
-	void *task[3];     /* rt's own: a struct loop_task */
+	void *waiter;  /* rt's own: fiber or futex word */
+	void *loop;    /* rt's own */
+	void *task[3]; /* rt's own: a struct loop_task */
 };
 void event_init(struct event *ev);
 void event_set(struct event *ev);
