@@ -1,0 +1,45 @@
+// A real `cenote serve` on a free port; ready when its ready line says so.
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve, dirname } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const tree = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
+
+export async function startServer() {
+  const folder = mkdtempSync(join(tmpdir(), "cenote-js-"));
+  const env = Object.fromEntries(Object.entries(process.env).filter(([k]) => !k.startsWith("CENOTE_")));
+  const binary = process.env.CENOTE_BIN ? resolve(process.env.CENOTE_BIN) : join(tree, "build/cenote");
+  const child = spawn(binary, ["serve", "--store", `sqlite:${join(folder, "data")}`, "--listen", "127.0.0.1:0"], {
+    env: { ...env, CENOTE_DATA: join(folder, "data"), XDG_CONFIG_HOME: folder },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  const ended = new Promise((done) => child.on("exit", (code) => done(code)));
+  const log = [];
+  const url = await new Promise((ready, failed) => {
+    createInterface({ input: child.stderr }).on("line", (line) => {
+      log.push(line);
+      if (line.startsWith("cenote: listening on http://")) ready(line.slice("cenote: listening on ".length).trim());
+    });
+    child.on("error", failed);
+    ended.then((code) => failed(new Error(`ended with ${code}: ${log.join("\n")}`)));
+  });
+  return {
+    url,
+    async stop() {
+      child.kill("SIGTERM");
+      const code = await ended;
+      rmSync(folder, { recursive: true, force: true });
+      return code;
+    },
+  };
+}
+
+// The SDK is installed below build/, outside this folder: resolved from there.
+export async function sdk() {
+  const modules = process.env.CENOTE_NODE_MODULES ?? join(tree, "build/js/node_modules");
+  const { createRequire } = await import("node:module");
+  return createRequire(join(modules, "x.js"))("@langchain/langgraph-sdk");
+}
