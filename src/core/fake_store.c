@@ -505,8 +505,8 @@ static enum err fake_doc_changes(struct store *s, const struct principal *who, c
 	return leave(f, OK);
 }
 
-static enum err fake_doc_scan(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor, doc_fn fn,
-			      void *ctx)
+static enum err fake_doc_scan(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor,
+			      doc_fn fn, void *ctx)
 {
 	struct fake *f = fake_of(s);
 	enum err e;
@@ -692,8 +692,8 @@ static int by_thread(const void *x, const void *y)
 	return str_cmp(a->thread, b->thread);
 }
 
-static enum err fake_thread_list(struct store *s, const struct principal *who, const struct str *user, struct str after, size_t limit,
-				 thread_fn fn, void *ctx)
+static enum err fake_thread_list(struct store *s, const struct principal *who, const struct str *user, struct str after,
+				 size_t limit, thread_fn fn, void *ctx)
 {
 	struct fake *f = fake_of(s);
 	enum err e;
@@ -752,7 +752,8 @@ static enum err fake_stats(struct store *s, const struct principal *who, struct 
 
 	if (!t)
 		return e;
-	*out = (struct store_stats){.items = (int64_t)t->items.n, .threads = (int64_t)t->threads.n, .messages = (int64_t)t->messages.n};
+	*out = (struct store_stats){
+		.items = (int64_t)t->items.n, .threads = (int64_t)t->threads.n, .messages = (int64_t)t->messages.n};
 	struct table rows = sorted(t, (struct str){0}, by_name);
 
 	for (size_t i = 0; i < rows.n; i++) {

@@ -18,7 +18,10 @@ void message_to_json(struct jw *w, const struct message *m);
  * the same message; to say the same thing twice, in two calls, give an id or a time. An importer that cuts a file into calls counts
  * over the whole file and sends the id. */
 struct str message_default_id(struct arena *a, const struct message *m, uint64_t ordinal);
-/* Checks, fills in default ids, builds index documents, appends in one transaction. Without `user` a message belongs to the principal's. */
+/* Gives default ids to those that have none, counting over this array. */
+enum err session_fill_ids(struct arena *a, struct message *msgs, size_t n) MUST_CHECK;
+/* Checks, fills in default ids, builds index documents, appends in one
+ * transaction (terms that are there already are kept). Without `user` a message belongs to the principal's. */
 enum err session_append(struct memory *m, struct arena *a, const struct principal *who, struct message *msgs, size_t n, size_t *stored,
 			size_t *unchanged) MUST_CHECK;
 enum err session_messages(struct memory *m, struct arena *a, const struct principal *who, struct str thread, int64_t from, size_t limit,
