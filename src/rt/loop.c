@@ -9,7 +9,8 @@
  * loop looks at the stack again before it polls.
  *  3. A thread inside loop_post is counted in posting until it has touched the loop for the last time; loop_free waits for zero. So
  * a task may lead to the end of the loop while the thread that posted it is still returning.
- *  4. A tick is bounded: after ROUNDS_MAX rounds the loop polls without blocking, so that ready fibers cannot starve descriptors.
+ *  4. A tick is bounded: after ROUNDS_MAX rounds the hooks run and the loop polls without blocking, so that ready fibers cannot
+ * starve descriptors.
  */
 #include "rt/internal.h"
 
@@ -113,26 +114,37 @@ static void on_idle(uv_idle_t *h)
 	(void)h;
 }
 
+/* Posts, fibers and hooks until nothing is left to run. True when it gave up before that. */
+static bool settle(struct loop *l)
+{
+	for (unsigned round = 0; round < ROUNDS_MAX; round++) {
+		posts_run(l);
+		fiber_run_ready(l);
+		if (!list_empty(&l->ready) || posts_pending(l))
+			continue;
+		hooks_run(l);
+		if (list_empty(&l->ready) && !posts_pending(l))
+			return false;
+	}
+	hooks_run(l); /* what they flush must not wait for those that never rest */
+	return true;
+}
+
+static bool finished(struct loop *l)
+{
+	return l->fibers == 0 && !posts_pending(l) && atomic_load(&l->stop);
+}
+
 static void on_prepare(uv_prepare_t *h)
 {
 	struct loop *l = h->data;
-	bool more = true;
 
-	for (unsigned round = 0; more && round < ROUNDS_MAX; round++) {
-		posts_run(l);
-		fiber_run_ready(l);
-		if (list_empty(&l->ready) && !posts_pending(l))
-			hooks_run(l);
-		more = !list_empty(&l->ready) || posts_pending(l);
-	}
-	if (more) {
-		hooks_run(l);
+	if (settle(l))
 		uv_idle_start(&l->idle, on_idle);
-	} else {
+	else
 		uv_idle_stop(&l->idle);
-		if (l->fibers == 0 && atomic_load(&l->stop))
-			uv_stop(&l->uv);
-	}
+	if (finished(l))
+		uv_stop(&l->uv); /* the poll that follows does not block, and uv_run returns after it */
 	due_arm(l);
 	watch_tick(l);
 }
@@ -207,9 +219,10 @@ void loop_run(struct loop *l)
 	RT_ASSERT(rt_thread.loop == NULL, "loop_run inside loop_run");
 	rt_thread.loop = l;
 	fiber_thread_enter(l);
-	do
+	do {
 		uv_run(&l->uv, UV_RUN_DEFAULT);
-	while (l->fibers != 0 || posts_pending(l) || !atomic_load(&l->stop));
+		settle(l); /* what the last poll brought */
+	} while (!finished(l));
 	atomic_store(&l->stop, false);
 	rt_thread.loop = NULL;
 }
