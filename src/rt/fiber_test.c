@@ -121,8 +121,10 @@ static void many_main(void *arg)
 {
 	for (unsigned i = 0; i < many.n; i++)
 		event_init(&many.ev[i]);
+	uint64_t t0 = clock_mono_ns();
 	for (unsigned i = 0; i < many.n; i++)
 		SPAWN(many_one, (void *)(uintptr_t)i);
+	print_message("spawn on a new stack and park: %.0f ns\n", (double)(clock_mono_ns() - t0) / many.n);
 	EXPECT(many.begun == many.n && many.ended == 0);
 	for (unsigned i = 0; i < many.n; i++)
 		event_set(&many.ev[i]);
@@ -408,6 +410,37 @@ static void test_guard(void **state)
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
 }
 
+static void park_1000(void *arg)
+{
+	struct event *ev = arg;
+
+	for (unsigned i = 0; i < 1000; i++) {
+		event_wait(ev);
+		event_init(ev);
+	}
+}
+
+/* Parking and waking the same fiber over and over, from a fiber: each time it comes back here. */
+static void again_main(void *arg)
+{
+	struct event ev;
+	unsigned before = loop_fibers(loop_current());
+
+	event_init(&ev);
+	SPAWN(park_1000, &ev);
+	for (unsigned i = 0; i < 1000; i++) {
+		EXPECT(loop_fibers(loop_current()) == before + 1);
+		event_set(&ev);
+		fiber_run_ready(loop_current());
+	}
+	EXPECT(loop_fibers(loop_current()) == before);
+}
+
+static void test_again(void **state)
+{
+	run_in_loop(again_main, NULL);
+}
+
 /* ---- costs; the figures in docs/rt.md ---- */
 
 #define COST_N 200000u
@@ -418,10 +451,29 @@ static void cost_pong(void *arg)
 	event_wait(ev);
 }
 
+static void cost_switches(void *arg)
+{
+	while (!*(bool *)arg)
+		EXPECT(fiber_park(NEVER, false) == OK);
+}
+
 static void cost_main(void *arg)
 {
 	unsigned n = ON_VALGRIND ? 2000 : COST_N, ran = 0;
+	bool stop = false;
+	struct fiber *f;
+
+	EXPECT(fiber_spawn(cost_switches, &stop, &f, NULL) == OK && f);
 	uint64_t t0 = clock_mono_ns();
+	for (unsigned i = 0; i < n; i++) {
+		fiber_wake(f, OK);
+		fiber_run_ready(loop_current());
+	}
+	print_message("wake and park, two switches: %.0f ns\n", (double)(clock_mono_ns() - t0) / n);
+	stop = true;
+	fiber_wake(f, OK);
+	fiber_run_ready(loop_current());
+	t0 = clock_mono_ns();
 
 	for (unsigned i = 0; i < n; i++)
 		SPAWN(noop, &ran);
@@ -450,7 +502,7 @@ int main(void)
 		cmocka_unit_test(test_order),	 cmocka_unit_test(test_nested),	  cmocka_unit_test(test_many),
 		cmocka_unit_test(test_limit),	 cmocka_unit_test(test_cancel),	  cmocka_unit_test(test_event_not_cancellable),
 		cmocka_unit_test(test_deadline), cmocka_unit_test(test_sleepers), cmocka_unit_test(test_own),
-		cmocka_unit_test(test_costs),
+		cmocka_unit_test(test_again),	 cmocka_unit_test(test_costs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
