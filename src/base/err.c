@@ -114,7 +114,7 @@ enum err err_wrap(enum err code, const char *fmt, ...)
 	if (n < 0)
 		return code;
 	if ((size_t)n >= sizeof d->text)
-		n = (int)sizeof d->text - 1;
+		n = (int)utf8_cut(str_c(text), sizeof d->text - 4).n;
 	if (d->text[0])
 		snprintf(text + n, sizeof text - (size_t)n, ": %s", d->text);
 	keep(d->text, sizeof d->text, str_c(text));
