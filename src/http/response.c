@@ -1,0 +1,179 @@
+/* The answer: recorded by the handler (rs_send), handed to libmicrohttpd when the fiber has ended, or - where libmicrohttpd cannot
+ * answer any more - written to the socket as it is.
+ *
+ * Invariant: the body of a queued answer lies in the request's arena, which lives until libmicrohttpd's completed callback; nothing
+ * is copied a second time. */
+#include <assert.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "http/internal.h"
+
+#define ARENA_BLOCK ((size_t)16384)
+
+static const char exposed[] = "etag, x-request-id, mcp-session-id, www-authenticate, retry-after, ratelimit, ratelimit-policy, "
+			      "link, idempotency-replayed, "
+			      "content-location, x-pagination-total, x-pagination-next";
+
+void rs_header(struct http_req *rq, const char *name, struct str value)
+{
+	struct rs_head *h;
+
+	assert(!memchr(value.p ? value.p : "", '\r', value.n) && !memchr(value.p ? value.p : "", '\n', value.n));
+	h = ARENA_NEW(&rq->arena, struct rs_head);
+	if (!h)
+		return;
+	h->name = name;
+	h->value = arena_cstr(&rq->arena, value);
+	if (!h->value)
+		return;
+	h->next = rq->heads;
+	rq->heads = h;
+}
+
+/* Certainly inside the arena: within the block that is being filled (16 KiB, handed out up to cur). */
+static bool in_arena(const struct arena *a, struct str s)
+{
+	return a->end && s.p >= a->end - ARENA_BLOCK && s.p + s.n <= a->cur;
+}
+
+void rs_send(struct http_req *rq, int status, const char *content_type, struct str body)
+{
+	if (rq->answered) {
+		LOG(LOG_ERROR, "http", "a handler answered twice", LF_STR("request_id", rq->id));
+		return;
+	}
+	rq->answered = true;
+	rq->status = status;
+	rq->type = content_type;
+	if (body.n && !in_arena(&rq->arena, body)) {
+		body = arena_str(&rq->arena, body);
+		if (!body.p) {
+			rq->status = 500;
+			rq->type = "application/problem+json";
+			body = STR("{\"type\":\"urn:cenote:problem:internal\",\"title\":\"Internal error\",\"status\":500,"
+				   "\"detail\":\"the answer is larger than a request may hold\"}");
+		}
+	}
+	rq->out = body;
+}
+
+void rs_json(struct http_req *rq, int status, struct str body)
+{
+	rs_send(rq, status, "application/json", body);
+}
+
+void rs_empty(struct http_req *rq, int status)
+{
+	rs_send(rq, status, NULL, STR(""));
+}
+
+static bool add_headers(struct http_req *rq, struct MHD_Response *r)
+{
+	bool ok = true;
+
+	if (rq->type)
+		ok = MHD_add_response_header(r, "Content-Type", rq->type) == MHD_YES;
+	ok = ok && MHD_add_response_header(r, "X-Request-Id", rq->id.p) == MHD_YES;
+	if (rq->close || rq->server->draining)
+		ok = ok && MHD_add_response_header(r, "Connection", "close") == MHD_YES;
+	for (const struct rs_head *h = rq->heads; h; h = h->next)
+		ok = ok && MHD_add_response_header(r, h->name, h->value) == MHD_YES;
+	if (rq->cors) {
+		const char *origin = arena_cstr(&rq->arena, rq->known[H_ORIGIN]);
+
+		ok = ok && origin && MHD_add_response_header(r, "Access-Control-Allow-Origin", origin) == MHD_YES &&
+		     MHD_add_response_header(r, "Access-Control-Expose-Headers", exposed) == MHD_YES;
+	}
+	/* Caches must not give one origin's answer to another. */
+	if (rq->cors || (rq->server->opt.cors_origins_n && rq->known_n[H_ORIGIN]))
+		ok = ok && MHD_add_response_header(r, "Vary", "Origin") == MHD_YES;
+	return ok;
+}
+
+enum MHD_Result response_hand_over(struct http_req *rq, struct MHD_Response *r)
+{
+	enum MHD_Result ret = add_headers(rq, r) ? MHD_queue_response(rq->conn->mhd, (unsigned)rq->status, r) : MHD_NO;
+
+	rq->phase = RQ_QUEUED;
+	conn_state(rq->conn, CONN_SENDING);
+	return ret;
+}
+
+enum MHD_Result response_queue(struct http_req *rq)
+{
+	struct MHD_Response *r;
+	enum MHD_Result ret;
+
+	if (rq->silent)
+		return MHD_NO;
+	if (rq->stream)
+		return stream_queue(rq);
+	r = MHD_create_response_from_buffer(rq->out.n, (void *)(uintptr_t)(rq->out.n ? rq->out.p : ""), MHD_RESPMEM_PERSISTENT);
+	if (!r)
+		return MHD_NO;
+	rq->sent = rq->is_head ? 0 : rq->out.n;
+	ret = response_hand_over(rq, r);
+	MHD_destroy_response(r);
+	return ret;
+}
+
+/* ------------------------------------------------------------ raw answers */
+
+static void send_all(int fd, const char *p, size_t n)
+{
+	/* Once, without waiting: an answer of this size fits into the socket's buffer, or the client has not read for a long time.
+	 */
+	ssize_t unused = send(fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	(void)unused;
+}
+
+static void raw(int fd, int status, const char *type, struct str body, struct str id, unsigned retry_after_s)
+{
+	char text[2048], retry[40] = "";
+	int n;
+
+	if (retry_after_s)
+		snprintf(retry, sizeof retry, "Retry-After: %u\r\n", retry_after_s);
+	n = snprintf(text, sizeof text,
+		     "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nX-Request-Id: %.*s\r\n%sConnection: close\r\nContent-Length: "
+		     "%zu\r\n\r\n%.*s",
+		     status, problem_kind(status)->title, type, STR_ARG(id), retry, body.n, STR_ARG(body));
+	if (n > 0 && (size_t)n < sizeof text)
+		send_all(fd, text, (size_t)n);
+}
+
+void response_raw_fd(int fd, int status, const char *detail, unsigned retry_after_s)
+{
+	const struct problem_kind *k = problem_kind(status);
+	char body[512], id[UUID_TEXT + 1];
+	int n;
+
+	uuid7_new(id);
+	n = snprintf(body, sizeof body,
+		     "{\"type\":\"urn:cenote:problem:%s\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\",\"request_id\":\"%s\"}",
+		     k->slug, k->title, status, detail, id);
+	if (n > 0 && (size_t)n < sizeof body)
+		raw(fd, status, "application/problem+json", str_of(body, (size_t)n), str_c(id), retry_after_s);
+}
+
+void response_raw(struct http_conn *c, struct http_req *rq, int status, const char *detail)
+{
+	if (c->answered)
+		return;
+	c->answered = true;
+	c->linger = true;
+	if (!rq || !rq->id.n || rq->answered) {
+		response_raw_fd(c->fd, status, detail, 0);
+	} else {
+		(void)err_set(E_INVALID, "%s", detail);
+		rs_fail(rq, status);
+		raw(c->fd, status, rq->type, rq->out, rq->id, 0);
+		rq->sent = rq->out.n;
+	}
+	if (rq) {
+		rq->answered = true;
+		rq->status = status;
+	}
+}
