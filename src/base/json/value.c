@@ -259,11 +259,29 @@ static void pointer(struct str name, char *out, size_t room)
 	out[n] = 0;
 }
 
+/* Appends " a, b, c" to a sentence, as far as it fits. */
+static void list_names(char *text, size_t room, const struct str *names, size_t n)
+{
+	size_t len = strlen(text);
+
+	for (size_t i = 0; i < n; i++) {
+		if (names[i].n + 3 > room - len)
+			return;
+		if (i)
+			text[len++] = ',';
+		text[len++] = ' ';
+		memcpy(text + len, names[i].p, names[i].n);
+		len += names[i].n;
+		text[len] = 0;
+	}
+}
+
 static enum err not_allowed(struct jval key, const struct str *names, size_t n)
 {
 	char copy[64], field[sizeof copy * 2 + 4];
 	const struct json_node *node = j_node(key);
-	struct str name = json_inner(node), best = {0};
+	struct str name = json_inner(node), best = {0}, shown;
+	int64_t at = node->raw.p - key.doc->text.p;
 	unsigned least = 3;
 
 	if (node->raw.n <= sizeof copy)
@@ -278,19 +296,26 @@ static enum err not_allowed(struct jval key, const struct str *names, size_t n)
 			best = names[i];
 		}
 	}
+	shown = str_sub(name, 0, 64);
 	if (best.n)
-		return err_field(E_INVALID, field, node->raw.p - key.doc->text.p, "unknown member \"%.*s\"; did you mean \"%.*s\"?",
-				 (int)(name.n < 64 ? name.n : 64), name.p, STR_ARG(best));
-	return err_field(E_INVALID, field, node->raw.p - key.doc->text.p, "unknown member \"%.*s\"",
-			 (int)(name.n < 64 ? name.n : 64), name.p);
+		return err_field(E_INVALID, field, at, "unknown member \"%.*s\"; did you mean \"%.*s\"?", STR_ARG(shown),
+				 STR_ARG(best));
+	if (!n)
+		return err_field(E_INVALID, field, at, "unknown member \"%.*s\"; none is allowed here", STR_ARG(shown));
+	(void)err_field(E_INVALID, field, at, "unknown member \"%.*s\"; allowed are", STR_ARG(shown));
+	list_names(diag_get()->text, sizeof diag_get()->text, names, n);
+	return E_INVALID;
 }
 
 enum err j_only(struct jval obj, const struct str *names, size_t n)
 {
 	struct j_iter it = j_iter(obj);
-	struct jval key, value;
+	struct jval key;
 
-	while (j_next(&it, &key, &value)) {
+	/* What is absent has no members; what is no object has none that could be named. */
+	if (j_ok(obj) && !j_is(obj, JSON_OBJECT))
+		return err_set(E_INVALID, "a JSON object is expected");
+	while (j_next(&it, &key, NULL)) {
 		bool known = false;
 
 		for (size_t i = 0; i < n && !known; i++)
