@@ -43,7 +43,8 @@ struct json {
 };
 
 /* Parses the whole text as one value. Errors: E_INVALID/ERR_SYNTAX with diag.position = byte offset and the sentence with line and
- * column; E_LIMIT for depth, nodes or bytes (names the limit). */
+ * column; E_LIMIT for depth and nodes (kind ERR_SYNTAX, so a 400) or bytes (kind ERR_SIZE), naming the limit, and for the arena's
+ * ceiling. */
 enum err json_parse(struct arena *a, struct str text, const struct json_limits *lim, struct json *out) MUST_CHECK;
 
 /* A cursor: document and node index. JSON_NONE (doc NULL) stands for "absent". */
@@ -91,13 +92,14 @@ static inline struct str j_raw(struct jval v)
 bool j_i64(struct jval v, int64_t *out);
 /* As the nearest double (strtod semantics, locale-free); false when not a number or out of range. */
 bool j_double(struct jval v, double *out);
-/* Compares two JSON values as JSON: numbers by value (9 = 9.0; integers beyond 2^53 exactly when both are plain integers), strings by
+/* Compares two JSON values as JSON: numbers by value (as j_num_cmp: 9 = 9.0, 2^53 + 1 is not 2^53), strings by
  * code points, arrays in order, objects regardless of order. */
 bool j_equal(struct jval a, struct jval b);
-/* Compares two numbers: <0, 0, >0. Exact for plain integers of any length. */
+/* Compares two numbers: <0, 0, >0. Exact for literals of any length and form (they are compared as decimals, never as doubles). */
 int j_num_cmp(struct jval a, struct jval b);
 
-/* Checks that obj has no members but those named; E_INVALID with field "/name" and the closest allowed name otherwise. */
+/* Checks that obj has no members but those named; E_INVALID with field "/name" and the closest allowed name otherwise. OK when obj is
+ * absent, E_INVALID when it is no object. */
 enum err j_only(struct jval obj, const struct str *names, size_t n) MUST_CHECK;
 
 /* ---- writer: appends to a buf; commas are its business, balance is the caller's (asserted in debug builds) ---- */
