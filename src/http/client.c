@@ -21,6 +21,10 @@ struct call {
 	struct http_reply *out;
 	size_t max_reply;
 	bool too_large;
+	CURL *curl;
+	enum err (*fn)(void *ctx, struct str piece); /* NULL: the body is collected */
+	void *ctx;
+	enum err fn_err;
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -108,7 +112,12 @@ void http_client_free(struct http_client *c)
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
 	struct call *k = arg;
+	long status = 0;
 
+	if (k->fn && curl_easy_getinfo(k->curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK && status >= 200 && status < 300) {
+		k->fn_err = k->fn(k->ctx, str_of(p, size * n));
+		return k->fn_err == OK ? size * n : 0;
+	}
 	if (size * n > k->max_reply - k->body.n) {
 		k->too_large = true;
 		return 0;
@@ -164,10 +173,9 @@ static bool add(struct curl_slist **list, const char *line)
 	return l != NULL || !line;
 }
 
-enum err http_client_call(struct http_client *c, struct arena *a, const char *method, struct str path, const char *content_type,
-			  struct str body, size_t max_reply, struct http_reply *out)
+static enum err perform(struct http_client *c, struct arena *a, const char *method, struct str path, const char *content_type,
+			struct str body, struct call *k, struct http_reply *out)
 {
-	struct call k = {.arena = a, .out = out, .max_reply = max_reply};
 	struct str url = arena_printf(a, "%.*s%.*s", STR_ARG(c->base), STR_ARG(path));
 	struct str type = arena_printf(a, "Content-Type: %s", content_type ? content_type : "application/json");
 	bool sends = body.n > 0 || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
@@ -180,7 +188,7 @@ enum err http_client_call(struct http_client *c, struct arena *a, const char *me
 	*out = (struct http_reply){0};
 	if (!url.p || !type.p)
 		return E_NOMEM;
-	buf_init(&k.body, a, max_reply + 1);
+	buf_init(&k->body, a, k->max_reply + 1);
 	if (!add(&heads, c->key) || !add(&heads, c->user) || !add(&heads, body.n ? type.p : "Content-Type:") ||
 	    !add(&heads, "Expect:")) {
 		e = err_set(E_LIMIT, "out of memory for the HTTP client");
@@ -190,9 +198,9 @@ enum err http_client_call(struct http_client *c, struct arena *a, const char *me
 	curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, why);
 	curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, heads);
 	curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &k);
+	curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, k);
 	curl_easy_setopt(c->curl, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(c->curl, CURLOPT_HEADERDATA, &k);
+	curl_easy_setopt(c->curl, CURLOPT_HEADERDATA, k);
 	curl_easy_setopt(c->curl, CURLOPT_NOBODY, strcmp(method, "HEAD") == 0 ? 1L : 0L);
 	if (sends) {
 		curl_easy_setopt(c->curl, CURLOPT_POST, 1L);
@@ -204,15 +212,41 @@ enum err http_client_call(struct http_client *c, struct arena *a, const char *me
 	curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, strcmp(method, "HEAD") == 0 ? NULL : method);
 	code = curl_easy_perform(c->curl);
 	if (code != CURLE_OK) {
-		e = result(c, &k, code, why);
+		/* What fn refused is its own error and diagnostic. */
+		e = k->fn_err != OK ? k->fn_err : result(c, k, code, why);
 		goto out;
 	}
 	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
 	out->status = (int)status;
-	out->body = k.body.p ? buf_slice(&k.body) : STR("");
+	out->body = k->body.p ? buf_slice(&k->body) : STR("");
 out:
 	curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, NULL);
 	curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
 	curl_slist_free_all(heads);
+	return e;
+}
+
+enum err http_client_call(struct http_client *c, struct arena *a, const char *method, struct str path, const char *content_type,
+			  struct str body, size_t max_reply, struct http_reply *out)
+{
+	struct call k = {.arena = a, .out = out, .max_reply = max_reply};
+
+	return perform(c, a, method, path, content_type, body, &k, out);
+}
+
+enum err http_client_stream(struct http_client *c, struct arena *a, struct str path, enum err (*fn)(void *ctx, struct str piece), void *ctx,
+			    size_t max_reply, struct http_reply *out)
+{
+	struct call k = {.arena = a, .out = out, .max_reply = max_reply, .curl = c->curl, .fn = fn, .ctx = ctx};
+	enum err e;
+
+	/* Slower than a byte a second for as long as the timeout is a standstill. */
+	curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, 0L);
+	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_TIME, (long)(c->timeout_ms + 999) / 1000);
+	e = perform(c, a, "GET", path, NULL, STR(""), &k, out);
+	curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, (long)c->timeout_ms);
+	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_LIMIT, 0L);
+	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_TIME, 0L);
 	return e;
 }

@@ -17,6 +17,11 @@ void http_client_free(struct http_client *c);
  * broken; E_TIMEOUT. Answers above max_reply bytes are E_LIMIT. */
 enum err http_client_call(struct http_client *c, struct arena *a, const char *method, struct str path, const char *content_type,
 			  struct str body, size_t max_reply, struct http_reply *out) MUST_CHECK;
+/* GET whose body goes to fn piece by piece when the status is 2xx (else into out->body, at most max_reply bytes); so an answer may be of any
+ * size. An error of fn ends the call and is returned. The timeout bounds a standstill, not the whole. An answer that is cut off is
+ * E_UPSTREAM. */
+enum err http_client_stream(struct http_client *c, struct arena *a, struct str path, enum err (*fn)(void *ctx, struct str piece), void *ctx,
+			    size_t max_reply, struct http_reply *out) MUST_CHECK;
 /* Percent-encodes everything but unreserved characters. */
 struct str url_encode(struct arena *a, struct str s);
 /* Decodes %XX (and '+' as blank when plus is true); .p NULL on a malformed escape or U+0000. */
