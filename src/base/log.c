@@ -182,6 +182,10 @@ void log_event(enum log_level level, const char *logger, const char *msg, const 
 
 	if (level < log_get_level())
 		return;
+	if (level < LOG_WARN) {
+		emit(level, logger, msg, fields, n);
+		return;
+	}
 	do {
 		pthread_mutex_lock(&lock);
 		more = log_limit_report(&limit, now, &owed);
@@ -195,4 +199,29 @@ void log_event(enum log_level level, const char *logger, const char *msg, const 
 	} while (more);
 	if (pass)
 		emit(level, logger, msg, fields, n);
+}
+
+void log_flush(struct buf *pending)
+{
+	int saved = errno;
+
+	write_all(buf_slice(pending));
+	buf_clear(pending);
+	errno = saved;
+}
+
+void log_collect(struct buf *pending, enum log_level level, const char *logger, const char *msg, const struct log_field *fields,
+		 size_t n)
+{
+	size_t before = pending->n;
+
+	if (level < log_get_level())
+		return;
+	make_line(pending, level, logger, msg, fields, n);
+	if (pending->err == OK)
+		return;
+	/* Full, perhaps in the middle of this line: write the whole lines, and this one by itself. */
+	pending->n = before;
+	log_flush(pending);
+	emit(level, logger, msg, fields, n);
 }
