@@ -1,0 +1,24 @@
+/* The route table of Cenote's own API. */
+#include "api/native/impl.h"
+
+static const struct http_route routes[] = {
+	{"GET", "/cenote/v1/items", nv_item_get, RIGHT_READ, 0, "getItem"},
+	{"PUT", "/cenote/v1/items", nv_item_put, RIGHT_WRITE, R_BODY, "putItem"},
+	{"DELETE", "/cenote/v1/items", nv_item_delete, RIGHT_WRITE, 0, "deleteItem"},
+	/* What an operation needs is checked where it is done: a batch of reads needs no right to write. */
+	{"POST", "/cenote/v1/batch", nv_batch, RIGHT_READ, R_BODY, "batch"},
+	{"POST", "/cenote/v1/messages", nv_messages, RIGHT_WRITE, R_BODY, "appendMessages"},
+	{"GET", "/cenote/v1/threads", nv_threads, RIGHT_READ, 0, "listThreads"},
+	{"GET", "/cenote/v1/threads/{id}/messages", nv_thread_messages, RIGHT_READ, 0, "listMessages"},
+	{"DELETE", "/cenote/v1/threads/{id}", nv_thread_delete, RIGHT_WRITE, 0, "deleteThread"},
+	{"POST", "/cenote/v1/recall", nv_recall, RIGHT_READ, R_BODY, "recall"},
+	{"GET", "/cenote/v1/namespaces", nv_namespaces, RIGHT_READ, 0, "listNamespaces"},
+	{"GET", "/cenote/v1/stats", nv_stats, RIGHT_READ, 0, "getStats"},
+	{"POST", "/cenote/v1/import", nv_import, RIGHT_WRITE, R_BODY | R_RAW_BODY, "importLines"},
+	{"GET", "/cenote/v1/export", nv_export, RIGHT_READ, R_STREAM_OUT, "exportLines"},
+};
+
+enum err api_native_add(struct http_router *r, struct memory *m)
+{
+	return http_router_add(r, "/cenote/v1", routes, sizeof routes / sizeof routes[0], m, NULL);
+}

@@ -1,0 +1,270 @@
+/* POST /recall: the question and its scope to core/recall, and the hits as the contract writes them. */
+#include <stdio.h>
+
+#include "api/native/impl.h"
+#include "base/clock.h"
+#include "core/recall.h"
+
+static const struct str members[] = {STR_INIT("query"), STR_INIT("user"),   STR_INIT("threads"), STR_INIT("namespaces"),
+				     STR_INIT("kinds"), STR_INIT("filter"), STR_INIT("time"),	 STR_INIT("as_of"),
+				     STR_INIT("limit"), STR_INIT("mode"),   STR_INIT("explain"), STR_INIT("budget_tokens")};
+enum { SCOPES_MAX = 1000, BUDGET_MAX = 10000000 };
+
+/* A list of threads or of namespaces; absent and null give none. */
+static enum err read_list(struct arena *a, struct jval v, const char *field, bool namespaces, const struct str **out, size_t *n)
+{
+	struct str *list;
+	struct jval x;
+	size_t i = 0;
+
+	*n = 0;
+	if (j_null(v))
+		return OK;
+	if (!j_is(v, JSON_ARRAY) || j_node(v)->count > SCOPES_MAX)
+		return nv_bad(field, "is an array of at most 1000 elements");
+	list = ARENA_ARRAY(a, struct str, j_node(v)->count + 1);
+	if (!list)
+		return E_NOMEM;
+	for (struct j_iter it = j_iter(v); j_next(&it, NULL, &x); i++) {
+		char at[80];
+
+		snprintf(at, sizeof at, "%s/%zu", field, i);
+		if (namespaces && j_is(x, JSON_ARRAY)) {
+			TRY(ns_from_json(a, x, at, &list[i]));
+			continue;
+		}
+		if (!j_is(x, JSON_STRING))
+			return nv_bad(at, namespaces ? "is an array of labels" : "is a string");
+		list[i] = j_str(a, x);
+		if (!list[i].p)
+			return E_NOMEM;
+		if (namespaces)
+			TRY(ns_check(list[i], at, true));
+	}
+	*out = list;
+	*n = i;
+	return OK;
+}
+
+/* *nothing: only kinds were asked for of which there are none. */
+static enum err read_kinds(struct jval v, struct recall_request *rq, bool *nothing)
+{
+	struct jval k;
+	bool facts = false;
+
+	*nothing = false;
+	if (j_null(v))
+		return OK;
+	if (!j_is(v, JSON_ARRAY))
+		return nv_bad("/kinds", "is an array of message, item, fact");
+	for (struct j_iter it = j_iter(v); j_next(&it, NULL, &k);) {
+		bool message = j_is(k, JSON_STRING) && j_str_eq(k, STR("message"));
+		bool item = j_is(k, JSON_STRING) && j_str_eq(k, STR("item"));
+		bool fact = j_is(k, JSON_STRING) && j_str_eq(k, STR("fact"));
+
+		if (!message && !item && !fact)
+			return nv_bad("/kinds", "is an array of message, item, fact");
+		rq->want_messages |= message;
+		rq->want_items |= item;
+		facts |= fact;
+	}
+	*nothing = facts && !rq->want_messages && !rq->want_items;
+	return OK;
+}
+
+static enum err read_times(struct arena *a, struct jval body, struct recall_request *rq)
+{
+	struct jval time = j_get(body, STR("time"));
+	int64_t as_of;
+
+	if (!j_null(time)) {
+		if (!j_is(time, JSON_OBJECT))
+			return nv_bad("/time", "is an object with from and to");
+		TRY(nv_time(a, time, "/time", "from", &rq->from_us));
+		TRY(nv_time(a, time, "/time", "to", &rq->to_us));
+	}
+	/* What was known at a time: nothing later. */
+	TRY(nv_time(a, body, "", "as_of", &as_of));
+	if (as_of != 0 && (rq->to_us == 0 || as_of < rq->to_us))
+		rq->to_us = as_of;
+	return OK;
+}
+
+static enum err read_mode(struct arena *a, struct jval body)
+{
+	struct str mode;
+
+	TRY(nv_str(a, body, "", "mode", &mode));
+	if (!mode.p || str_eq(mode, STR("auto")) || str_eq(mode, STR("words")))
+		return OK;
+	if (str_eq(mode, STR("vectors")))
+		return nv_bad("/mode", "vectors needs an embedder, and this server has none; use auto or words");
+	return nv_bad("/mode", "is auto, words or vectors");
+}
+
+static enum err read_recall(struct http_req *rq, struct jval body, struct recall_request *out, struct str *user, bool *nothing)
+{
+	struct arena *a = rq_arena(rq);
+	bool given;
+
+	TRY(nv_str(a, body, "", "query", &out->query));
+	if (!out->query.p)
+		return nv_bad("/query", "is missing");
+	TRY(nv_str(a, body, "", "user", user));
+	if (user->p)
+		out->user = user;
+	TRY(read_list(a, j_get(body, STR("threads")), "/threads", false, &out->threads, &out->threads_n));
+	TRY(read_list(a, j_get(body, STR("namespaces")), "/namespaces", true, &out->namespaces, &out->namespaces_n));
+	TRY(read_kinds(j_get(body, STR("kinds")), out, nothing));
+	TRY(filter_compile(a, j_get(body, STR("filter")), "/filter", &out->filter));
+	TRY(read_times(a, body, out));
+	TRY(read_mode(a, body));
+	TRY(nv_uint(body, "", "limit", 1, PAGE_MAX, 10, &out->limit));
+	TRY(nv_uint(body, "", "budget_tokens", 1, BUDGET_MAX, 0, &out->budget_tokens));
+	return nv_bool(body, "", "explain", &given, &out->explain);
+}
+
+/* ------------------------------------------------------------------- answer */
+
+static void key_str_or_null(struct jw *w, const char *key, struct str s)
+{
+	jw_key(w, key);
+	if (s.n > 0)
+		jw_str(w, s);
+	else
+		jw_null(w);
+}
+
+static void key_time(struct jw *w, int64_t us)
+{
+	char time[CLOCK_TEXT_MAX];
+	size_t n;
+
+	jw_key(w, "time");
+	if (us == 0) {
+		jw_null(w);
+		return;
+	}
+	n = clock_format(us, CLOCK_MILLIS_Z, time);
+	jw_str(w, str_of(time, n));
+}
+
+static void write_message(struct jw *w, const struct message *m)
+{
+	jw_key(w, "kind");
+	jw_cstr(w, "message");
+	jw_key(w, "id");
+	jw_str(w, m->mid);
+	jw_key(w, "thread");
+	jw_str(w, m->thread);
+	jw_key(w, "namespace");
+	jw_null(w);
+	jw_key(w, "key");
+	jw_null(w);
+	jw_key(w, "role");
+	jw_str(w, m->role);
+	key_str_or_null(w, "name", m->name);
+	jw_key(w, "text");
+	jw_str(w, m->content);
+	key_time(w, m->time_us);
+}
+
+/* An item's text: its member text, content or memory when that is a string, else the whole value. */
+static enum err item_text(struct arena *a, struct str value, struct str *out)
+{
+	static const struct str names[] = {STR_INIT("text"), STR_INIT("content"), STR_INIT("memory")};
+	struct json doc;
+
+	*out = value;
+	TRY(json_parse(a, value, NULL, &doc));
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		struct jval v = j_get(json_root(&doc), names[i]);
+
+		if (!j_is(v, JSON_STRING))
+			continue;
+		*out = j_str(a, v);
+		return out->p ? OK : E_NOMEM;
+	}
+	return OK;
+}
+
+static enum err write_item(struct arena *a, struct jw *w, const struct item *it)
+{
+	struct str text, id = arena_printf(a, "%.*s/%.*s", STR_ARG(it->ns), STR_ARG(it->key));
+
+	if (!id.p)
+		return E_NOMEM;
+	TRY(item_text(a, it->value, &text));
+	jw_key(w, "kind");
+	jw_cstr(w, "item");
+	jw_key(w, "id");
+	jw_str(w, id);
+	jw_key(w, "thread");
+	jw_null(w);
+	jw_key(w, "namespace");
+	ns_to_json(w, it->ns);
+	jw_key(w, "key");
+	jw_str(w, it->key);
+	jw_key(w, "role");
+	jw_null(w);
+	jw_key(w, "name");
+	jw_null(w);
+	jw_key(w, "text");
+	jw_str(w, text);
+	jw_key(w, "value");
+	jw_raw(w, it->value);
+	key_time(w, it->updated_us);
+	return OK;
+}
+
+static enum err write_hits(struct arena *a, struct jw *w, const struct recall_hit *hits, size_t n, bool explain)
+{
+	jw_obj(w);
+	jw_key(w, "results");
+	jw_arr(w);
+	for (size_t i = 0; i < n; i++) {
+		jw_obj(w);
+		if (hits[i].is_item)
+			TRY(write_item(a, w, &hits[i].item));
+		else
+			write_message(w, &hits[i].message);
+		jw_key(w, "score");
+		jw_double(w, hits[i].score);
+		if (explain && hits[i].explain.n > 0) {
+			jw_key(w, "explain");
+			jw_raw(w, hits[i].explain);
+		}
+		jw_end_obj(w);
+	}
+	jw_end_arr(w);
+	jw_key(w, "mode");
+	jw_cstr(w, "words");
+	jw_key(w, "pending");
+	jw_i64(w, 0);
+	jw_end_obj(w);
+	return OK;
+}
+
+void nv_recall(struct http_req *rq, void *ctx)
+{
+	struct arena *a = rq_arena(rq);
+	struct recall_request request = {0};
+	struct recall_hit *hits = NULL;
+	struct str user;
+	struct json doc;
+	struct buf b;
+	struct jw w;
+	size_t n = 0;
+	bool nothing = false;
+	enum err e;
+
+	buf_init(&b, a, ANSWER_MAX);
+	CHECK(nv_body(rq, members, sizeof members / sizeof members[0], &doc));
+	CHECK(read_recall(rq, json_root(&doc), &request, &user, &nothing));
+	if (!nothing)
+		CHECK(recall(ctx, a, rq_principal(rq), &request, &hits, &n));
+	jw_init(&w, &b);
+	e = write_hits(a, &w, hits, n, request.explain);
+out:
+	nv_answer(rq, e, &b);
+}

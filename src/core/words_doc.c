@@ -1,0 +1,374 @@
+/* Index documents of items: languages by namespace, LangGraph's index paths, and making documents again when the analysis has changed. */
+#include "core/words_impl.h"
+
+#include <stdlib.h>
+
+#include "core/session.h"
+
+/* ---------------------------------------------------------------- languages */
+
+static enum err rule_parse(struct words *w, struct str part)
+{
+	struct str ns, name;
+	const struct lang *l;
+
+	if (!str_cut(part, '=', &ns, &name)) {
+		name = ns;
+		ns = STR("");
+	}
+	ns = str_trim(ns);
+	name = str_trim(name);
+	l = lang_find(name);
+	if (!l)
+		return err_field(E_INVALID, "languages", -1, "\"%.*s\" is not a language; there are: %s", STR_ARG(name), lang_all());
+	if (ns.n == 0) {
+		w->rules[0].lang = l;
+		return OK;
+	}
+	w->rules[w->rules_n++] = (struct lang_rule){ns, l};
+	return OK;
+}
+
+enum err words_languages_parse(struct words *w, struct str languages)
+{
+	struct str rest, part;
+	size_t parts = 2;
+	bool more = true;
+
+	for (size_t i = 0; i < languages.n; i++)
+		parts += languages.p[i] == ',';
+	w->text = malloc(languages.n + 1);
+	w->rules = calloc(parts, sizeof *w->rules);
+	if (!w->text || !w->rules)
+		return err_set(E_LIMIT, "out of memory");
+	if (languages.n)
+		memcpy(w->text, languages.p, languages.n);
+	rest = str_trim(str_of(w->text, languages.n));
+	w->rules[0] = (struct lang_rule){STR(""), lang_find(STR("english"))};
+	w->rules_n = 1;
+	while (more && rest.n) {
+		more = str_cut(rest, ',', &part, &rest);
+		TRY(rule_parse(w, str_trim(part)));
+	}
+	for (size_t i = 0; i < w->rules_n; i++)
+		w->langs |= 1u << w->rules[i].lang->id;
+	return OK;
+}
+
+const struct lang *words_language(const struct words *w, struct str ns)
+{
+	const struct lang_rule *best = &w->rules[0];
+
+	for (size_t i = 1; i < w->rules_n; i++) {
+		const struct lang_rule *r = &w->rules[i];
+
+		if (r->ns.n >= best->ns.n && str_starts(ns, r->ns) && (ns.n == r->ns.n || ns.p[r->ns.n] == '.'))
+			best = r;
+	}
+	return best->lang;
+}
+
+/* ------------------------------------------------------------------- texts */
+
+struct texts {
+	struct arena *a;
+	struct str *v;
+	size_t n, cap;
+};
+
+static enum err text_add(struct texts *t, struct str s)
+{
+	if (t->n == t->cap) {
+		size_t cap = t->cap ? t->cap * 2 : 32;
+		struct str *v = arena_grow(t->a, t->v, t->cap * sizeof *v, cap * sizeof *v);
+
+		if (!v)
+			return E_NOMEM;
+		t->v = v;
+		t->cap = cap;
+	}
+	t->v[t->n++] = s;
+	return OK;
+}
+
+/* Names, strings and numbers of a whole subtree; a leaf that is true or false only when it was asked for by a path. */
+static enum err subtree_texts(struct texts *t, struct jval v)
+{
+	uint32_t end = j_node(v)->next;
+
+	for (struct jval at = v; at.i < end; at.i++) {
+		if (j_is(at, JSON_STRING)) {
+			struct str s = j_str(t->a, at);
+
+			if (!s.p)
+				return E_NOMEM;
+			TRY(text_add(t, s));
+		} else if (j_is(at, JSON_NUMBER)) {
+			TRY(text_add(t, j_raw(at)));
+		}
+	}
+	return OK;
+}
+
+static enum err leaf_texts(struct texts *t, struct jval v)
+{
+	if (j_is(v, JSON_TRUE) || j_is(v, JSON_FALSE))
+		return text_add(t, j_is(v, JSON_TRUE) ? STR("True") : STR("False"));
+	return subtree_texts(t, v);
+}
+
+/* ------------------------------------------------------------------- paths */
+
+/* The next token of a path: a field, "[...]" or "{...}"; false at the end. Dots separate; empty parts are skipped. */
+static bool path_token(struct str *path, struct str *token)
+{
+	char open, close;
+	unsigned depth = 1;
+	size_t i;
+
+	while (path->n && path->p[0] == '.')
+		*path = str_sub(*path, 1, path->n);
+	if (path->n == 0)
+		return false;
+	open = path->p[0];
+	if (open != '[' && open != '{') {
+		for (i = 0; i < path->n && path->p[i] != '.' && path->p[i] != '[' && path->p[i] != '{'; i++)
+			;
+	} else {
+		close = open == '[' ? ']' : '}';
+		for (i = 1; i < path->n && depth > 0; i++) {
+			if (path->p[i] == open)
+				depth++;
+			else if (path->p[i] == close)
+				depth--;
+		}
+	}
+	*token = str_sub(*path, 0, i);
+	*path = str_sub(*path, i, path->n);
+	return true;
+}
+
+static struct str inside(struct str token)
+{
+	return str_sub(token, 1, token.n - 1);
+}
+
+static bool is_bracketed(struct str token, char open, char close)
+{
+	return token.n >= 2 && token.p[0] == open && token.p[token.n - 1] == close;
+}
+
+/* Like LangGraph, a fresh path without tokens (and one that has run out) is the value itself. */
+static enum err path_texts(struct texts *t, struct jval v, struct str path, unsigned depth);
+
+static enum err each_child(struct texts *t, struct jval v, struct str rest, unsigned depth)
+{
+	struct j_iter it = j_iter(v);
+	struct jval key, child;
+
+	while (j_next(&it, &key, &child))
+		TRY(path_texts(t, child, rest, depth + 1));
+	return OK;
+}
+
+static enum err at_index(struct texts *t, struct jval v, struct str token, struct str rest, unsigned depth)
+{
+	struct j_iter it;
+	struct jval key, child;
+	int64_t index;
+
+	if (!j_is(v, JSON_ARRAY))
+		return OK;
+	if (str_eq(inside(token), STR("*")))
+		return each_child(t, v, rest, depth);
+	if (!str_int(str_trim(inside(token)), INT32_MIN, INT32_MAX, &index))
+		return OK;
+	if (index < 0)
+		index += j_node(v)->count;
+	it = j_iter(v);
+	for (int64_t i = 0; j_next(&it, &key, &child); i++)
+		if (i == index)
+			return path_texts(t, child, rest, depth + 1);
+	return OK;
+}
+
+/* "{a,b.c}": the named fields; what follows it in the path does not matter. */
+static enum err several_fields(struct texts *t, struct jval v, struct str list)
+{
+	struct str part, token;
+	bool more = true;
+
+	while (j_is(v, JSON_OBJECT) && more) {
+		struct jval at = v;
+		bool any = false;
+
+		more = str_cut(list, ',', &part, &list);
+		part = str_trim(part);
+		while (j_ok(at) && path_token(&part, &token)) {
+			at = j_get(at, token);
+			any = true;
+		}
+		if (any && j_ok(at))
+			TRY(leaf_texts(t, at));
+	}
+	return OK;
+}
+
+#define PATH_DEPTH_MAX 64
+
+static enum err path_texts(struct texts *t, struct jval v, struct str path, unsigned depth)
+{
+	struct str token;
+
+	if (depth > PATH_DEPTH_MAX)
+		return OK;
+	if (!path_token(&path, &token))
+		return leaf_texts(t, v);
+	if (is_bracketed(token, '[', ']'))
+		return at_index(t, v, token, path, depth);
+	if (is_bracketed(token, '{', '}'))
+		return several_fields(t, v, inside(token));
+	if (str_eq(token, STR("*")))
+		return each_child(t, v, path, depth);
+	v = j_get(v, token);
+	return j_ok(v) ? path_texts(t, v, path, depth + 1) : OK;
+}
+
+enum err words_item_doc(const struct words *w, struct arena *a, struct str ns, const struct json *value, const struct str *paths,
+			size_t paths_n, struct str *terms)
+{
+	struct texts t = {.a = a};
+
+	if (paths && paths_n == 0) { /* an empty list: nothing of it is to be found */
+		*terms = STR("");
+		return OK;
+	}
+	if (!paths)
+		TRY(subtree_texts(&t, json_root(value)));
+	for (size_t i = 0; paths && i < paths_n; i++)
+		TRY(path_texts(&t, json_root(value), paths[i], 0));
+	return doc_of_texts_at(a, words_language(w, ns), t.v, t.n, paths, paths ? paths_n : 0, terms);
+}
+
+/* ------------------------------------------------------------ making again */
+
+bool remake_needed(const struct words *w, const struct doc_change *d)
+{
+	struct doc_reader r;
+	struct doc_head h;
+
+	if (d->terms.n == 0)
+		return false;
+	return doc_open(d->terms, &r, &h) != DOC_GOOD || h.lang != words_language(w, d->lang_ns);
+}
+
+enum err remake_add(struct remake *r, const struct doc_change *d)
+{
+	struct remake_entry *e;
+	struct doc_reader reader;
+	struct doc_head h;
+
+	if (r->n == r->cap) {
+		size_t cap = r->cap ? r->cap * 2 : 256;
+
+		e = realloc(r->v, cap * sizeof *e);
+		if (!e)
+			return err_set(E_LIMIT, "out of memory while analysing texts again");
+		r->v = e;
+		r->cap = cap;
+	}
+	e = &r->v[r->n];
+	*e = (struct remake_entry){.id = d->id};
+	if (doc_open(d->terms, &reader, &h) == DOC_GOOD && reader.has_paths) {
+		e->doc = malloc(d->terms.n);
+		if (!e->doc)
+			return err_set(E_LIMIT, "out of memory while analysing texts again");
+		memcpy(e->doc, d->terms.p, d->terms.n);
+		e->doc_n = d->terms.n;
+	}
+	r->n++;
+	return OK;
+}
+
+void remake_release(struct remake *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		free(r->v[i].doc);
+	free(r->v);
+	r->v = NULL;
+	r->n = r->cap = 0;
+}
+
+#define REMAKE_BATCH 128
+
+static enum err remake_message(const struct remake *r, struct arena *a, const struct message *m, struct doc_change *d)
+{
+	struct doc_message_in in = {m->content, m->name, m->role, m->time_us};
+
+	*d = (struct doc_change){.id = m->id, .lang_ns = m->thread};
+	return doc_of_message(a, words_language(r->w, m->thread), &in, &d->terms);
+}
+
+static enum err remake_item(const struct remake *r, struct arena *a, const struct remake_entry *e, const struct item *it,
+			    struct doc_change *d)
+{
+	struct doc_reader reader;
+	struct str *paths = NULL;
+	struct doc_head h;
+	size_t paths_n = 0;
+	struct json doc;
+
+	*d = (struct doc_change){.id = it->id, .lang_ns = it->ns};
+	if (e->doc && doc_open(str_of(e->doc, e->doc_n), &reader, &h) == DOC_GOOD)
+		TRY(doc_paths(&reader, a, &paths, &paths_n));
+	TRY(json_parse(a, it->value, &json_default_limits, &doc));
+	return words_item_doc(r->w, a, it->ns, &doc, paths, paths_n, &d->terms);
+}
+
+static enum err remake_batch(struct remake *r, struct arena *a, size_t from, size_t n, enum err (*fn)(void *ctx, const struct doc_change *d),
+			     void *ctx)
+{
+	struct store *s = r->w->store;
+	struct item *items = ARENA_ARRAY(a, struct item, n);
+	struct message *msgs = ARENA_ARRAY(a, struct message, n);
+	int64_t ids[REMAKE_BATCH];
+	struct doc_change d;
+
+	if (!items || !msgs)
+		return E_NOMEM;
+	for (size_t i = 0; i < n; i++)
+		ids[i] = r->v[from + i].id;
+	if (r->kind == DOC_ITEM)
+		TRY(s->ops->item_by_id(s, a, r->who, ids, n, items));
+	else
+		TRY(s->ops->message_by_id(s, a, r->who, ids, n, msgs));
+	for (size_t i = 0; i < n; i++) {
+		if ((r->kind == DOC_ITEM ? items[i].id : msgs[i].id) == 0)
+			continue; /* gone in the meantime */
+		if (r->kind == DOC_ITEM)
+			TRY(remake_item(r, a, &r->v[from + i], &items[i], &d));
+		else
+			TRY(remake_message(r, a, &msgs[i], &d));
+		TRY(fn(ctx, &d));
+	}
+	return OK;
+}
+
+/* Room for one batch: values of 4 MiB at most, and what their analysis takes. */
+#define REMAKE_ROOM ((size_t)1 << 30)
+
+enum err remake_all(struct remake *r, enum err (*fn)(void *ctx, const struct doc_change *d), void *ctx)
+{
+	enum err e = OK;
+	struct arena a;
+
+	arena_init(&a, REMAKE_ROOM);
+	for (size_t at = 0; at < r->n && e == OK; at += REMAKE_BATCH) {
+		size_t n = r->n - at < REMAKE_BATCH ? r->n - at : REMAKE_BATCH;
+
+		e = remake_batch(r, &a, at, n, fn, ctx);
+		arena_clear(&a);
+	}
+	arena_release(&a);
+	return e;
+}

@@ -1,0 +1,65 @@
+/* What the files of core/words share with each other and with core/recall.c; private to core. */
+#ifndef CENOTE_CORE_WORDS_IMPL_H
+#define CENOTE_CORE_WORDS_IMPL_H
+
+#include "core/words.h"
+#include "index/cache.h"
+#include "index/question.h"
+
+struct lang_rule {
+	struct str ns;
+	const struct lang *lang;
+};
+/* Never changes after words_new, but for the cache, which is thread-safe. */
+struct words {
+	struct store *store;
+	struct cache *cache; /* NULL: none */
+	char *text;          /* of the rules */
+	struct lang_rule *rules; /* rules[0]: the default */
+	size_t rules_n;
+	uint32_t langs;      /* mask of the languages that are configured */
+};
+
+enum err words_languages_parse(struct words *w, struct str languages) MUST_CHECK;
+
+/* Documents whose analysis is not the configured one, made again from what the store holds. */
+struct remake {
+	const struct words *w;
+	const struct principal *who;
+	enum doc_kind kind;
+	struct remake_entry {
+		int64_t id;
+		char *doc; /* the old document when it says which paths were indexed, else NULL */
+		size_t doc_n;
+	} *v;
+	size_t n, cap;
+};
+/* Does the document have to be made again? Empty ones (not indexed) do not. */
+bool remake_needed(const struct words *w, const struct doc_change *d);
+enum err remake_add(struct remake *r, const struct doc_change *d) MUST_CHECK;
+/* Calls fn with each document that still exists. */
+enum err remake_all(struct remake *r, enum err (*fn)(void *ctx, const struct doc_change *d), void *ctx) MUST_CHECK;
+void remake_release(struct remake *r);
+
+#define TOP_EXTRA 4096
+
+/* Scores a scope while scanning it, in bounded memory. q: terms of all configured languages. */
+struct scan_result {
+	struct scored *best;
+	size_t n, total;
+	uint32_t langs;   /* of the documents */
+	uint64_t bytes;   /* of all documents */
+	struct bm25 figures;
+	/* with counts: */
+	uint16_t *tf; /* n * terms, in the order of best */
+	uint32_t *len;
+};
+enum err words_scan(const struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope,
+		    struct query_term *q, size_t q_n, size_t want, bool counts, struct scan_result *out) MUST_CHECK;
+
+/* Runs fn under the read lock of the scope as the store has it now; for messages with a current order. Loads it, keeps it in the cache
+ * when it fits. *skipped (items only): the scope does not fit the cache, and fn was not called. */
+enum err words_with_scope(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope,
+			  enum err (*fn)(void *ctx, const struct scope *s), void *ctx, bool *skipped) MUST_CHECK;
+
+#endif
