@@ -68,7 +68,7 @@ class Truth:
 
     def __init__(self):
         self.acked, self.maybe = {}, collections.defaultdict(list)
-        self.groups = {}  # name -> (acknowledged, size): messages of a thread, items of an atomic batch
+        self.groups = {}  # name -> (acknowledged, size); m-...: messages of a thread, b-...: items of an atomic batch
 
     def begin(self, ident, value):
         self.maybe[ident].append(value)
@@ -103,19 +103,23 @@ async def write_for_ever(server, truth, rng, me, round_no, counts):
         while True:
             kind = rng.random()
             n += 1
-            if kind < 0.08:  # several messages, one request, one thread of their own
-                name = f"r{round_no}-c{me}-{n}"
+            if kind < 0.1:  # several messages, or several items, in one request
+                name = f"{'m' if kind < 0.05 else 'b'}-r{round_no}-c{me}-{n}"
                 size = rng.randrange(2, 9)
                 truth.groups[name] = (False, size)
-                body = json.dumps({"messages": [{"thread": name, "user": "crash", "role": "user", "content": f"{name} {i} ferry"}
-                                                for i in range(size)]}).encode()
-                status, answer = await c.ask("POST", "/cenote/v1/messages", body)
+                if name[0] == "m":
+                    path, body = "/cenote/v1/messages", {"messages": [
+                        {"thread": name, "user": "crash", "role": "user", "content": f"{name} {i} ferry"} for i in range(size)]}
+                else:
+                    path, body = "/cenote/v1/batch?atomic=true", {"operations": [
+                        {"op": "put", "namespace": ["batch"], "key": f"{name}-{i}", "value": {"of": name}} for i in range(size)]}
+                status, answer = await c.ask("POST", path, json.dumps(body).encode())
                 if status != 200:
-                    raise RuntimeError(f"messages: {status} {answer[:300]!r}")
+                    raise RuntimeError(f"{path}: {status} {answer[:300]!r}")
                 truth.groups[name] = (True, size)
                 counts["acked"] += 1
                 continue
-            if kind < 0.2:  # overwrite or delete one of few keys, again and again
+            if kind < 0.22:  # overwrite or delete one of few keys, again and again
                 ident = (space, f"hot{rng.randrange(4)}")
                 value = None if rng.random() < 0.2 else make_value(rng, f"{round_no}-{n}")
                 truth.begin(ident, value)
@@ -187,10 +191,16 @@ async def verify(server, truth, idents, groups, at_once=8, pipeline=16):
         while left:
             name = left.popleft()
             acked, size = truth.groups[name]
-            status, body = await c.ask("GET", f"/cenote/v1/threads/{name}/messages?limit=100")
-            got = len(json.loads(body)["data"]) if status == 200 else 0
+            if name[0] == "m":
+                status, body = await c.ask("GET", f"/cenote/v1/threads/{name}/messages?limit=100")
+                got = len(json.loads(body)["data"]) if status == 200 else 0
+            else:
+                gets = [("GET", f"/store/items?namespace=batch&key={name}-{i}", b"") for i in range(size)]
+                answers = await c.ask_many(gets)
+                status = max(a[0] for a in answers)
+                got = sum(b'"of":"%s"' % name.encode() in body.replace(b" ", b"") for _, body in answers)
             if status not in (200, 404) or got not in ((size,) if acked else (0, size)):
-                wrong.append(f"thread {name}: {got} of {size} messages, acknowledged: {acked} ({status})")
+                wrong.append(f"{name}: {got} of {size} are there, acknowledged: {acked} ({status})")
             else:
                 truth.groups[name] = (got == size, size) if got else (acked, size)
         c.close()
@@ -217,7 +227,7 @@ async def one_round(server, truth, rng, round_no, connections):
     idents = [i for i in truth.maybe if i not in truth.acked]
     fresh = [i for i in truth.acked if i[1].startswith((f"r{round_no}-", "hot"))]
     idents += fresh + rng.sample(known, min(500, len(known)))
-    groups = [g for g in truth.groups if g.startswith(f"r{round_no}-")]
+    groups = [g for g in truth.groups if g.startswith((f"m-r{round_no}-", f"b-r{round_no}-"))]
     wrong += await verify(server, truth, list(dict.fromkeys(idents)), groups)
     return wrong, counts["acked"], recovery, before
 
@@ -252,7 +262,7 @@ def main():
                 db.close()
                 if result != "ok":
                     everything.append(f"{path.name}: {result}")
-        print(f"{'not ok' if everything else 'ok'} at the end: {len(truth.acked)} items, {len(truth.groups)} threads", flush=True)
+        print(f"{'not ok' if everything else 'ok'} at the end: {len(truth.acked)} items, {len(truth.groups)} threads and batches", flush=True)
         for w in everything[:10]:
             print("    " + w, flush=True)
         passed, failed = passed + (not everything), failed + bool(everything)

@@ -243,8 +243,9 @@ def test_batch_order_as_peer(server, peer, ns):
     assert theirs[1] is None and list(theirs[3]) == [] and theirs[4] == []
     assert peer.get(tuple(ns), "k").value == {"v": 2}
     name = ".".join(ns)
-    r = server.request("POST", "/cenote/v1/batch", {"ops": [
+    r = server.request("POST", "/cenote/v1/batch", {"operations": [
         {"op": "put", "namespace": ns, "key": "k", "value": {"v": 1}}, {"op": "get", "namespace": ns, "key": "k"},
-        {"op": "put", "namespace": ns, "key": "k", "value": {"v": 2}}, {"op": "search", "namespace_prefix": ns}]})
+        {"op": "put", "namespace": ns, "key": "k", "value": {"v": 2}}, {"op": "search", "namespace": ns}]})
     assert r.status == 200, r
+    assert r.json["results"][1]["status"] == 404 and r.json["results"][3]["items"] == []
     assert server.request("GET", f"/store/items?namespace={name}&key=k").json["value"] == {"v": 2}

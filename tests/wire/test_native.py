@@ -45,11 +45,22 @@ def test_put_takes_the_value_as_it_is(server, ns):
 
 def test_batch_of_a_thousand(server, ns):
     ops = [{"op": "put", "namespace": ns, "key": f"k{i}", "value": {"i": i}} for i in range(1000)]
-    r = server.request("POST", f"{V}/batch", {"ops": ops})
+    r = server.request("POST", f"{V}/batch", {"operations": ops})
     assert r.status == 200 and len(r.json["results"]) == 1000, r
-    r = server.request("POST", f"{V}/batch", {"ops": [{"op": "get", "namespace": ns, "key": f"k{i}"} for i in (0, 999, 1000)]})
-    values = [(x.get("item") or {}).get("value") for x in r.json["results"]]
-    assert values == [{"i": 0}, {"i": 999}, None], r
+    r = server.request("POST", f"{V}/batch", {"operations": [{"op": "get", "namespace": ns, "key": f"k{i}"} for i in (0, 999, 1000)]})
+    assert [(x["status"], x.get("item", {}).get("value")) for x in r.json["results"]] == [(200, {"i": 0}), (200, {"i": 999}), (404, None)], r
+
+
+def test_batch_parts_fail_alone_or_together(server, ns):
+    ops = [{"op": "put", "namespace": ns, "key": "a", "value": {"v": 1}},
+           {"op": "put", "namespace": ns, "key": "b", "value": {"v": 1}, "if_version": 7},
+           {"op": "delete", "namespace": ns, "key": "none"}]
+    r = server.request("POST", f"{V}/batch?atomic=true", {"operations": ops})
+    assert r.status in (409, 412), r
+    assert server.request("GET", item(ns, "a")).status == 404, "nothing of it happened"
+    r = server.request("POST", f"{V}/batch", {"operations": ops})
+    assert [x["status"] for x in r.json["results"]] == [201, 412, 404], r
+    assert server.request("GET", item(ns, "a")).json["value"] == {"v": 1}
 
 
 def test_messages_threads_recall(server, ns):
