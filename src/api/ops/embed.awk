@@ -6,8 +6,7 @@ BEGIN {
 	print "const char openapi_text[] ="
 }
 {
-	gsub(/\\/, "\\\\")
-	gsub(/"/, "\\\"")
+	gsub(/["\\]/, "\\\\&")
 	printf "\t\"%s\\n\"\n", $0
 }
 END {
