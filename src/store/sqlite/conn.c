@@ -1,0 +1,278 @@
+/* Connections: how one is opened, its prepared statements, and what SQLite's result codes mean for us.
+ *
+ * Invariants
+ *  1. SQLite 3.7.0 to 3.51.2 can lose committed pages when two connections write or checkpoint one WAL at the same time (the
+ * "WAL-reset" bug). Therefore only writer connections, of which there is one per file, on one thread, ever write or checkpoint:
+ * every connection has wal_autocheckpoint = 0 and no checkpoint on close, readers are opened read-only, and conn_stmt refuses the
+ *     writer's statements on them.
+ *  2. A connection is used by one thread at a time (opened with NOMUTEX).
+ *  3. Statements are prepared at first use and live as long as the connection. */
+#include "store/sqlite/sq.h"
+
+#include <assert.h>
+#include <errno.h>
+
+/* One range of the index, from ?1 (the prefix P, or where a walk goes on) to before "P/" (?3); what lies between P and "P." is not
+ * below P. */
+#define NS_BELOW "n.path >= ?1 AND n.path < ?3 AND (n.path = ?4 OR n.path >= ?2)"
+
+static const char *const sql[ST_MAX] = {
+	[ST_BEGIN_READ] = "BEGIN",
+	[ST_END] = "COMMIT",
+	[ST_BEGIN_WRITE] = "BEGIN IMMEDIATE",
+	[ST_ROLLBACK] = "ROLLBACK",
+	[ST_SAVEPOINT] = "SAVEPOINT op",
+	[ST_SAVEPOINT_UNDO] = "ROLLBACK TO op",
+	[ST_SAVEPOINT_END] = "RELEASE op",
+	[ST_META_SET] = "INSERT INTO cenote_meta(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = ?2",
+	[ST_NS_ID] = "SELECT id FROM cenote_namespace WHERE path = ?1",
+	[ST_NS_ADD] = "INSERT INTO cenote_namespace(id, path) VALUES(?1, ?2)",
+	[ST_ITEM_FIND] = "SELECT id, version, created_us, updated_us, ttl_minutes FROM cenote_item WHERE ns = ?1 AND key = ?2",
+	[ST_ITEM_ADD] =
+		"INSERT INTO cenote_item(id, version, created_us, updated_us, ttl_minutes, expires_us, terms, value, ns, key) "
+		"VALUES(?1, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+	[ST_ITEM_SET] = "UPDATE cenote_item SET version = ?2, created_us = ?3, updated_us = ?4, ttl_minutes = ?5, expires_us = ?6, "
+			"terms = ?7, value = ?8 WHERE id = ?1",
+	[ST_ITEM_DEL] = "DELETE FROM cenote_item WHERE id = ?1",
+	[ST_ITEM_TOUCH] = "UPDATE cenote_item SET expires_us = ?2 WHERE id = ?1",
+	[ST_EXPIRED] = "SELECT i.id, n.id, n.path FROM cenote_item i JOIN cenote_namespace n ON n.id = i.ns "
+		       "WHERE i.expires_us > 0 AND i.expires_us < ?1 ORDER BY i.expires_us LIMIT 1",
+	[ST_EXPIRES_MIN] = "SELECT min(expires_us) FROM cenote_item WHERE expires_us > 0",
+	[ST_THREAD_FIND] = "SELECT id, usr, messages FROM cenote_thread WHERE thread = ?1",
+	[ST_THREAD_ADD] =
+		"INSERT INTO cenote_thread(id, thread, usr, created_us, updated_us, messages) VALUES(?1, ?2, ?3, ?4, ?4, 0)",
+	[ST_THREAD_SET] = "UPDATE cenote_thread SET messages = ?2, updated_us = ?3 WHERE id = ?1",
+	[ST_THREAD_DEL] = "DELETE FROM cenote_thread WHERE id = ?1",
+	[ST_MESSAGE_FIND] = "SELECT id, pos FROM cenote_message WHERE thread_id = ?1 AND mid = ?2",
+	[ST_MESSAGE_ADD] = "INSERT INTO cenote_message(id, thread_id, pos, time_us, mid, role, name, terms, content, metadata) "
+			   "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+	[ST_MESSAGE_IDS] = "SELECT id FROM cenote_message WHERE thread_id = ?1",
+	[ST_MESSAGE_DEL_THREAD] = "DELETE FROM cenote_message WHERE thread_id = ?1",
+	[ST_VALUE_SET] = "INSERT INTO cenote_value(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = ?2",
+	[ST_VALUE_DEL] = "DELETE FROM cenote_value WHERE name = ?1",
+	[ST_KEY_SET] = "INSERT OR REPLACE INTO cenote_key(id, hash, name, tenant, usr, rights, created_us, expires_us, revoked_us, "
+		       "used_us) "
+		       "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+
+	[ST_ITEM_GET] = "SELECT " ITEM_COLUMNS " FROM cenote_item i "
+			"WHERE i.ns = (SELECT id FROM cenote_namespace WHERE path = ?1) AND i.key = ?2",
+	[ST_ITEM_BY_ID] =
+		"SELECT " ITEM_COLUMNS ", n.path FROM cenote_item i JOIN cenote_namespace n ON n.id = i.ns WHERE i.id = ?1",
+	[ST_ITEM_ROW] = "SELECT " ITEM_COLUMNS " FROM cenote_item i WHERE i.id = ?1",
+	[ST_ITEM_NEWEST] = "SELECT updated_us, id FROM cenote_item INDEXED BY cenote_item_updated WHERE ns = ?1 "
+			   "ORDER BY updated_us DESC, id DESC LIMIT ?2",
+	[ST_ITEM_OLDER] = "SELECT updated_us, id FROM cenote_item INDEXED BY cenote_item_updated WHERE ns = ?1 "
+			  "AND updated_us <= ?2 AND (updated_us, id) < (?2, ?3) ORDER BY updated_us DESC, id DESC LIMIT ?4",
+	[ST_ITEM_TIES] = "SELECT id FROM cenote_item INDEXED BY cenote_item_updated WHERE ns = ?1 AND updated_us = ?2 ORDER BY key",
+	[ST_ITEM_WALK] = "SELECT " ITEM_COLUMNS " FROM cenote_item i WHERE i.ns = ?1 ORDER BY i.key",
+	[ST_ITEM_WALK_AFTER] = "SELECT " ITEM_COLUMNS " FROM cenote_item i WHERE i.ns = ?1 AND i.key > ?2 ORDER BY i.key",
+	[ST_NS_ALL] = "SELECT n.id, n.path FROM cenote_namespace n WHERE n.path >= ?1 ORDER BY n.path",
+	[ST_NS_BELOW] = "SELECT n.id, n.path FROM cenote_namespace n WHERE " NS_BELOW " ORDER BY n.path",
+	[ST_NS_LIVE_ALL] = "SELECT n.path FROM cenote_namespace n WHERE EXISTS (SELECT 1 FROM cenote_item i WHERE i.ns = n.id) "
+			   "ORDER BY n.path",
+	[ST_NS_LIVE_BELOW] = "SELECT n.path FROM cenote_namespace n WHERE " NS_BELOW
+			     " AND EXISTS (SELECT 1 FROM cenote_item i WHERE i.ns = n.id) ORDER BY n.path",
+	[ST_DOC_ITEMS] = "SELECT id, terms FROM cenote_item WHERE ns = ?1",
+	[ST_DOC_ITEM] = "SELECT i.terms, n.path FROM cenote_item i JOIN cenote_namespace n ON n.id = i.ns WHERE i.id = ?1",
+	[ST_DOC_MESSAGES] = "SELECT m.id, m.terms, t.thread FROM cenote_thread t JOIN cenote_message m ON m.thread_id = t.id "
+			    "WHERE t.usr = ?1 ORDER BY t.thread, m.pos",
+	[ST_DOC_MESSAGE] =
+		"SELECT m.terms, t.thread FROM cenote_message m JOIN cenote_thread t ON t.id = m.thread_id WHERE m.id = ?1",
+	[ST_THREAD_GET] = "SELECT id, usr FROM cenote_thread WHERE thread = ?1",
+	[ST_MESSAGE_LIST] =
+		"SELECT m.id, m.pos, m.time_us, m.mid, m.role, m.name, m.content, m.metadata, m.terms FROM cenote_message m "
+		"WHERE m.thread_id = ?1 AND m.pos >= ?2 ORDER BY m.pos LIMIT ?3",
+	[ST_MESSAGE_BY_ID] =
+		"SELECT m.id, m.pos, m.time_us, m.mid, m.role, m.name, m.content, m.metadata, m.terms, t.thread, t.usr "
+		"FROM cenote_message m JOIN cenote_thread t ON t.id = m.thread_id WHERE m.id = ?1",
+	[ST_THREADS] = "SELECT thread, usr, messages, created_us, updated_us FROM cenote_thread WHERE thread > ?1 ORDER BY thread "
+		       "LIMIT ?2",
+	[ST_THREADS_OF] = "SELECT thread, usr, messages, created_us, updated_us FROM cenote_thread WHERE usr = ?3 AND thread > ?1 "
+			  "ORDER BY thread LIMIT ?2",
+	[ST_VALUE_GET] = "SELECT value FROM cenote_value WHERE name = ?1",
+	[ST_KEY_GET] = "SELECT id, hash, name, tenant, usr, rights, created_us, expires_us, revoked_us, used_us FROM cenote_key "
+		       "WHERE id = ?1",
+	[ST_KEY_LIST] = "SELECT id, hash, name, tenant, usr, rights, created_us, expires_us, revoked_us, used_us FROM cenote_key "
+			"ORDER BY created_us, id",
+	[ST_STATS] = "SELECT (SELECT count(*) FROM cenote_item), (SELECT count(*) FROM cenote_namespace n WHERE EXISTS "
+		     "(SELECT 1 FROM cenote_item i WHERE i.ns = n.id)), (SELECT count(*) FROM cenote_thread), "
+		     "(SELECT count(*) FROM cenote_message), (SELECT count(*) FROM cenote_item WHERE expires_us > 0)",
+};
+
+enum err conn_error_at(const struct tenant *t, sqlite3 *db, int rc)
+{
+	int os = db ? sqlite3_system_errno(db) : 0;
+	const char *what = sqlite3_errstr(rc);
+	switch (rc & 0xff) {
+	case SQLITE_FULL:
+		return err_kind(E_LIMIT, ERR_QUOTA, "the disk is full: %s could not be written; free some space and try again",
+				t->base);
+	case SQLITE_IOERR:
+		if (os == ENOSPC || os == EDQUOT)
+			return err_kind(E_LIMIT, ERR_QUOTA,
+					"the disk is full: %s could not be written; free some space and try again", t->base);
+		return err_set(E_IO, "disk error in %s (%s, code %d)", t->base, what, rc);
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		return err_set(E_CORRUPT,
+			       "the store file %s is damaged (%s); restore it from a backup, or move it away to start anew",
+			       t->base, what);
+	case SQLITE_READONLY:
+	case SQLITE_PERM:
+	case SQLITE_CANTOPEN:
+		return err_set(E_IO,
+			       "the store file %s cannot be opened or written (%s, code %d); check permissions and the file system",
+			       t->base, what, rc);
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return err_set(E_BUSY, "the store file %s is locked; is another program using it?", t->base);
+	case SQLITE_NOMEM:
+		return err_set(E_LIMIT, "out of memory in the store");
+	case SQLITE_TOOBIG:
+		return err_kind(E_LIMIT, ERR_SIZE, "a value is too large for the store");
+	case SQLITE_INTERRUPT:
+		return err_set(E_TIMEOUT, "the deadline passed while reading the store");
+	default:
+		return err_set(E_INTERNAL, "SQLite: %s (code %d) in %s", db ? sqlite3_errmsg(db) : what, rc, t->base);
+	}
+}
+
+enum err conn_error(struct conn *c, int rc)
+{
+	c->failed = true;
+	return conn_error_at(c->t, c->db, rc);
+}
+
+static int on_progress(void *arg)
+{
+	const struct conn *c = arg;
+	return c->deadline != NEVER && clock_mono_ns() >= c->deadline;
+}
+
+static enum err configure(struct conn *c, enum conn_mode mode)
+{
+	struct sq *s = c->t->s;
+	int on;
+	char text[160];
+	sqlite3_extended_result_codes(c->db, 1);
+	sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, &on);
+	if (!on)
+		return err_set(E_INTERNAL, "this SQLite cannot be kept from checkpointing on close");
+	sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	sqlite3_db_config(c->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	sqlite3_wal_autocheckpoint(c->db, 0);
+	if (mode == CONN_CREATE) {
+		TRY(conn_exec(c, "PRAGMA page_size = 4096"));
+		TRY(conn_exec(c, "PRAGMA auto_vacuum = INCREMENTAL"));
+	}
+	size_t cache = s->cache_bytes ? s->cache_bytes : (mode == CONN_READ ? 2u << 20 : 16u << 20);
+	snprintf(text, sizeof text, "PRAGMA cache_size = -%zu", cache / 1024 ? cache / 1024 : 1);
+	TRY(conn_exec(c, text));
+	TRY(conn_exec(c, "PRAGMA temp_store = MEMORY"));
+	if (mode == CONN_READ) {
+		sqlite3_busy_timeout(c->db, 500); /* only while another connection recovers the WAL */
+		sqlite3_progress_handler(c->db, 2000, on_progress, c);
+		return conn_exec(c, "PRAGMA query_only = 1");
+	}
+	return conn_exec(c, s->durable || mode == CONN_CREATE ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+}
+
+enum err conn_open(struct tenant *t, const char *path, enum conn_mode mode, struct conn **out)
+{
+	static const int flags[] = {
+		[CONN_READ] = SQLITE_OPEN_READONLY,
+		[CONN_WRITE] = SQLITE_OPEN_READWRITE,
+		[CONN_CREATE] = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+	};
+	struct conn *c = calloc(1, sizeof *c);
+	enum err e;
+	*out = NULL;
+	if (!c)
+		return err_set(E_LIMIT, "out of memory in the store");
+	c->t = t;
+	c->writer = mode != CONN_READ;
+	c->deadline = NEVER;
+	int rc = sqlite3_open_v2(path, &c->db, flags[mode] | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, t->s->vfs);
+	e = rc == SQLITE_OK ? configure(c, mode) : conn_error(c, rc);
+	if (e != OK) {
+		conn_close(c);
+		return e;
+	}
+	*out = c;
+	return OK;
+}
+
+void conn_close(struct conn *c)
+{
+	if (!c)
+		return;
+	for (unsigned i = 0; i < ST_MAX; i++)
+		sqlite3_finalize(c->st[i]);
+	int rc = sqlite3_close(c->db);
+	assert(rc == SQLITE_OK);
+	(void)rc;
+	free(c);
+}
+
+sqlite3_stmt *conn_stmt(struct conn *c, enum stmt id, enum err *e)
+{
+	*e = OK;
+	if (id > ST_END && id < ST_ITEM_GET && !c->writer) { /* invariant 1 */
+		assert(!"a writer's statement on a reader");
+		*e = err_set(E_INTERNAL, "a read connection was asked to write");
+		return NULL;
+	}
+	sqlite3_stmt *st = c->st[id];
+	if (st)
+		return st;
+	int rc = sqlite3_prepare_v3(c->db, sql[id], -1, SQLITE_PREPARE_PERSISTENT, &c->st[id], NULL);
+	if (rc != SQLITE_OK) {
+		*e = conn_error(c, rc);
+		return NULL;
+	}
+	return c->st[id];
+}
+
+enum err conn_step(struct conn *c, sqlite3_stmt *st, bool *row)
+{
+	int rc = sqlite3_step(st);
+	*row = rc == SQLITE_ROW;
+	if (*row)
+		return OK;
+	enum err e = rc == SQLITE_DONE ? OK : conn_error(c, rc);
+	sqlite3_reset(st);
+	return e;
+}
+
+enum err conn_run(struct conn *c, enum stmt id)
+{
+	enum err e;
+	bool row;
+	sqlite3_stmt *st = conn_stmt(c, id, &e);
+	if (!st)
+		return e;
+	e = conn_step(c, st, &row);
+	if (row)
+		sqlite3_reset(st);
+	return e;
+}
+
+enum err conn_exec(struct conn *c, const char *text)
+{
+	int rc = sqlite3_exec(c->db, text, NULL, NULL, NULL);
+	return rc == SQLITE_OK ? OK : conn_error(c, rc);
+}
+
+enum err conn_int(struct conn *c, const char *text, int64_t *out)
+{
+	sqlite3_stmt *st = NULL;
+	*out = 0;
+	int rc = sqlite3_prepare_v2(c->db, text, -1, &st, NULL);
+	if (rc == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+		*out = sqlite3_column_int64(st, 0);
+		rc = SQLITE_DONE;
+	}
+	enum err e = rc == SQLITE_DONE ? OK : conn_error(c, rc);
+	sqlite3_finalize(st);
+	return e;
+}

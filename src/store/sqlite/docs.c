@@ -1,0 +1,146 @@
+/* The word index's source: all documents of a scope, and what has changed since. Items and messages that were stored without an
+ * index document (empty terms) are no documents: a scan leaves them out, the feed reports them as removed. */
+#include "store/sqlite/sq.h"
+
+#include "rt/fiber.h"
+#include "rt/work.h"
+
+struct docs {
+	struct sq *s;
+	struct tenant *t;
+	uint64_t deadline;
+	const struct doc_scope *scope;
+	doc_fn fn;
+	void *ctx;
+	struct conn *c;
+	bool stopped;
+	struct feed_hit *hits;
+	size_t n;
+};
+
+static enum err check_scope(const struct principal *who, const struct doc_scope *scope)
+{
+	if (scope->kind == DOC_MESSAGE && who && who->user_bound && !str_eq(scope->prefix, who->user))
+		return err_set(E_DENIED, "this key may only read messages of its own user");
+	return OK;
+}
+
+static enum err scan_ns(void *ctx, int64_t id, struct str path, bool *go)
+{
+	struct docs *x = ctx;
+	enum err e;
+	bool row;
+	sqlite3_stmt *st = conn_stmt(x->c, ST_DOC_ITEMS, &e);
+	if (!st)
+		return e;
+	sqlite3_bind_int64(st, 1, id);
+	while (!x->stopped) {
+		TRY(conn_step(x->c, st, &row));
+		if (!row)
+			return OK;
+		struct doc_change d = {.id = col_i64(st, 0), .terms = col_str(st, 1), .lang_ns = path};
+		x->stopped = d.terms.n && !x->fn(x->ctx, &d);
+	}
+	sqlite3_reset(st);
+	*go = false;
+	return OK;
+}
+
+static enum err scan_messages(struct docs *x)
+{
+	enum err e;
+	bool row;
+	sqlite3_stmt *st = conn_stmt(x->c, ST_DOC_MESSAGES, &e);
+	if (!st)
+		return e;
+	bind_str(st, 1, x->scope->prefix);
+	for (;;) {
+		TRY(conn_step(x->c, st, &row));
+		if (!row)
+			return OK;
+		struct doc_change d = {.id = col_i64(st, 0), .terms = col_str(st, 1), .lang_ns = col_str(st, 2)};
+		if (d.terms.n && !x->fn(x->ctx, &d))
+			break;
+	}
+	sqlite3_reset(st);
+	return OK;
+}
+
+static enum err scan_task(void *arg)
+{
+	struct docs *x = arg;
+	struct reader *r;
+	TRY(reader_begin(x->s, x->t, x->deadline, &r, &x->c));
+	enum err e = x->scope->kind == DOC_MESSAGE ? scan_messages(x) : ns_each(x->c, x->scope->prefix, STR(""), scan_ns, x);
+	return reader_end(x->s, r, x->c, e);
+}
+
+/* A tenant without a file has had no changes: its cursor is 0, and its feed will begin there. */
+enum err sq_doc_scan(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor, doc_fn fn,
+		     void *ctx)
+{
+	struct docs x = {.s = sq_of(s), .deadline = fiber_deadline(), .scope = scope, .fn = fn, .ctx = ctx};
+	*cursor = 0;
+	TRY(tenant_get(sq_of(s), who, RIGHT_READ, false, &x.t));
+	TRY(check_scope(who, scope));
+	if (!x.t)
+		return OK;
+	*cursor = feed_start(&x.t->feed); /* before the snapshot */
+	return work_run(scan_task, &x);
+}
+
+/* ---------------------------------------------------------------- changes */
+
+static enum err report(struct docs *x, const struct feed_hit *h)
+{
+	enum err e;
+	bool row;
+	bool message = x->scope->kind == DOC_MESSAGE;
+	sqlite3_stmt *st = conn_stmt(x->c, message ? ST_DOC_MESSAGE : ST_DOC_ITEM, &e);
+	if (!st)
+		return e;
+	sqlite3_bind_int64(st, 1, h->id);
+	TRY(conn_step(x->c, st, &row));
+	struct doc_change d = {.id = h->id, .lang_ns = h->name->lang_ns};
+	if (row) {
+		d.terms = col_str(st, 0);
+		d.lang_ns = col_str(st, 1);
+	}
+	d.removed = d.terms.n == 0;
+	x->stopped = !x->fn(x->ctx, &d);
+	if (row)
+		sqlite3_reset(st);
+	return OK;
+}
+
+static enum err changes_task(void *arg)
+{
+	struct docs *x = arg;
+	struct reader *r;
+	enum err e = OK;
+	TRY(reader_begin(x->s, x->t, x->deadline, &r, &x->c));
+	for (size_t i = 0; i < x->n && e == OK && !x->stopped; i++)
+		e = report(x, &x->hits[i]);
+	return reader_end(x->s, r, x->c, e);
+}
+
+enum err sq_doc_changes(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor, doc_fn fn,
+			void *ctx)
+{
+	struct docs x = {.s = sq_of(s), .deadline = fiber_deadline(), .scope = scope, .fn = fn, .ctx = ctx};
+	uint64_t to = *cursor;
+	enum err e = OK;
+	TRY(tenant_get(sq_of(s), who, RIGHT_READ, false, &x.t));
+	TRY(check_scope(who, scope));
+	if (!x.t || atomic_load_explicit(&x.t->feed.head, memory_order_acquire) == to)
+		return OK;
+	TRY(feed_since(&x.t->feed, scope, &to, &x.hits, &x.n));
+	if (x.n)
+		e = x.n <= 64 ? changes_task(&x) : work_run(changes_task, &x);
+	for (size_t i = 0; i < x.n; i++)
+		feed_name_drop(x.hits[i].name);
+	free(x.hits);
+	if (e == OK)
+		*cursor = to;
+	return e;
+}
