@@ -234,8 +234,8 @@ enum err http_client_call(struct http_client *c, struct arena *a, const char *me
 	return perform(c, a, method, path, content_type, body, &k, out);
 }
 
-enum err http_client_stream(struct http_client *c, struct arena *a, struct str path, enum err (*fn)(void *ctx, struct str piece), void *ctx,
-			    size_t max_reply, struct http_reply *out)
+enum err http_client_stream(struct http_client *c, struct arena *a, struct str path, enum err (*fn)(void *ctx, struct str piece),
+			    void *ctx, size_t max_reply, struct http_reply *out)
 {
 	struct call k = {.arena = a, .out = out, .max_reply = max_reply, .curl = c->curl, .fn = fn, .ctx = ctx};
 	enum err e;

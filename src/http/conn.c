@@ -10,6 +10,7 @@
  *  3. libmicrohttpd is called from the loop, never from inside a fiber (but for header look-ups). */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -116,8 +117,9 @@ static bool framing_ok(struct http_req *rq, const char *version)
 {
 	const char *what = NULL;
 
-	if (rq->known_n[H_HOST] > 1)
-		what = "more than one Host header";
+	/* These are looked for here, as what libmicrohttpd 0.9.75 answers when it finds them has its head twice. */
+	if (rq->known_n[H_HOST] != 1 && (rq->known_n[H_HOST] > 1 || strcmp(version, "HTTP/1.0") != 0))
+		what = rq->known_n[H_HOST] ? "more than one Host header" : "no Host header";
 	else if (rq->known_n[H_CONTENT_LENGTH] > 1)
 		what = "more than one Content-Length header";
 	else if (rq->known_n[H_TRANSFER_ENCODING] && rq->known_n[H_CONTENT_LENGTH])
@@ -134,24 +136,18 @@ static bool framing_ok(struct http_req *rq, const char *version)
 	return false;
 }
 
-static bool line_ok(struct http_req *rq)
+/* Status of what is too long, 0 when nothing is. */
+static int too_long(const struct http_req *rq)
 {
-	size_t header_n = 0;
 	const union MHD_ConnectionInfo *ci = MHD_get_connection_info(rq->conn->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 
-	if (ci)
-		header_n = ci->header_size;
-	if (rq->path.n + rq->query.n > URL_MAX) {
-		(void)err_kind(E_LIMIT, ERR_SIZE, "the request target is longer than %zu bytes", URL_MAX);
-		rs_fail(rq, 414);
-		return false;
-	}
-	if (header_n > rq->server->opt.max_header) {
-		(void)err_kind(E_LIMIT, ERR_SIZE, "the request header has %zu bytes, at most %zu are allowed", header_n,
-			       rq->server->opt.max_header);
-		rs_fail(rq, 431);
-		return false;
-	}
+	if (rq->path.n + rq->query.n > URL_MAX)
+		return 414;
+	return ci && ci->header_size > rq->server->opt.max_header ? 431 : 0;
+}
+
+static bool target_ok(struct http_req *rq)
+{
 	for (size_t i = 0; i < rq->path.n; i++)
 		if ((unsigned char)rq->path.p[i] <= 0x20 || rq->path.p[i] == 0x7f) {
 			(void)err_kind(E_INVALID, ERR_SYNTAX, "the request target has a blank or control character");
@@ -177,9 +173,18 @@ static struct str method_of(struct http_req *rq, const char *method)
 /* Header complete. */
 static enum MHD_Result on_header(struct http_req *rq, const char *method, const char *version)
 {
+	int status;
+
 	rq->method = method_of(rq, method);
 	request_headers(rq);
-	if (!framing_ok(rq, version) || !line_ok(rq)) {
+	status = too_long(rq);
+	if (status) {
+		/* Past libmicrohttpd, whose memory for this connection may have no room left for the head of an answer. */
+		response_raw(rq->conn, rq, status,
+			     status == 414 ? "the request target is too long" : "the request header is too large");
+		return MHD_NO;
+	}
+	if (!framing_ok(rq, version) || !target_ok(rq)) {
 		rq->phase = RQ_EARLY;
 		return after_fiber(rq);
 	}
@@ -246,6 +251,7 @@ void *conn_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
 		return NULL;
 	rq->conn = c;
 	c->rq = rq;
+	c->used = true;
 	conn_state(c, CONN_HEADER);
 	rq->began = c->since;
 	/* "http://host/path": the form for proxies; every server must take it. */
@@ -296,6 +302,9 @@ void conn_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, en
 	count_and_log(rq, mhd, how);
 	c->next_expected = how == MHD_REQUEST_TERMINATED_COMPLETED_OK && rq->phase == RQ_QUEUED && !rq->close &&
 			   !rq->server->draining && !rq->stream && !str_ieq(rq->known[H_CONNECTION], STR("close"));
+	/* Refused by libmicrohttpd, perhaps in the middle of what the client sends. */
+	if (how != MHD_REQUEST_TERMINATED_COMPLETED_OK && rq->phase != RQ_QUEUED && c->state != CONN_CUT)
+		c->linger = true;
 	c->rq = NULL;
 	rq->conn = NULL;
 	list_del(&rq->ready);
@@ -324,10 +333,15 @@ static void on_closed(struct http_conn *c)
 	struct http_server *s = c->server;
 	int fd;
 
-	/* A request line beyond repair makes libmicrohttpd close without a word. If the client is still there, say why. */
-	if (c->state == CONN_WAITING && c->next_expected && !c->answered && !s->draining && client_waits(c))
-		response_raw(c, NULL, 400, "the request is malformed");
+	if (c->state == CONN_WAITING && c->next_expected && !c->answered && !s->draining && client_waits(c)) {
+		/* A request line beyond repair: libmicrohttpd has answered, or (no blank in it, too many) closes without a word. */
+		if (timeouts_nothing_sent(c))
+			response_raw(c, NULL, 400, "the request line is malformed");
+		c->linger = true;
+	}
 	if (c->linger) {
+		/* The copy keeps the socket open, and with it its place in the epoll set. */
+		epoll_ctl(s->gone_fd, EPOLL_CTL_DEL, c->fd, NULL);
 		fd = dup(c->fd);
 		if (fd >= 0)
 			linger_add(s, fd);

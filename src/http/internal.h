@@ -16,8 +16,9 @@
 #include "rt/fiber.h"
 #include "rt/wait.h"
 
-#define BODY_INLINE ((size_t)65536) /* up to here a body is read before anything is checked; without R_BODY nothing above is read  \
-				     */
+#define BODY_INLINE                                                                                                                \
+	((size_t)65536) /* up to here a body is read before anything is checked; without R_BODY nothing above is read              \
+			 */
 #define URL_MAX ((size_t)8192)
 #define PARAMS_MAX 8
 
@@ -105,6 +106,7 @@ struct http_conn {
 	bool is_unix;
 	bool linger;   /* more of the request may be on its way: drain a little after closing, so that the answer is not reset */
 	bool answered; /* an answer was written past libmicrohttpd */
+	bool used;     /* a request line has come */
 	bool next_expected; /* kept alive, or new: the next thing read is a request line */
 	bool partial;	    /* waiting, but bytes of a next request were seen; since is when */
 	enum conn_state state;
@@ -309,6 +311,8 @@ void server_give_request(struct http_server *s, struct http_req *rq);
 /* timeouts.c */
 void timeouts_arm(struct http_server *s);
 void timeouts_fire(void *arg);
+/* No byte has been sent on it yet (false for unix sockets, which do not tell). */
+bool timeouts_nothing_sent(const struct http_conn *c);
 uint64_t timeouts_interval(const struct http_options *o);
 
 /* accept.c */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -77,6 +78,52 @@ bool http_is_loopback(struct str addr)
 	return IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)&ss)->sin6_addr);
 }
 
+/* With SO_REUSEPORT the kernel would let a second daemon of this user share the port in silence. Sockets of this process share it,
+ * one per loop; so the first one here makes sure that nobody else has it. */
+static pthread_mutex_t ours_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct sockaddr_storage ours[64];
+static unsigned ours_n;
+
+static bool is_ours(const struct sockaddr_storage *ss)
+{
+	bool known = false;
+
+	pthread_mutex_lock(&ours_lock);
+	for (unsigned i = 0; i < ours_n; i++)
+		known = known || memcmp(&ours[i], ss, sizeof *ss) == 0;
+	pthread_mutex_unlock(&ours_lock);
+	return known;
+}
+
+static void remember(const struct sockaddr_storage *ss)
+{
+	if (is_ours(ss))
+		return;
+	pthread_mutex_lock(&ours_lock);
+	ours[ours_n++ % (sizeof ours / sizeof ours[0])] = *ss;
+	if (ours_n > sizeof ours / sizeof ours[0])
+		ours_n = sizeof ours / sizeof ours[0];
+	pthread_mutex_unlock(&ours_lock);
+}
+
+static bool taken_by_others(const struct sockaddr_storage *ss, socklen_t n)
+{
+	bool taken;
+	int fd, one = 1;
+
+	if (is_ours(ss))
+		return false;
+	fd = socket(ss->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (ss->ss_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+	taken = bind(fd, (const struct sockaddr *)ss, n) != 0 && errno == EADDRINUSE;
+	close(fd);
+	return taken;
+}
+
 static enum err listen_failed(struct str addr, int fd, const char *what)
 {
 	int code = errno;
@@ -140,6 +187,8 @@ enum err http_listen(struct arena *a, struct str addr, int *out, struct str *bou
 	if (!to_sockaddr(addr, &ss, &n))
 		return err_set(E_INVALID, "cannot listen on \"%.*s\": must be ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH",
 			       STR_ARG(addr));
+	if (((struct sockaddr_in *)&ss)->sin_port != 0 && taken_by_others(&ss, n))
+		return err_set(E_BUSY, "another process listens on %.*s", STR_ARG(addr));
 	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return listen_failed(addr, -1, "make a socket for");
@@ -152,6 +201,7 @@ enum err http_listen(struct arena *a, struct str addr, int *out, struct str *bou
 		return listen_failed(addr, fd, "bind");
 	if (listen(fd, BACKLOG) != 0 || getsockname(fd, (struct sockaddr *)&ss, &n) != 0)
 		return listen_failed(addr, fd, "listen on");
+	remember(&ss);
 	if (ss.ss_family == AF_INET) {
 		const struct sockaddr_in *v4 = (const struct sockaddr_in *)&ss;
 

@@ -4,7 +4,8 @@
 #include "base/json/json.h"
 #include "http/internal.h"
 
-#define PROBLEM_MAX 8192
+#define PROBLEM_MAX ((size_t)16384)
+#define INSTANCE_MAX ((size_t)1024)
 
 static const struct problem_kind kinds[] = {
 	{400, "bad-request", "Bad request"},
@@ -109,7 +110,7 @@ void problem_write(struct buf *b, struct http_req *rq, int status, const struct 
 	}
 	if (rq && rq->path.n) {
 		jw_key(&w, "instance");
-		jw_str(&w, rq->path);
+		jw_str(&w, str_sub(rq->path, 0, INSTANCE_MAX));
 	}
 	if (rq && rq->id.n) {
 		jw_key(&w, "request_id");

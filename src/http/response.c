@@ -131,7 +131,7 @@ static void send_all(int fd, const char *p, size_t n)
 
 static void raw(int fd, int status, const char *type, struct str body, struct str id, unsigned retry_after_s)
 {
-	char text[2048], retry[40] = "";
+	char text[8192], retry[40] = "";
 	int n;
 
 	if (retry_after_s)

@@ -132,7 +132,7 @@ static struct MHD_Daemon *start_mhd(struct http_server *s, unsigned suspend_flag
 				0, NULL, NULL, conn_on_access, s, MHD_OPTION_NOTIFY_COMPLETED, conn_on_completed, s,
 				MHD_OPTION_NOTIFY_CONNECTION, conn_on_notify, s, MHD_OPTION_URI_LOG_CALLBACK, conn_on_uri, s,
 				MHD_OPTION_CONNECTION_LIMIT, s->opt.max_connections + 64u, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-				MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+				MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool, MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_END);
 }
 
 static void set_limits(struct http_options *o)

@@ -25,19 +25,25 @@ uint64_t timeouts_interval(const struct http_options *o)
 	return every < 10 * MS ? 10 * MS : every > 5000 * MS ? 5000 * MS : every;
 }
 
-/* libmicrohttpd does not tell that a part of a request line has come; the kernel tells when bytes came last. Unix sockets have no
- * such record: there only the idle timeout counts until the first line is complete. */
+/* libmicrohttpd does not tell that a part of a request line has come; the kernel tells when bytes came last. What comes within
+ * SLACK of the last answer is not told apart from the request before. Unix sockets have no such record: there only the idle timeout
+ * counts until the first line is complete. */
 static bool bytes_since(const struct http_conn *c, uint64_t now)
 {
 	struct tcp_info ti;
 	socklen_t n = sizeof ti;
-	uint64_t ago;
 
-	if (c->is_unix || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &ti, &n) != 0)
+	if (c->is_unix || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &ti, &n) != 0 || ti.tcpi_bytes_received == 0)
 		return false;
-	ago = (uint64_t)ti.tcpi_last_data_recv * MS;
-	/* A connection that never received anything counts from its beginning. */
-	return ti.tcpi_bytes_received > 0 && ago + SLACK < now - c->since;
+	return !c->used || (uint64_t)ti.tcpi_last_data_recv * MS + SLACK < now - c->since;
+}
+
+bool timeouts_nothing_sent(const struct http_conn *c)
+{
+	struct tcp_info ti;
+	socklen_t n = sizeof ti;
+
+	return !c->is_unix && getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &ti, &n) == 0 && ti.tcpi_bytes_sent == 0;
 }
 
 static void say_408(struct http_conn *c, const char *what)
@@ -50,7 +56,7 @@ static void look_waiting(struct http_conn *c, uint64_t now)
 {
 	const struct http_options *o = &c->server->opt;
 
-	if (!c->partial && now - c->since > SLACK && bytes_since(c, now)) {
+	if (!c->partial && bytes_since(c, now)) {
 		c->partial = true;
 		c->since = now;
 	}
