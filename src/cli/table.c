@@ -1,0 +1,124 @@
+/* The table of commands. */
+#include "cli/cmd.h"
+
+#define FLAGS(f) f, sizeof f / sizeof f[0]
+#define NO_FLAGS NULL, 0
+
+static const struct flag common[] = {
+	{"help", 'h', NULL, "show this help"},
+	{"output", 'o', "FORMAT", "text, table, json, ndjson, csv or id; default: table on a terminal, else ndjson for lists"},
+	{"json", 0, NULL, "the same as -o json"},
+	{"quiet", 'q', NULL, "say nothing on stderr but errors"},
+	{"verbose", 'v', NULL, "say more on stderr"},
+	{"color", 0, "WHEN", "auto, always or never"},
+	{"no-input", 0, NULL, "never ask"},
+	{"config", 0, "FILE", "the configuration file"},
+	{"key", 0, "KEY", "API key for the server (also CENOTE_API_KEY)"},
+	{"user", 0, "USER", "ask as this user"},
+};
+
+static const struct flag put_flags[] = {
+	{"ttl", 0, "DURATION", "life of the item, as 30m or 7d; 0: for ever"},
+	{"if-absent", 0, NULL, "only when there is no such item yet (else exit 6)"},
+};
+static const struct flag search_flags[] = {
+	{"namespace", 'n', "NAMESPACE", "only items below this namespace"},
+	{"kind", 0, "KIND", "items, messages or all (default)"},
+	{"limit", 'l', "N", "at most so many results (default 10)"},
+	{"explain", 0, NULL, "show what each score is made of"},
+};
+static const struct flag ls_flags[] = {
+	{"limit", 'l', "N", "at most so many (default 100)"},
+	{"offset", 0, "N", "leave out the first so many"},
+	{"threads", 0, NULL, "list threads of messages instead"},
+};
+static const struct flag rm_flags[] = {
+	{"thread", 0, "THREAD", "remove a thread with its messages"},
+	{"recursive", 'r', NULL, "with a namespace alone: everything in and below it"},
+	{"yes", 'y', NULL, "do not ask"},
+	{"dry-run", 0, NULL, "only say what would be removed"},
+};
+static const struct flag import_flags[] = {
+	{"format", 0, "FORMAT", "jsonl, chatgpt or text; default: seen from the file"},
+	{"namespace", 'n', "NAMESPACE", "namespace for text files (default documents)"},
+	{"on-error", 0, "WHAT", "stop (default) or skip: what a bad line does"},
+	{"on-conflict", 0, "WHAT", "replace (default), skip or fail: what an item that is there already does"},
+	{"lenient", 0, NULL, "ignore members that the format does not know"},
+	{"dry-run", 0, NULL, "read and check everything, store nothing"},
+	{"progress", 0, "HOW", "auto or json (one object a second on stderr)"},
+};
+static const struct flag export_flags[] = {
+	{"namespace", 'n', "NAMESPACE", "only items below this namespace"},
+	{"kind", 0, "KIND", "items, messages or all (default)"},
+	{"to", 0, "FILE", "write to FILE (made anew, mode 0600) instead of stdout"},
+};
+static const struct flag key_create_flags[] = {
+	{"name", 0, "NAME", "what the key is for"},
+	{"tenant", 0, "TENANT", "whose data it opens (default: default)"},
+	{"for-user", 0, "USER", "bind the key to one user"},
+	{"rights", 0, "LIST", "read, write, admin; default read,write"},
+	{"expires", 0, "DURATION", "valid for so long, as 90d; default for ever"},
+};
+static const struct flag key_revoke_flags[] = {
+	{"yes", 'y', NULL, "do not ask"},
+	{"dry-run", 0, NULL, "only say what would be revoked"},
+};
+static const struct flag config_print_flags[] = {
+	{"all", 0, NULL, "also what is at its default"},
+	{"origin", 0, NULL, "say where each value comes from"},
+};
+static const struct flag help_flags[] = {
+	{"man", 0, "PAGE", "print a man page: cenote, cenote-COMMAND or cenote.yaml"},
+	{"markdown", 0, "PAGE", "print a page of the documentation: configuration or cli"},
+};
+
+static const struct cmd table[] = {
+	{"serve", "", "run the server", NO_FLAGS, CMD_SERVER, 0, 0, run_serve,
+	 "Serves until SIGTERM or SIGINT, then lets requests finish. When requests are accepted, a line `cenote: listening on "
+	 "http://ADDR:PORT` is written to stderr. SIGHUP reads the configuration again, SIGUSR1 switches the log level between "
+	 "info and "
+	 "debug."},
+	{"put", "NAMESPACE KEY [VALUE]", "store an item", FLAGS(put_flags), CMD_STORE, 2, 3, run_put,
+	 "VALUE is a JSON object, or plain text, which becomes {\"text\": ...}; without VALUE, or with -, it is read from stdin."},
+	{"get", "NAMESPACE KEY", "print an item's value", NO_FLAGS, CMD_STORE, 2, 2, run_get,
+	 "Prints the value as it was stored; with -o json the whole item."},
+	{"search", "TEXT...", "find items and messages by words, best first", FLAGS(search_flags), CMD_STORE, 0, -1, run_search,
+	 NULL},
+	{"ls", "[NAMESPACE]", "list namespaces, or the items of one", FLAGS(ls_flags), CMD_STORE, 0, 1, run_ls,
+	 "Without NAMESPACE: the namespaces there are. With one: the items in and below it, newest first."},
+	{"rm", "[NAMESPACE [KEY]]", "remove an item, a namespace or a thread", FLAGS(rm_flags), CMD_STORE, 0, 2, run_rm,
+	 "Asks on a terminal after saying how much there is; elsewhere --yes is needed."},
+	{"import", "FILE...", "read items, messages, chats or documents into the store", FLAGS(import_flags), CMD_STORE, 1, -1,
+	 run_import,
+	 "Reads JSON Lines of items and messages (also what export wrote; its checksum is verified first), a ChatGPT "
+	 "conversations.json, "
+	 "and Markdown or text files and folders of them, split by heading. FILE - is stdin. Importing the same again changes "
+	 "nothing; an "
+	 "interrupted import goes on where it stopped when it is started again."},
+	{"export", "", "write items and messages as JSON Lines", FLAGS(export_flags), CMD_STORE, 0, 0, run_export,
+	 "The first line says what follows, the last one has the SHA-256 of what stands above it."},
+	{"stats", "", "show what the store holds", NO_FLAGS, CMD_STORE, 0, 0, run_stats, NULL},
+	{"key create", "", "make an API key; it is shown once", FLAGS(key_create_flags), CMD_STORE, 0, 0, run_key_create, NULL},
+	{"key list", "", "list API keys (never their secrets)", NO_FLAGS, CMD_STORE, 0, 0, run_key_list, NULL},
+	{"key revoke", "ID", "end an API key", FLAGS(key_revoke_flags), CMD_STORE, 1, 1, run_key_revoke, NULL},
+	{"config print", "", "print the effective configuration", FLAGS(config_print_flags), CMD_STORE | CMD_SERVER, 0, 0,
+	 run_config_print, NULL},
+	{"config check", "[FILE]", "check the configuration and tell every problem", NO_FLAGS, CMD_STORE | CMD_SERVER, 0, 1,
+	 run_config_check, NULL},
+	{"version", "", "print the version", NO_FLAGS, 0, 0, 0, run_version, NULL},
+	{"help", "[COMMAND]", "explain a command", FLAGS(help_flags), 0, 0, 2, run_help, NULL},
+	{"completion", "bash|zsh|fish", "print the completion script of a shell", NO_FLAGS, 0, 1, 1, run_completion, NULL},
+	{"__complete", "INDEX WORD...", "candidates for completion", NO_FLAGS, CMD_HIDDEN | CMD_RAW, 1, -1, run_complete, NULL},
+};
+
+const struct cmd *cmd_table(size_t *n)
+{
+	*n = sizeof table / sizeof table[0];
+	return table;
+}
+
+const struct flag *cmd_common(size_t *n)
+{
+	*n = sizeof common / sizeof common[0];
+	return common;
+}

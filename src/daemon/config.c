@@ -1,0 +1,313 @@
+/* Loading the configuration: defaults, then the file, the environment and the flags over it; problems are collected, not thrown. */
+#include "daemon/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "http/server.h"
+#include "index/doc.h"
+
+#define CONFIG_ARENA (4u << 20)
+#define FILE_READ_MAX ((256u << 10) + 1)
+#define NONE str_of(NULL, 0)
+
+void problem_add(struct problems *p, struct str file, unsigned line, unsigned column, struct str key, struct str hint,
+		 const char *fmt, ...)
+{
+	if (p->n == PROBLEMS_MAX)
+		return;
+	char text[512];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	struct problem *q = &p->v[p->n++];
+	*q = (struct problem){arena_str(p->a, file), line, column, arena_str(p->a, key), arena_str(p->a, str_c(text)),
+			      arena_str(p->a, hint)};
+}
+
+enum err config_init(struct config *c)
+{
+	memset(c, 0, sizeof *c);
+	arena_init(&c->arena, CONFIG_ARENA);
+	size_t n;
+	const struct opt *rows = config_rows(&n);
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(rows[i].key, "data") == 0 || strcmp(rows[i].key, "store") == 0)
+			continue; /* computed when all sources are read */
+		struct str text = str_c(rows[i].dflt);
+		enum err e = opt_parse(&rows[i], &c->arena, &text, 1, opt_field(c, &rows[i]));
+		if (e != OK)
+			return err_wrap(e, "default of %s", rows[i].key);
+	}
+	return OK;
+}
+
+void config_release(struct config *c)
+{
+	if (c->api_key.n)
+		explicit_bzero((char *)c->api_key.p, c->api_key.n);
+	arena_release(&c->arena);
+}
+
+static struct str origin_file(const struct config *c, struct opt_origin from)
+{
+	return from.kind == FROM_FILE ? c->file : NONE;
+}
+
+void config_set(struct config *c, const struct opt *o, const struct str *texts, size_t n, struct opt_origin from,
+		struct problems *p)
+{
+	size_t rows_n;
+	enum err e = opt_parse(o, &c->arena, texts, n, opt_field(c, o));
+	if (e == OK) {
+		c->origin[o - config_rows(&rows_n)] = from;
+		return;
+	}
+	const char *why = diag_get()->text;
+	struct arena *a = &c->arena;
+	struct str key = from.kind == FROM_FLAG	 ? arena_printf(a, "--%.*s", STR_ARG(opt_flag(a, o)))
+			 : from.kind == FROM_ENV ? from.env
+						 : str_c(o->key);
+	if (n == 1 && o->type != OPT_SECRET && texts[0].n <= 100 && texts[0].n > 0)
+		problem_add(p, origin_file(c, from), from.line, from.column, key, NONE, "%s, got \"%.*s\"", why, STR_ARG(texts[0]));
+	else
+		problem_add(p, origin_file(c, from), from.line, from.column, key, NONE, "%s", why);
+}
+
+/* The whole of a small file. */
+static enum err read_file(struct arena *a, const char *path, size_t max, struct str *out, struct stat *st)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(E_IO, "%s", strerror(errno));
+	enum err e = OK;
+	struct buf b;
+	buf_init(&b, a, max);
+	if (fstat(fd, st) != 0 || S_ISDIR(st->st_mode)) {
+		e = err_set(E_IO, "not a file");
+		goto out;
+	}
+	for (;;) {
+		char *p = buf_room(&b, 4096);
+		if (p == NULL)
+			break;
+		ssize_t got = read(fd, p, 4096);
+		if (got < 0) {
+			e = err_set(E_IO, "%s", strerror(errno));
+			goto out;
+		}
+		if (got == 0)
+			break;
+		buf_added(&b, (size_t)got);
+	}
+	if (b.err != OK)
+		e = err_set(E_LIMIT, "is larger than %zu bytes", max - 1);
+out:
+	close(fd);
+	*out = buf_slice(&b);
+	return e;
+}
+
+/* A secret must be private; what systemd hands over in its credentials directory is, whatever the mode. */
+static bool private_file(const char *path, const struct stat *st)
+{
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
+	if (dir && *dir && str_starts(str_c(path), str_c(dir)))
+		return true;
+	return (st->st_mode & 077) == 0;
+}
+
+void config_secret_file(struct config *c, const struct opt *o, struct str path, struct opt_origin from, struct problems *p)
+{
+	struct str file = origin_file(c, from), text, key = from.kind == FROM_ENV ? from.env : str_c(o->key);
+	char *cpath = arena_cstr(&c->arena, path);
+	struct stat st;
+	if (cpath == NULL)
+		return;
+	if (read_file(&c->arena, cpath, 8192, &text, &st) != OK) {
+		problem_add(p, file, from.line, from.column, key, NONE, "cannot read %s: %s", cpath, diag_get()->text);
+		return;
+	}
+	if (!private_file(cpath, &st)) {
+		problem_add(p, file, from.line, from.column, key, NONE, "%s can be read by others; chmod 0600 it", cpath);
+		return;
+	}
+	if (text.n && text.p[text.n - 1] == '\n')
+		text.n--;
+	if (text.n && text.p[text.n - 1] == '\r')
+		text.n--;
+	config_set(c, o, &text, 1, from, p);
+}
+
+static const char *env_get(char **env, struct str name)
+{
+	for (; env && *env; env++)
+		if (strncmp(*env, name.p, name.n) == 0 && (*env)[name.n] == '=')
+			return *env + name.n + 1;
+	return NULL;
+}
+
+static struct str env_str(char **env, const char *name)
+{
+	return str_c(env_get(env, str_c(name)));
+}
+
+/* --config, CENOTE_CONFIG (both must exist), then the usual places. "" : no file. */
+static struct str find_file(struct config *c, const struct config_args *args)
+{
+	struct arena *a = &c->arena;
+	if (args->path)
+		return str_c(args->path);
+	struct str s = env_str(args->env, "CENOTE_CONFIG");
+	if (s.n)
+		return s;
+	struct str home = env_str(args->env, "HOME"), xdg = env_str(args->env, "XDG_CONFIG_HOME");
+	if (xdg.n)
+		s = arena_printf(a, "%.*s/cenote/cenote.yaml", STR_ARG(xdg));
+	else if (home.n)
+		s = arena_printf(a, "%.*s/.config/cenote/cenote.yaml", STR_ARG(home));
+	if (s.n && access(s.p, F_OK) == 0)
+		return s;
+	return access("/etc/cenote/cenote.yaml", F_OK) == 0 ? STR("/etc/cenote/cenote.yaml") : NONE;
+}
+
+static void load_file(struct config *c, const struct config_args *args, struct problems *p)
+{
+	c->file = arena_str(&c->arena, find_file(c, args));
+	if (c->file.n == 0)
+		return;
+	struct str text;
+	struct stat st;
+	if (read_file(&c->arena, c->file.p, FILE_READ_MAX, &text, &st) != OK)
+		problem_add(p, c->file, 0, 0, NONE, NONE, "cannot be read: %s", diag_get()->text);
+	else
+		config_yaml(c, text, c->file, p);
+}
+
+static void load_env(struct config *c, char **env, struct problems *p)
+{
+	size_t n;
+	const struct opt *rows = config_rows(&n);
+	for (size_t i = 0; i < n; i++) {
+		struct str name = opt_env(&c->arena, &rows[i]);
+		const char *v = env_get(env, name);
+		if (v && (*v || rows[i].type == OPT_LIST)) {
+			struct str text = str_c(v);
+			config_set(c, &rows[i], &text, 1, (struct opt_origin){FROM_ENV, 0, 0, name}, p);
+		} else if (rows[i].type == OPT_SECRET) {
+			name = arena_printf(&c->arena, "%.*s_FILE", STR_ARG(name));
+			v = env_get(env, name);
+			if (v && *v)
+				config_secret_file(c, &rows[i], str_c(v), (struct opt_origin){FROM_ENV, 0, 0, name}, p);
+		}
+	}
+}
+
+/* What platforms set, when `listen` was not said: PORT with HOST, or the port of an app platform's proxy. */
+static void load_platform(struct config *c, char **env, struct problems *p)
+{
+	const struct opt *o = config_row(STR("listen"));
+	size_t n;
+	if (c->origin[o - config_rows(&n)].kind != FROM_DEFAULT)
+		return;
+	struct str port = env_str(env, "DATABRICKS_APP_PORT"), host = STR("0.0.0.0"), name = STR("DATABRICKS_APP_PORT");
+	if (port.n == 0) {
+		port = env_str(env, "PORT");
+		host = env_str(env, "HOST");
+		name = STR("PORT");
+	}
+	if (port.n == 0)
+		return;
+	if (host.n == 0)
+		host = STR("127.0.0.1");
+	struct str text = arena_printf(&c->arena, "%.*s:%.*s", STR_ARG(host), STR_ARG(port));
+	config_set(c, o, &text, 1, (struct opt_origin){FROM_ENV, 0, 0, name}, p);
+}
+
+static void load_flags(struct config *c, const struct config_args *args, struct problems *p)
+{
+	size_t rows_n;
+	const struct opt *rows = config_rows(&rows_n);
+	for (size_t i = 0; i < rows_n; i++) {
+		struct str texts[64];
+		size_t n = 0;
+		bool list = rows[i].type == OPT_LIST || rows[i].type == OPT_ADDR;
+		for (size_t k = 0; k < args->flags_n; k++) {
+			if (args->flags[k].row != &rows[i])
+				continue;
+			if (!list)
+				n = 0; /* the last one counts */
+			if (n < sizeof texts / sizeof texts[0])
+				texts[n++] = args->flags[k].value;
+		}
+		if (n)
+			config_set(c, &rows[i], texts, n, (struct opt_origin){FROM_FLAG, 0, 0, {0}}, p);
+	}
+}
+
+static void fill_paths(struct config *c, char **env, struct problems *p)
+{
+	struct arena *a = &c->arena;
+	if (c->data.n == 0) {
+		struct str xdg = env_str(env, "XDG_DATA_HOME"), home = env_str(env, "HOME");
+		if (xdg.n)
+			c->data = arena_printf(a, "%.*s/cenote", STR_ARG(xdg));
+		else if (home.n)
+			c->data = arena_printf(a, "%.*s/.local/share/cenote", STR_ARG(home));
+		else if (c->store.n == 0)
+			problem_add(p, NONE, 0, 0, STR("data"), NONE,
+				    "is not set, and neither XDG_DATA_HOME nor HOME is there to derive it from");
+	}
+	if (c->store.n == 0)
+		c->store = arena_printf(a, "sqlite:%.*s", STR_ARG(c->data));
+}
+
+static void check_languages(const struct config *c, struct problems *p)
+{
+	for (size_t i = 0; i < c->index_languages.n; i++) {
+		struct str ns, lang;
+		if (!str_cut(c->index_languages.v[i], '=', &ns, &lang))
+			lang = ns;
+		if (lang_find(lang) == NULL)
+			problem_add(p, NONE, 0, 0, STR("index.languages"), NONE, "unknown language \"%.*s\"; there are: %s",
+				    STR_ARG(lang), lang_all());
+	}
+}
+
+void config_check(const struct config *c, struct problems *p)
+{
+	for (size_t i = 0; c->auth == AUTH_OFF && i < c->listen.n; i++)
+		if (!http_is_loopback(c->listen.v[i]))
+			problem_add(p, NONE, 0, 0, STR("listen"), NONE,
+				    "%.*s can be reached from other machines, which needs `auth: keys` (make a key with `cenote "
+				    "key create`)",
+				    STR_ARG(c->listen.v[i]));
+	for (size_t i = 0; i < c->cors_origins.n; i++) {
+		struct str o = c->cors_origins.v[i];
+		ptrdiff_t at = str_starts(o, STR("https://")) ? 8 : str_starts(o, STR("http://")) ? 7 : -1;
+		if (!str_eq(o, STR("*")) && (at < 0 || (size_t)at == o.n || str_chr(o, '/', (size_t)at) >= 0))
+			problem_add(p, NONE, 0, 0, STR("cors.origins"), NONE,
+				    "\"%.*s\" is not an origin; write https://HOST or https://HOST:PORT", STR_ARG(o));
+	}
+	check_languages(c, p);
+}
+
+enum err config_load(struct config *c, const struct config_args *args, struct problems *p)
+{
+	load_file(c, args, p);
+	load_env(c, args->env, p);
+	load_platform(c, args->env, p);
+	load_flags(c, args, p);
+	fill_paths(c, args->env, p);
+	config_check(c, p);
+	if (p->n == 0)
+		return OK;
+	const struct problem *q = &p->v[0];
+	return err_set(E_INVALID, "%.*s%s%.*s", STR_ARG(q->key), q->key.n ? ": " : "", STR_ARG(q->message));
+}

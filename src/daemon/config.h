@@ -1,0 +1,153 @@
+/* Configuration: one declarative table (options.c) gives every setting its key, type, range, default and help; from it come flags
+ * (--a-b), environment (CENOTE_A_B), the YAML file's keys (a.b), `config print`, and the reference pages.
+ *
+ * Precedence: flag > environment > file > default. Not thread-safe; loaded once, then read by everybody; a reload makes a second
+ * one.
+ *
+ * Invariants
+ *  1. A row's field holds a value that its type and range allow at all times after config_init.
+ *  2. Secrets are never printed and never part of a problem's text. */
+#ifndef CENOTE_DAEMON_CONFIG_H
+#define CENOTE_DAEMON_CONFIG_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+
+struct str_list {
+	struct str *v;
+	size_t n;
+};
+
+/* The C type of a row's field: struct str for STR URL SECRET, int64_t for INT ENUM (index) SIZE (bytes) DURATION (ms), bool for
+ * BOOL, struct str_list for LIST and ADDR. */
+enum opt_type { OPT_STR, OPT_INT, OPT_BOOL, OPT_SIZE, OPT_DURATION, OPT_ENUM, OPT_LIST, OPT_ADDR, OPT_URL, OPT_SECRET };
+
+enum opt_attr {
+	OPT_RELOAD = 1u, /* SIGHUP applies it */
+	OPT_CLIENT = 2u, /* of the commands that talk to a server; `serve` does not read it */
+	OPT_EMBED = 4u,	 /* of the server, and of commands that open a store themselves */
+};
+
+struct opt {
+	const char *key;
+	enum opt_type type;
+	unsigned attr;
+	size_t offset;			 /* in struct config */
+	const char *dflt, *range, *help; /* range: "1..65535", "text|json", "16KiB..64MiB"; NULL: any */
+};
+
+enum { AUTH_OFF, AUTH_KEYS };
+enum { DURABILITY_FULL, DURABILITY_NORMAL };
+enum { LOGFMT_AUTO, LOGFMT_TEXT, LOGFMT_JSON };
+
+enum origin { FROM_DEFAULT, FROM_FILE, FROM_ENV, FROM_FLAG };
+#define CONFIG_ROWS_MAX 64
+struct opt_origin {
+	enum origin kind;
+	unsigned line, column; /* FROM_FILE */
+	struct str env;	       /* FROM_ENV: the variable's name */
+};
+
+struct config {
+	struct arena arena;
+	struct str file; /* the file that was read, "" : none */
+	struct opt_origin origin[CONFIG_ROWS_MAX];
+
+	struct str_list listen;
+	struct str store, data;
+	int64_t auth;
+	int64_t http_max_body, http_max_header, http_max_connections, http_loops;
+	int64_t http_header_timeout, http_idle_timeout, http_request_timeout, http_drain_delay, http_shutdown_timeout;
+	struct str_list http_allowed_hosts, cors_origins;
+	int64_t sqlite_durability, sqlite_cache, sqlite_wal_limit;
+	int64_t index_cache;
+	struct str_list index_languages;
+	int64_t ttl_default, ttl_sweep_interval;
+	bool ttl_refresh_on_read, ttl_omit_expired;
+	int64_t log_level, log_format;
+	bool metrics_enabled;
+	struct str server, api_key;
+	int64_t timeout;
+};
+
+/* The table; *n rows. */
+const struct opt *config_rows(size_t *n);
+const struct opt *config_row(struct str key); /* NULL when there is none */
+/* The row with the closest key, or NULL when none is close. */
+const struct opt *config_closest(struct str key);
+/* "--a-b" without the dashes, and "CENOTE_A_B". */
+struct str opt_flag(struct arena *a, const struct opt *o);
+struct str opt_env(struct arena *a, const struct opt *o);
+
+/* ---- values (values.c) ---- */
+/* Parses the texts (more than one only for LIST and ADDR, each comma-separated) into the field. E_INVALID: the sentence says what
+ * is allowed, without the key. Strings are copied into a. */
+enum err opt_parse(const struct opt *o, struct arena *a, const struct str *texts, size_t n, void *field) MUST_CHECK;
+/* Canonical text of the field ("8MiB", "30s"); lists with ", "; secrets as "(set)". */
+void opt_format(const struct opt *o, const void *field, struct buf *out);
+bool opt_equal(const struct opt *o, const void *x, const void *y);
+static inline void *opt_field(struct config *c, const struct opt *o)
+{
+	return (char *)c + o->offset;
+}
+static inline const void *opt_field_c(const struct config *c, const struct opt *o)
+{
+	return (const char *)c + o->offset;
+}
+enum err parse_size(struct str s, int64_t *out) MUST_CHECK;
+enum err parse_duration(struct str s, int64_t *ms) MUST_CHECK;
+
+/* ---- problems ---- */
+struct problem {
+	struct str file; /* "" : not of a file */
+	unsigned line, column;
+	struct str key, message, hint; /* hint may be "" */
+};
+#define PROBLEMS_MAX 100
+struct problems {
+	struct arena *a;
+	struct problem v[PROBLEMS_MAX];
+	size_t n; /* at most PROBLEMS_MAX are kept */
+};
+/* Adds one; key and hint may be empty. */
+void problem_add(struct problems *p, struct str file, unsigned line, unsigned column, struct str key, struct str hint,
+		 const char *fmt, ...) __attribute__((format(printf, 7, 8)));
+
+/* ---- loading (config.c) ---- */
+struct config_flag {
+	const struct opt *row;
+	struct str value;
+};
+struct config_args {
+	const char *path; /* --config, NULL: the first of the usual places that exists */
+	const struct config_flag *flags;
+	size_t flags_n;
+	char **env; /* "NAME=value", NULL-terminated; NULL: none */
+};
+/* All defaults. */
+enum err config_init(struct config *c) MUST_CHECK;
+void config_release(struct config *c); /* wipes secrets */
+/* Reads file, environment and flags into an initialised config. E_INVALID when there are problems (diagnostic: the first); all are
+ * in p. */
+enum err config_load(struct config *c, const struct config_args *args, struct problems *p) MUST_CHECK;
+/* Only the text of a YAML file, over what is there (yaml.c). name is for messages. */
+void config_yaml(struct config *c, struct str text, struct str name, struct problems *p);
+/* Rules over several settings (listeners beyond loopback need keys, ...). */
+void config_check(const struct config *c, struct problems *p);
+/* Sets one row from texts, reporting to p. */
+void config_set(struct config *c, const struct opt *o, const struct str *texts, size_t n, struct opt_origin from,
+		struct problems *p);
+/* Sets secret row o from the file at path (mode 0600, or a systemd credential; one line end at its end is left away). */
+void config_secret_file(struct config *c, const struct opt *o, struct str path, struct opt_origin from, struct problems *p);
+
+/* ---- showing ---- */
+/* The effective configuration as YAML; all: also what is at its default; origin: a comment per line. */
+void config_print(const struct config *c, bool all, bool origin, struct buf *out);
+/* docs/configuration.md (reference.c). */
+void config_markdown(struct buf *out);
+/* The OPTIONS of cenote.yaml(5) in roff. */
+void config_roff(struct buf *out);
+/* One row's names, default and range in words: "8MiB, 1KiB..1GiB". */
+void opt_allowed(const struct opt *o, struct buf *out);
+
+#endif

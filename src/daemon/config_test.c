@@ -1,0 +1,368 @@
+/* The table of settings, their values, the sources and their order, and the reference page. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "daemon/config.h"
+
+struct fix {
+	struct config c;
+	struct problems p;
+	char dir[64];
+};
+
+static int setup(void **state)
+{
+	struct fix *f = calloc(1, sizeof *f);
+	assert_non_null(f);
+	assert_int_equal(config_init(&f->c), OK);
+	f->p.a = &f->c.arena;
+	const char *tmp = getenv("TMPDIR");
+	snprintf(f->dir, sizeof f->dir, "%.30s/cenote-config-XXXXXX", tmp ? tmp : "/tmp");
+	assert_non_null(mkdtemp(f->dir));
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fix *f = *state;
+	char path[128];
+	snprintf(path, sizeof path, "%s/file", f->dir);
+	unlink(path);
+	rmdir(f->dir);
+	config_release(&f->c);
+	free(f);
+	return 0;
+}
+
+static const char *put_file(struct fix *f, const char *text, mode_t mode, char path[128])
+{
+	snprintf(path, 128, "%s/file", f->dir);
+	FILE *o = fopen(path, "w");
+	assert_non_null(o);
+	fputs(text, o);
+	assert_int_equal(fchmod(fileno(o), mode), 0);
+	assert_int_equal(fclose(o), 0);
+	return path;
+}
+
+static void names_do_not_collide(void **state)
+{
+	struct fix *f = *state;
+	size_t n;
+	const struct opt *rows = config_rows(&n);
+	struct str flags[CONFIG_ROWS_MAX], envs[CONFIG_ROWS_MAX];
+	for (size_t i = 0; i < n; i++) {
+		flags[i] = opt_flag(&f->c.arena, &rows[i]);
+		envs[i] = opt_env(&f->c.arena, &rows[i]);
+		for (size_t k = 0; k < i; k++) {
+			assert_false(str_eq(flags[i], flags[k]));
+			assert_false(str_eq(envs[i], envs[k]));
+			assert_string_not_equal(rows[i].key, rows[k].key);
+		}
+		assert_true(rows[i].help[0] != 0);
+	}
+	assert_true(str_eq(opt_flag(&f->c.arena, config_row(STR("http.max_body"))), STR("http-max-body")));
+	assert_true(str_eq(opt_env(&f->c.arena, config_row(STR("http.max_body"))), STR("CENOTE_HTTP_MAX_BODY")));
+}
+
+static void defaults_format_as_written(void **state)
+{
+	struct fix *f = *state;
+	size_t n;
+	const struct opt *rows = config_rows(&n);
+	for (size_t i = 0; i < n; i++) {
+		struct buf b;
+		if (f->c.data.n == 0 && (strcmp(rows[i].key, "data") == 0 || strcmp(rows[i].key, "store") == 0))
+			continue;
+		buf_init(&b, &f->c.arena, 4096);
+		opt_format(&rows[i], opt_field(&f->c, &rows[i]), &b);
+		struct str dflt = str_c(rows[i].dflt);
+		/* 60s is written as 1m, which is the same. */
+		int64_t ms;
+		if (rows[i].type == OPT_DURATION) {
+			assert_int_equal(parse_duration(buf_slice(&b), &ms), OK);
+			assert_int_equal(ms, *(int64_t *)opt_field(&f->c, &rows[i]));
+		} else {
+			assert_true(str_eq(buf_slice(&b), dflt));
+		}
+	}
+}
+
+static void values(void **state)
+{
+	struct fix *f = *state;
+	int64_t v;
+	assert_int_equal(parse_size(STR("64KiB"), &v), OK);
+	assert_int_equal(v, 65536);
+	assert_int_equal(parse_size(STR("123"), &v), OK);
+	assert_int_equal(v, 123);
+	assert_int_equal(parse_size(STR("1TiB"), &v), OK);
+	assert_int_equal(parse_duration(STR("250ms"), &v), OK);
+	assert_int_equal(v, 250);
+	assert_int_equal(parse_duration(STR("7d"), &v), OK);
+	assert_int_equal(v, 7 * 86400000);
+	assert_int_equal(parse_duration(STR("0"), &v), OK);
+	static const char *const bad_sizes[] = {"", "KiB", "8MB", "-1", "1.5MiB", "99999999999TiB", " 1", "1 KiB"};
+	for (size_t i = 0; i < sizeof bad_sizes / sizeof bad_sizes[0]; i++)
+		assert_int_equal(parse_size(str_c(bad_sizes[i]), &v), E_INVALID);
+	static const char *const bad_times[] = {"", "30", "5min", "-1s", "1.5s", "9999999999999999d"};
+	for (size_t i = 0; i < sizeof bad_times / sizeof bad_times[0]; i++)
+		assert_int_equal(parse_duration(str_c(bad_times[i]), &v), E_INVALID);
+	static const struct {
+		const char *key, *text;
+		bool ok;
+	} t[] = {
+		{"http.max_connections", "0", false},
+		{"http.max_connections", "1", true},
+		{"http.max_connections", "x", false},
+		{"http.max_body", "1GiB", true},
+		{"http.max_body", "2GiB", false},
+		{"auth", "keys", true},
+		{"auth", "Keys", false},
+		{"auth", "", false},
+		{"auth", "off|keys", false},
+		{"metrics.enabled", "YES", true},
+		{"metrics.enabled", "2", false},
+		{"listen", "127.0.0.1:0", true},
+		{"listen", "127.0.0.1", false},
+		{"listen", ":80", false},
+		{"listen", "::1:80", false},
+		{"listen", "[::1]:80", true},
+		{"listen", "h:65536", false},
+		{"listen", "unix:/a", true},
+		{"listen", "unix:", false},
+		{"listen", "a:1, b:2", true},
+		{"listen", "", false},
+		{"store", "sqlite:/x", true},
+		{"store", "sqlite:", false},
+		{"store", "mysql://x", false},
+		{"server", "http://x:1", true},
+		{"server", "x:1", false},
+		{"data", "a\nb", false},
+		{"http.request_timeout", "30s", true},
+		{"http.request_timeout", "1ms", false},
+		{"log.level", "loud", false},
+		{"index.languages", "english,a=german", true},
+		{"cors.origins", "", true},
+	};
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		const struct opt *o = config_row(str_c(t[i].key));
+		struct str s = str_c(t[i].text);
+		union {
+			struct str s;
+			struct str_list l;
+			int64_t i;
+			bool b;
+		} field;
+		enum err e = opt_parse(o, &f->c.arena, &s, 1, &field);
+		if ((e == OK) != t[i].ok)
+			fail_msg("%s: %s", t[i].key, t[i].text);
+	}
+}
+
+static void yaml_reads(void **state)
+{
+	struct fix *f = *state;
+	config_yaml(&f->c,
+		    STR("listen: [127.0.0.1:1, 'unix:/a']\nhttp:\n  max_body: 1MiB\nlog.level: debug\nttl:\n    default: 7d\n"
+			"cors:\n  origins:\n    - https://a.example\n    - https://b.example\nindex:\n"),
+		    STR("t.yaml"), &f->p);
+	assert_int_equal(f->p.n, 0);
+	assert_int_equal(f->c.listen.n, 2);
+	assert_true(str_eq(f->c.listen.v[1], STR("unix:/a")));
+	assert_int_equal(f->c.http_max_body, 1 << 20);
+	assert_int_equal(f->c.log_level, 0);
+	assert_int_equal(f->c.ttl_default, 7 * 86400000);
+	assert_int_equal(f->c.cors_origins.n, 2);
+}
+
+static void yaml_refuses(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned line, column;
+		const char *part, *hint;
+	} t[] = {
+		{"http:\n  max_bdy: 1MiB\n", 2, 3, "no such setting", "http.max_body"},
+		{"http.max_body: 9GiB\n", 1, 16, "must be 1KiB..1GiB", ""},
+		{"auth: keys\nauth: off\n", 2, 1, "set twice", ""},
+		{"http:\n  loops: 1\nhttp:\n  max_body: 1MiB\n", 3, 1, "twice", ""},
+		{"auth: &a keys\n", 1, 7, "anchors", ""},
+		{"auth: *a\n", 1, 7, "aliases", ""},
+		{"auth: !!str keys\n", 1, 7, "tags", ""},
+		{"<<: {auth: keys}\n", 1, 1, "merge", ""},
+		{"auth: off\n---\nauth: off\n", 2, 1, "second document", ""},
+		{"- a\n- b\n", 1, 1, "must hold settings", ""},
+		{"auth: [off]\n", 1, 7, "one value", ""},
+		{"auth: {a: b}\n", 1, 7, "not a group", ""},
+		{"http: 5\n", 1, 1, "group of settings", ""},
+		{"auth:\n", 1, 6, "no value", ""},
+		{"http:\n\tloops: 1\n", 2, 1, "not YAML", ""},
+		{"listen: [[a:1]]\n", 1, 10, "plain values", ""},
+		{"api_key: cn_x\n", 1, 1, "secret", ""},
+		{"api_key_file: /nonexistent/x\n", 1, 1, "cannot read", ""},
+		{"\xff\xfe: x\n", 0, 0, "", ""},
+	};
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		struct fix *f = *state;
+		f->p.n = 0;
+		config_yaml(&f->c, str_c(t[i].text), STR("t.yaml"), &f->p);
+		if (f->p.n == 0)
+			fail_msg("accepted: %s", t[i].text);
+		const struct problem *q = &f->p.v[0];
+		if (t[i].line && (q->line != t[i].line || q->column != t[i].column))
+			fail_msg("%s at %u:%u: %.*s", t[i].text, q->line, q->column, STR_ARG(q->message));
+		if (strstr(q->message.p, t[i].part) == NULL || !str_eq(q->hint, str_c(t[i].hint)))
+			fail_msg("%s: %.*s (%.*s)", t[i].text, STR_ARG(q->message), STR_ARG(q->hint));
+	}
+}
+
+static void precedence(void **state)
+{
+	struct fix *f = *state;
+	char path[128];
+	put_file(f, "http:\n  loops: 2\n  max_body: 2MiB\n  max_header: 2KiB\nstore: sqlite:/tmp/file\n", 0600, path);
+	char *env[] = {"CENOTE_HTTP_LOOPS=3", "CENOTE_HTTP_MAX_BODY=3MiB", "HOME=/home/x", "PORT=81", NULL};
+	struct config_flag flags[] = {{config_row(STR("http.loops")), STR("4")}, {config_row(STR("http.loops")), STR("5")}};
+	struct config_args args = {.path = path, .flags = flags, .flags_n = 2, .env = env};
+	assert_int_equal(config_load(&f->c, &args, &f->p), OK);
+	assert_int_equal(f->c.http_loops, 5);
+	assert_int_equal(f->c.http_max_body, 3 << 20);
+	assert_int_equal(f->c.http_max_header, 2048);
+	assert_int_equal(f->c.http_idle_timeout, 60000);
+	assert_true(str_eq(f->c.data, STR("/home/x/.local/share/cenote")));
+	assert_true(str_eq(f->c.store, STR("sqlite:/tmp/file")));
+	assert_true(str_eq(f->c.listen.v[0], STR("127.0.0.1:81")));
+	struct buf b;
+	buf_init(&b, &f->c.arena, 64 << 10);
+	config_print(&f->c, false, true, &b);
+	buf_byte(&b, '\0');
+	assert_non_null(strstr(b.p, "  loops: 5  # flag --http-loops\n"));
+	assert_non_null(strstr(b.p, "  max_body: 3MiB  # env CENOTE_HTTP_MAX_BODY\n"));
+	assert_non_null(strstr(b.p, "file:4\n"));
+	assert_null(strstr(b.p, "idle_timeout"));
+}
+
+static void printed_reads_back(void **state)
+{
+	struct fix *f = *state;
+	struct str lang = STR("english,a.b=german");
+	config_set(&f->c, config_row(STR("index.languages")), &lang, 1, (struct opt_origin){FROM_FLAG, 0, 0, {0}}, &f->p);
+	f->c.data = STR("/a b/\"c\"");
+	f->c.store = STR("sqlite:/x");
+	struct buf b;
+	buf_init(&b, &f->c.arena, 64 << 10);
+	config_print(&f->c, true, true, &b);
+	struct config c2;
+	struct problems p2 = {.a = &f->c.arena};
+	assert_int_equal(config_init(&c2), OK);
+	config_yaml(&c2, buf_slice(&b), STR("printed"), &p2);
+	if (p2.n)
+		fail_msg("%u: %.*s: %.*s\n%.*s", p2.v[0].line, STR_ARG(p2.v[0].key), STR_ARG(p2.v[0].message),
+			 STR_ARG(buf_slice(&b)));
+	size_t n;
+	const struct opt *rows = config_rows(&n);
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].type != OPT_SECRET && !opt_equal(&rows[i], opt_field(&f->c, &rows[i]), opt_field(&c2, &rows[i])))
+			fail_msg("%s", rows[i].key);
+	config_release(&c2);
+}
+
+static void all_problems_are_told(void **state)
+{
+	struct fix *f = *state;
+	char path[128];
+	put_file(f, "auth: maybe\nnope: 1\nlog:\n  level: loud\n", 0600, path);
+	char *env[] = {"CENOTE_HTTP_LOOPS=x", "HOME=/h", "CENOTE_LISTEN=0.0.0.0:80", NULL};
+	struct config_args args = {.path = path, .env = env};
+	assert_int_equal(config_load(&f->c, &args, &f->p), E_INVALID);
+	assert_int_equal(f->p.n, 5);
+	assert_true(str_eq(f->p.v[3].key, STR("CENOTE_HTTP_LOOPS")));
+	assert_non_null(strstr(f->p.v[4].message.p, "other machines"));
+}
+
+static void missing_file(void **state)
+{
+	struct fix *f = *state;
+	char *env[] = {"HOME=/h", "CENOTE_CONFIG=/nonexistent/cenote.yaml", NULL};
+	struct config_args args = {.env = env};
+	assert_int_equal(config_load(&f->c, &args, &f->p), E_INVALID);
+	assert_non_null(strstr(diag_get()->text, "No such file"));
+}
+
+static void secrets(void **state)
+{
+	struct fix *f = *state;
+	char path[128], var[200];
+	put_file(f, "cn_secret\n", 0644, path);
+	snprintf(var, sizeof var, "CENOTE_API_KEY_FILE=%s", path);
+	char *env[] = {"HOME=/h", "CENOTE_CONFIG=/dev/null", var, NULL};
+	struct config_args args = {.env = env};
+	assert_int_equal(config_load(&f->c, &args, &f->p), E_INVALID);
+	assert_non_null(strstr(f->p.v[0].message.p, "0600"));
+	assert_int_equal(chmod(path, 0600), 0);
+	f->p.n = 0;
+	assert_int_equal(config_load(&f->c, &args, &f->p), OK);
+	assert_true(str_eq(f->c.api_key, STR("cn_secret")));
+	struct buf b;
+	buf_init(&b, &f->c.arena, 64 << 10);
+	config_print(&f->c, true, false, &b);
+	buf_byte(&b, '\0');
+	assert_null(strstr(b.p, "cn_secret"));
+	assert_non_null(strstr(b.p, "(set)"));
+}
+
+/* docs/configuration.md is what the table gives. CENOTE_SOURCE_ROOT: where the tree is, else found from the working directory. */
+static void reference_is_fresh(void **state)
+{
+	struct fix *f = *state;
+	static const char *const roots[] = {".", "..", "../..", "../../.."};
+	const char *env = getenv("MESON_SOURCE_ROOT"), *root = env ? env : getenv("CENOTE_SOURCE_ROOT");
+	char path[512];
+	FILE *in = NULL;
+	for (size_t i = 0; i < 4 && in == NULL; i++) {
+		snprintf(path, sizeof path, "%s/docs/configuration.md", root ? root : roots[i]);
+		in = fopen(path, "r");
+	}
+	if (in == NULL) {
+		const char *file = __FILE__;
+		snprintf(path, sizeof path, "%.*sdocs/configuration.md", (int)(strlen(file) - strlen("src/daemon/config_test.c")),
+			 file);
+		in = fopen(path, "r");
+	}
+	if (in == NULL)
+		skip();
+	struct buf want, have;
+	buf_init(&want, &f->c.arena, 256 << 10);
+	buf_init(&have, &f->c.arena, 256 << 10);
+	config_markdown(&want);
+	char chunk[4096];
+	for (size_t n; (n = fread(chunk, 1, sizeof chunk, in)) > 0;)
+		buf_put(&have, chunk, n);
+	fclose(in);
+	if (!str_eq(buf_slice(&want), buf_slice(&have)))
+		fail_msg("docs/configuration.md is stale: cenote help --markdown configuration > docs/configuration.md");
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {T(names_do_not_collide),
+					   T(defaults_format_as_written),
+					   T(values),
+					   T(yaml_reads),
+					   T(yaml_refuses),
+					   T(precedence),
+					   T(printed_reads_back),
+					   T(all_problems_are_told),
+					   T(missing_file),
+					   T(secrets),
+					   T(reference_is_fresh)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

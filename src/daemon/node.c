@@ -1,0 +1,479 @@
+/* Wiring: what the server is made of, in the order in which it is built up and torn down.
+ *
+ * Invariants
+ *  1. store < memory < auth, routes < loops: each lives longer than what comes after it; node_close goes backwards.
+ *  2. Every loop has its own server with its own descriptors: TCP listeners share a port by SO_REUSEPORT, unix and inherited
+ * sockets are duplicates of one.
+ *  3. A loop's thread touches only its own struct worker after node_start, but for `left`, `asked` and `answered`, which are
+ * atomic. */
+#include "daemon/node.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "api/langgraph/langgraph.h"
+#include "api/native/native.h"
+#include "api/ops/ops.h"
+#include "base/log.h"
+#include "daemon/admin.h"
+#include "daemon/auth.h"
+#include "rt/fiber.h"
+#include "rt/work.h"
+#include "store/open.h"
+
+#define LISTENERS_MAX 32
+#define LOOPS_MAX 256
+
+struct worker {
+	struct node *node;
+	pthread_t thread;
+	bool started;
+	struct loop *loop;
+	struct http_server *server;
+	int fds[LISTENERS_MAX];
+	size_t fds_n;
+	struct fiber *sweeper;
+	struct loop_task drain_task, ping_task, sweep_task;
+	atomic_uint asked, answered;
+};
+
+struct node {
+	struct arena arena;
+	struct config *cfg;
+	struct store *store;
+	struct memory *memory;
+	struct auth *auth;
+	struct http_router *router;
+	struct admin admin;
+	struct api_ops ops;
+	struct worker *workers;
+	unsigned loops;
+	struct str sockets[LISTENERS_MAX]; /* socket files to remove */
+	struct stat sockets_st[LISTENERS_MAX];
+	size_t sockets_n;
+	bool sweep;
+	uint64_t drain_at;
+	atomic_bool draining;
+	atomic_uint left; /* loops that have not ended */
+	int end_fd;
+	/* Start-up: guarded by mutex. */
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	unsigned up;
+	enum err up_err;
+	struct diag up_diag;
+};
+
+/* --------------------------------------------------------------- opening */
+
+static unsigned cores(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+	return n < 1 ? 1 : n > LOOPS_MAX ? LOOPS_MAX : (unsigned)n;
+}
+
+static enum err open_store(struct node *n, uint32_t busy_ms)
+{
+	const struct config *c = n->cfg;
+	struct store_options so = {
+		.readers = n->loops + work_threads() + 1,
+		.durable = c->sqlite_durability == DURABILITY_FULL,
+		.cache_bytes = (size_t)c->sqlite_cache,
+		.wal_limit_bytes = (size_t)c->sqlite_wal_limit,
+		.busy_ms = busy_ms,
+	};
+	TRY(store_open(c->store, &so, &n->store));
+	struct buf langs;
+	buf_init(&langs, &n->arena, 64 << 10);
+	for (size_t i = 0; i < c->index_languages.n; i++) {
+		buf_lit(&langs, i ? "," : "");
+		buf_str(&langs, c->index_languages.v[i]);
+	}
+	struct memory_options mo = {
+		.index_cache_bytes = (size_t)c->index_cache,
+		.refresh_on_read = c->ttl_refresh_on_read,
+		.default_ttl_minutes = (double)c->ttl_default / 60000.0,
+		.omit_expired = c->ttl_omit_expired,
+		.languages = langs.n ? buf_slice(&langs) : STR("english"),
+	};
+	return memory_new(n->store, &mo, &n->memory);
+}
+
+static void more_metrics(void *arg, struct buf *out)
+{
+	struct node *n = arg;
+	auth_metrics(n->auth, out);
+}
+
+static enum err add_routes(struct node *n)
+{
+	struct auth_options ao = {.keys = n->cfg->auth == AUTH_KEYS};
+	TRY(auth_new(n->store, &ao, &n->auth));
+	TRY(http_router_new(&n->router));
+	n->admin = (struct admin){.store = n->store, .auth = n->auth, .cfg = n->cfg};
+	TRY(api_langgraph_add(n->router, n->memory));
+	TRY(api_native_add(n->router, n->memory));
+	n->ops.memory = n->memory;
+	n->ops.no_metrics = !n->cfg->metrics_enabled;
+	n->ops.metrics = more_metrics;
+	n->ops.metrics_arg = n;
+	TRY(api_ops_add(n->router, &n->ops));
+	return admin_add(n->router, &n->admin);
+}
+
+enum err node_open(struct config *c, uint32_t busy_ms, struct node **out)
+{
+	struct node *n = calloc(1, sizeof *n);
+	if (n == NULL)
+		return err_set(E_LIMIT, "out of memory");
+	enum err e = OK;
+	arena_init(&n->arena, 1 << 20);
+	pthread_mutex_init(&n->mutex, NULL);
+	pthread_cond_init(&n->cond, NULL);
+	n->cfg = c;
+	n->loops = c->http_loops ? (unsigned)c->http_loops : cores();
+	n->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	n->workers = calloc(n->loops, sizeof *n->workers);
+	if (n->workers == NULL || n->end_fd < 0) {
+		e = err_set(E_LIMIT, "out of memory or descriptors");
+		goto out;
+	}
+	for (unsigned i = 0; i < n->loops; i++)
+		n->workers[i].node = n;
+	CHECK(open_store(n, busy_ms));
+	CHECK(add_routes(n));
+out:
+	if (e != OK) {
+		struct diag d = *diag_get();
+		node_close(n);
+		*diag_get() = d;
+		return e;
+	}
+	*out = n;
+	return OK;
+}
+
+/* ------------------------------------------------------------- listening */
+
+static enum err add_fd(struct worker *w, int fd)
+{
+	if (w->fds_n == LISTENERS_MAX)
+		return err_set(E_LIMIT, "more than %d listeners", LISTENERS_MAX);
+	w->fds[w->fds_n++] = fd;
+	return OK;
+}
+
+/* Gives a duplicate of fd to every loop but the first, which gets fd itself. */
+static enum err share_fd(struct node *n, int fd)
+{
+	for (unsigned i = 0; i < n->loops; i++) {
+		int mine = i == 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		if (mine < 0)
+			return err_set(E_IO, "a listening socket cannot be duplicated: %s", strerror(errno));
+		enum err e = add_fd(&n->workers[i], mine);
+		if (e != OK) {
+			close(mine);
+			return e;
+		}
+	}
+	return OK;
+}
+
+static void remember_socket(struct node *n, struct str path)
+{
+	if (n->sockets_n < LISTENERS_MAX && path.p && stat(path.p, &n->sockets_st[n->sockets_n]) == 0)
+		n->sockets[n->sockets_n++] = path;
+}
+
+enum err node_listen(struct node *n, struct str addr, struct str *bound)
+{
+	int fd;
+	TRY(http_listen(&n->arena, addr, &fd, bound));
+	if (str_starts(addr, STR("unix:"))) {
+		remember_socket(n, arena_str(&n->arena, str_sub(addr, 5, addr.n)));
+		return share_fd(n, fd);
+	}
+	TRY(add_fd(&n->workers[0], fd));
+	for (unsigned i = 1; i < n->loops; i++) {
+		struct str again;
+		TRY(http_listen(&n->arena, *bound, &fd, &again));
+		TRY(add_fd(&n->workers[i], fd));
+	}
+	return OK;
+}
+
+/* "127.0.0.1:8000", "[::1]:8000" or "unix:/path" of a listening socket. */
+static enum err describe(struct arena *a, int fd, struct str *out)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+	int listening = 0;
+	socklen_t l = sizeof listening;
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &l) != 0 || !listening)
+		return err_set(E_INVALID, "descriptor %d of LISTEN_FDS is not a listening socket", fd);
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) != 0)
+		return err_set(E_IO, "descriptor %d: %s", fd, strerror(errno));
+	if (ss.ss_family == AF_UNIX) {
+		const struct sockaddr_un *un = (const void *)&ss;
+		*out = arena_printf(a, "unix:%.*s", (int)(len - offsetof(struct sockaddr_un, sun_path)), un->sun_path);
+		return out->p ? OK : E_NOMEM;
+	}
+	if (getnameinfo((struct sockaddr *)&ss, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		return err_set(E_INVALID, "descriptor %d of LISTEN_FDS is no internet or unix socket", fd);
+	*out = arena_printf(a, ss.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+	return out->p ? OK : E_NOMEM;
+}
+
+enum err node_adopt(struct node *n, int fd, struct str *bound)
+{
+	TRY(describe(&n->arena, fd, bound));
+	if (n->cfg->auth == AUTH_OFF && !http_is_loopback(*bound))
+		return err_set(E_DENIED, "the inherited socket %.*s can be reached from other machines, which needs `auth: keys`",
+			       STR_ARG(*bound));
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+		return err_set(E_IO, "descriptor %d: %s", fd, strerror(errno));
+	return share_fd(n, fd);
+}
+
+/* ----------------------------------------------------------------- loops */
+
+static void report_up(struct node *n, enum err e)
+{
+	pthread_mutex_lock(&n->mutex);
+	n->up++;
+	if (e != OK && n->up_err == OK) {
+		n->up_err = e;
+		n->up_diag = *diag_get();
+	}
+	pthread_cond_signal(&n->cond);
+	pthread_mutex_unlock(&n->mutex);
+}
+
+static void sweep_fiber(void *arg)
+{
+	struct worker *w = arg;
+	enum err e = memory_sweep_forever(w->node->memory, (uint32_t)w->node->cfg->ttl_sweep_interval);
+	w->sweeper = NULL;
+	if (e != OK && e != E_CANCELLED)
+		LOG(LOG_ERROR, "sweep", "removing expired items has stopped", LF_C("err", diag_get()->text));
+}
+
+static void start_sweep(void *arg)
+{
+	struct worker *w = arg;
+	bool ended;
+	struct fiber *f = NULL;
+	if (fiber_spawn(sweep_fiber, w, &f, &ended) != OK)
+		LOG(LOG_ERROR, "sweep", "removing expired items cannot be started", LF_C("err", diag_get()->text));
+	else if (!ended)
+		w->sweeper = f;
+}
+
+static void worker_run(struct worker *w)
+{
+	struct node *n = w->node;
+	const struct config *c = n->cfg;
+	unsigned per_loop = (unsigned)((c->http_max_connections + n->loops - 1) / n->loops);
+	struct http_options ho = {
+		.max_body = (size_t)c->http_max_body,
+		.max_header = (size_t)c->http_max_header,
+		.max_connections = per_loop,
+		.header_timeout_ms = (uint32_t)c->http_header_timeout,
+		.idle_timeout_ms = (uint32_t)c->http_idle_timeout,
+		.request_timeout_ms = (uint32_t)c->http_request_timeout,
+		.auth = auth_request,
+		.auth_ctx = n->auth,
+		.server_version = STR("cenote/" CENOTE_VERSION),
+		.allowed_hosts = c->http_allowed_hosts.v,
+		.allowed_hosts_n = c->http_allowed_hosts.n,
+		.cors_origins = c->cors_origins.v,
+		.cors_origins_n = c->cors_origins.n,
+	};
+	enum err e = http_server_new(w->loop, n->router, &ho, w->fds, w->fds_n, &w->server);
+	if (e == OK)
+		w->fds_n = 0; /* the server's now */
+	bool first = w == &n->workers[0];
+	if (e == OK && first && n->sweep) {
+		w->sweep_task = (struct loop_task){.fn = start_sweep, .arg = w};
+		loop_post(w->loop, &w->sweep_task);
+	}
+	report_up(n, e);
+	if (e != OK)
+		return;
+	loop_run(w->loop);
+	http_server_free(w->server);
+	w->server = NULL;
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct node *n = w->node;
+	enum err e = loop_new(&w->loop);
+	if (e == OK) {
+		loop_set_index(w->loop, (unsigned)(w - n->workers));
+		worker_run(w);
+		/* The loop itself stays until node_close: posts from outside may still come. */
+	} else {
+		report_up(n, e);
+	}
+	if (atomic_fetch_sub(&n->left, 1) == 1) {
+		uint64_t one = 1;
+		ssize_t wrote = write(n->end_fd, &one, sizeof one);
+		(void)wrote; /* an eventfd at 0 always takes it */
+	}
+	return NULL;
+}
+
+enum err node_start(struct node *n, bool sweep)
+{
+	sigset_t all, old;
+	n->sweep = sweep;
+	atomic_store(&n->left, n->loops);
+	/* Signals are the main thread's: the loops inherit a mask with all of them blocked. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	enum err e = OK;
+	unsigned started = 0;
+	for (; started < n->loops && e == OK; started++) {
+		int rc = pthread_create(&n->workers[started].thread, NULL, worker_main, &n->workers[started]);
+		if (rc != 0)
+			e = err_set(E_LIMIT, "cannot start a thread: %s", strerror(rc));
+		else
+			n->workers[started].started = true;
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (e != OK)
+		return e;
+	pthread_mutex_lock(&n->mutex);
+	while (n->up < n->loops)
+		pthread_cond_wait(&n->cond, &n->mutex);
+	e = n->up_err;
+	if (e != OK)
+		*diag_get() = n->up_diag;
+	pthread_mutex_unlock(&n->mutex);
+	atomic_store(&n->ops.ready, e == OK);
+	return e;
+}
+
+void node_unready(struct node *n)
+{
+	atomic_store(&n->ops.ready, false);
+}
+
+static void drained(void *arg)
+{
+	struct worker *w = arg;
+	if (w->sweeper)
+		fiber_cancel(w->sweeper);
+	loop_stop(w->loop);
+}
+
+static void drain_here(void *arg)
+{
+	struct worker *w = arg;
+	http_server_drain(w->server, w->node->drain_at, drained, w);
+}
+
+void node_drain(struct node *n, uint32_t ms)
+{
+	node_unready(n);
+	if (atomic_exchange(&n->draining, true))
+		return;
+	n->drain_at = ms ? deadline_in_ms(ms) : clock_mono_ns();
+	for (unsigned i = 0; i < n->loops; i++) {
+		struct worker *w = &n->workers[i];
+		w->drain_task = (struct loop_task){.fn = drain_here, .arg = w};
+		if (w->loop && w->server)
+			loop_post(w->loop, &w->drain_task);
+	}
+}
+
+bool node_ended(struct node *n)
+{
+	return atomic_load(&n->left) == 0;
+}
+
+int node_end_fd(const struct node *n)
+{
+	return n->end_fd;
+}
+
+static void pong(void *arg)
+{
+	struct worker *w = arg;
+	atomic_store(&w->answered, atomic_load(&w->asked));
+}
+
+bool node_alive(struct node *n)
+{
+	bool all = true;
+	for (unsigned i = 0; i < n->loops; i++) {
+		struct worker *w = &n->workers[i];
+		if (atomic_load(&w->answered) != atomic_load(&w->asked)) {
+			all = false; /* the task is still under way: it must not be posted twice */
+			continue;
+		}
+		atomic_fetch_add(&w->asked, 1);
+		w->ping_task = (struct loop_task){.fn = pong, .arg = w};
+		loop_post(w->loop, &w->ping_task);
+	}
+	return all;
+}
+
+/* --------------------------------------------------------------- closing */
+
+/* Removes the socket file, unless another process has put its own there meanwhile. */
+static void remove_sockets(struct node *n)
+{
+	for (size_t i = 0; i < n->sockets_n; i++) {
+		struct stat st;
+		if (stat(n->sockets[i].p, &st) == 0 && st.st_ino == n->sockets_st[i].st_ino && st.st_dev == n->sockets_st[i].st_dev)
+			unlink(n->sockets[i].p);
+	}
+}
+
+void node_close(struct node *n)
+{
+	if (n == NULL)
+		return;
+	/* Before the store's lock is given back: the next owner makes its own socket there. */
+	remove_sockets(n);
+	for (unsigned i = 0; n->workers && i < n->loops; i++)
+		if (n->workers[i].started)
+			pthread_join(n->workers[i].thread, NULL);
+	for (unsigned i = 0; n->workers && i < n->loops; i++) {
+		struct worker *w = &n->workers[i];
+		for (size_t k = 0; k < w->fds_n; k++)
+			close(w->fds[k]);
+		if (w->loop)
+			loop_free(w->loop);
+	}
+	if (n->router)
+		http_router_free(n->router);
+	auth_free(n->auth);
+	if (n->memory)
+		memory_free(n->memory);
+	if (n->store)
+		n->store->ops->close(n->store);
+	if (n->end_fd >= 0)
+		close(n->end_fd);
+	free(n->workers);
+	pthread_cond_destroy(&n->cond);
+	pthread_mutex_destroy(&n->mutex);
+	arena_release(&n->arena);
+	free(n);
+}

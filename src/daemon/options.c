@@ -1,0 +1,126 @@
+/* The table of settings, and what follows from a row alone: the names of its flag and its variable, and looking rows up. */
+#include "daemon/config.h"
+
+#define ROW(key, type, attr, field, dflt, range, help)                                                                             \
+	{                                                                                                                          \
+		key, type, attr, offsetof(struct config, field), dflt, range, help                                                 \
+	}
+
+static const struct opt rows[] = {
+	ROW("listen", OPT_ADDR, 0, listen, "127.0.0.1:8000", NULL,
+	    "where to accept requests: ADDR:PORT (port 0: any free one), [ADDR6]:PORT or unix:PATH; repeat for several. The unix "
+	    "socket "
+	    "in the store's directory is always there besides"),
+	ROW("store", OPT_URL, OPT_EMBED, store, "sqlite:DATA", NULL, "the store: sqlite:PATH (a directory, made when missing)"),
+	ROW("data", OPT_STR, OPT_EMBED, data, "$XDG_DATA_HOME/cenote", NULL,
+	    "the data directory; the store lies in it unless `store` says otherwise"),
+	ROW("auth", OPT_ENUM, 0, auth, "off", "off|keys",
+	    "who may ask: off (everybody on this machine; only for loopback listeners) or keys (an API key with every request)"),
+	ROW("http.max_body", OPT_SIZE, 0, http_max_body, "8MiB", "1KiB..1GiB", "largest request body"),
+	ROW("http.max_header", OPT_SIZE, 0, http_max_header, "32KiB", "1KiB..1MiB", "largest request line and header together"),
+	ROW("http.max_connections", OPT_INT, 0, http_max_connections, "10000", "1..1000000",
+	    "open connections over all loops; the next one is answered 503"),
+	ROW("http.loops", OPT_INT, OPT_EMBED, http_loops, "0", "0..256", "event loops, one thread each; 0: one per core"),
+	ROW("http.header_timeout", OPT_DURATION, 0, http_header_timeout, "10s", "100ms..10m",
+	    "time for a request's header, and again for its body"),
+	ROW("http.idle_timeout", OPT_DURATION, 0, http_idle_timeout, "60s", "1s..1h",
+	    "how long a kept-alive connection may be idle"),
+	ROW("http.request_timeout", OPT_DURATION, 0, http_request_timeout, "60s", "100ms..1h", "time for an answer; then 504"),
+	ROW("http.drain_delay", OPT_DURATION, OPT_RELOAD, http_drain_delay, "0s", "0s..5m",
+	    "on SIGTERM: how long to go on accepting while /readyz says 503 already"),
+	ROW("http.shutdown_timeout", OPT_DURATION, OPT_RELOAD, http_shutdown_timeout, "25s", "0s..10m",
+	    "on SIGTERM: how long requests under way may take to finish"),
+	ROW("http.allowed_hosts", OPT_LIST, 0, http_allowed_hosts, "", NULL, "Host names that requests may have; empty: any"),
+	ROW("cors.origins", OPT_LIST, 0, cors_origins, "", NULL,
+	    "web origins that browsers may call from (https://app.example), or *; empty: none"),
+	ROW("sqlite.durability", OPT_ENUM, OPT_EMBED, sqlite_durability, "full", "full|normal",
+	    "full: an answered write survives power loss; normal: it survives a crash of the program"),
+	ROW("sqlite.cache", OPT_SIZE, OPT_EMBED, sqlite_cache, "8MiB", "64KiB..16GiB", "page cache of one database connection"),
+	ROW("sqlite.wal_limit", OPT_SIZE, OPT_EMBED, sqlite_wal_limit, "64MiB", "1MiB..16GiB",
+	    "size of the write-ahead log that starts a checkpoint"),
+	ROW("index.cache", OPT_SIZE, OPT_EMBED, index_cache, "128MiB", "0..1TiB",
+	    "memory for word indexes of scopes; 0: search scans each time"),
+	ROW("index.languages", OPT_LIST, OPT_EMBED, index_languages, "english", NULL,
+	    "language of the texts, and of namespaces below a prefix: english, notes.de=german; none: no stemming"),
+	ROW("ttl.default", OPT_DURATION, OPT_EMBED, ttl_default, "0s", "0s..36500d",
+	    "life of an item whose put does not say; 0: for ever"),
+	ROW("ttl.refresh_on_read", OPT_BOOL, OPT_EMBED, ttl_refresh_on_read, "true", NULL,
+	    "whether reading an item begins its life anew"),
+	ROW("ttl.sweep_interval", OPT_DURATION, 0, ttl_sweep_interval, "60s", "1s..1d", "how often expired items are removed"),
+	ROW("ttl.omit_expired", OPT_BOOL, OPT_EMBED, ttl_omit_expired, "true", NULL,
+	    "hide items that have expired but are not removed yet"),
+	ROW("log.level", OPT_ENUM, OPT_RELOAD | OPT_EMBED, log_level, "info", "debug|info|warn|error",
+	    "least level that is logged"),
+	ROW("log.format", OPT_ENUM, OPT_RELOAD | OPT_EMBED, log_format, "auto", "auto|text|json",
+	    "log lines; auto: text on a terminal, JSON otherwise"),
+	ROW("metrics.enabled", OPT_BOOL, 0, metrics_enabled, "true", NULL, "serve GET /metrics"),
+	ROW("server", OPT_URL, OPT_CLIENT, server, "", NULL,
+	    "the server that commands talk to: http://HOST:PORT or unix:PATH; empty: the store's own"),
+	ROW("api_key", OPT_SECRET, OPT_CLIENT, api_key, "", NULL, "the API key that commands send"),
+	ROW("timeout", OPT_DURATION, OPT_CLIENT, timeout, "30s", "100ms..1h", "time for one request of a command"),
+};
+_Static_assert(sizeof rows / sizeof rows[0] <= CONFIG_ROWS_MAX, "origin[] is too short");
+
+const struct opt *config_rows(size_t *n)
+{
+	*n = sizeof rows / sizeof rows[0];
+	return rows;
+}
+
+const struct opt *config_row(struct str key)
+{
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+		if (str_eq(str_c(rows[i].key), key))
+			return &rows[i];
+	return NULL;
+}
+
+const struct opt *config_closest(struct str key)
+{
+	const struct opt *best = NULL;
+	unsigned least = 4;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct str k = str_c(rows[i].key);
+		unsigned d = str_distance(k, key);
+		/* The last part alone, too: "max_body" is close to "http.max_body". */
+		ptrdiff_t dot = str_chr(k, '.', 0);
+		if (dot >= 0) {
+			unsigned e = str_distance(str_sub(k, (size_t)dot + 1, k.n), key);
+			if (e < d && key.n > 3)
+				d = e;
+		}
+		if (d < least && d < key.n) {
+			least = d;
+			best = &rows[i];
+		}
+	}
+	return best;
+}
+
+struct str opt_flag(struct arena *a, const struct opt *o)
+{
+	char *p = arena_cstr(a, str_c(o->key));
+	if (p == NULL)
+		return str_of(NULL, 0);
+	for (char *c = p; *c; c++)
+		if (*c == '.' || *c == '_')
+			*c = '-';
+	return str_c(p);
+}
+
+struct str opt_env(struct arena *a, const struct opt *o)
+{
+	struct str s = arena_printf(a, "CENOTE_%s", o->key);
+	if (s.p == NULL)
+		return s;
+	char *p = arena_cstr(a, s);
+	if (p == NULL)
+		return str_of(NULL, 0);
+	for (char *c = p; *c; c++) {
+		if (*c == '.')
+			*c = '_';
+		else if (*c >= 'a' && *c <= 'z')
+			*c = (char)(*c - 'a' + 'A');
+	}
+	return str_c(p);
+}
