@@ -54,7 +54,7 @@ struct fake {
 	struct key_record keys[MAX_KEYS];
 	size_t keys_n;
 	int64_t last_us;
-	enum err fail;
+	enum err fail, sweep_fail;
 	unsigned fail_n, write_calls, writes;
 };
 
@@ -181,11 +181,14 @@ static void fake_close(struct store *s)
 static enum err fake_ping(struct store *s)
 {
 	struct fake *f = fake_of(s);
+	enum err e = OK;
 
-	if (f->fail_n == 0)
-		return OK;
-	f->fail_n--;
-	return err_set(f->fail, "the store was told to fail");
+	pthread_mutex_lock(&f->lock);
+	if (f->fail_n > 0) {
+		f->fail_n--;
+		e = err_set(f->fail, "the store was told to fail");
+	}
+	return leave(f, e);
 }
 
 static enum err fake_item_get(struct store *s, struct arena *a, const struct principal *who, struct str ns, struct str key,
@@ -437,6 +440,12 @@ static enum err fake_sweep(struct store *s, int64_t now_us, unsigned max, unsign
 	*removed = 0;
 	*next_us = 0;
 	pthread_mutex_lock(&f->lock);
+	if (f->sweep_fail != OK) {
+		enum err e = err_set(f->sweep_fail, "the store was told to fail");
+
+		f->sweep_fail = OK;
+		return leave(f, e);
+	}
 	for (size_t k = 0; k < f->n; k++) {
 		struct tenant *t = &f->tenants[k];
 
@@ -905,8 +914,21 @@ struct store *fake_store_new(void)
 
 void fake_store_fail(struct store *s, enum err e, unsigned n)
 {
-	fake_of(s)->fail = e;
-	fake_of(s)->fail_n = n;
+	struct fake *f = fake_of(s);
+
+	pthread_mutex_lock(&f->lock);
+	f->fail = e;
+	f->fail_n = n;
+	pthread_mutex_unlock(&f->lock);
+}
+
+void fake_store_fail_sweep(struct store *s, enum err e)
+{
+	struct fake *f = fake_of(s);
+
+	pthread_mutex_lock(&f->lock);
+	f->sweep_fail = e;
+	pthread_mutex_unlock(&f->lock);
 }
 
 unsigned fake_store_write_calls(const struct store *s)

@@ -8,8 +8,10 @@
 #include "core/store.h"
 
 struct store *fake_store_new(void);
-/* The next n calls that reach the store fail with e (ping and close excepted when e is OK). */
+/* The next n calls that reach the store fail with e (sweep excepted). */
 void fake_store_fail(struct store *s, enum err e, unsigned n);
+/* The next sweep fails with e; other calls do not. */
+void fake_store_fail_sweep(struct store *s, enum err e);
 /* Calls of item_write and message_append so far, and writes in them. */
 unsigned fake_store_write_calls(const struct store *s);
 unsigned fake_store_writes(const struct store *s);

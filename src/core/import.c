@@ -66,6 +66,8 @@ static enum err line_fail(struct import *im, struct line *l)
 	/* A message that was appended alone stands first in its call. */
 	if (str_starts(field, first))
 		field = str_sub(field, first.n, field.n);
+	if (field.n > 0 && field.p[0] != '/')
+		field = arena_printf(im->a, "/%.*s", STR_ARG(field));
 	l->fate = FAILED;
 	l->detail = arena_str(im->a, str_c(diag_get()->text));
 	l->field = arena_str(im->a, field);

@@ -63,6 +63,7 @@ enum err memory_sweep_forever(struct memory *m, uint32_t interval_ms)
 			LOG(LOG_WARN, "core.sweep", "sweeping failed; it is tried again", LF_C("error", err_name(e)),
 			    LF_C("detail", diag_get()->text));
 			TRY(wait_until(deadline_in_ms(NAP_MS)));
+			continue;
 		}
 		TRY(nap(m, interval_ms));
 	}
