@@ -125,6 +125,7 @@ struct loop {
 	atomic_uint posting; /* threads inside loop_post or loop_stop */
 	atomic_bool stop;
 	struct list hooks;
+	bool hook_added; /* since the hooks began to run last */
 	struct list ready;
 	struct list pool; /* fibers' stacks to use again */
 	unsigned pooled, fibers, index;

@@ -94,6 +94,7 @@ static void hooks_run(struct loop *l)
 {
 	struct list todo;
 
+	l->hook_added = false;
 	if (list_empty(&l->hooks))
 		return;
 	/* Through a list of its own, so that a hook may remove any hook, itself included. */
@@ -114,7 +115,8 @@ static void on_idle(uv_idle_t *h)
 	(void)h;
 }
 
-/* Posts, fibers and hooks until nothing is left to run. True when it gave up before that. */
+/* Posts, fibers and hooks until nothing is left to run; a hook that another hook (or a fiber that it ran) has added is run in this tick
+ * too, because what it is to flush would else lie until something wakes the loop. True when it gave up before that. */
 static bool settle(struct loop *l)
 {
 	for (unsigned round = 0; round < ROUNDS_MAX; round++) {
@@ -123,7 +125,7 @@ static bool settle(struct loop *l)
 		if (!list_empty(&l->ready) || posts_pending(l))
 			continue;
 		hooks_run(l);
-		if (list_empty(&l->ready) && !posts_pending(l))
+		if (list_empty(&l->ready) && !posts_pending(l) && !l->hook_added)
 			return false;
 	}
 	hooks_run(l); /* what they flush must not wait for those that never rest */
@@ -275,6 +277,7 @@ void loop_post(struct loop *l, struct loop_task *t)
 void loop_hook_add(struct loop *l, struct loop_hook *h)
 {
 	list_add_tail(&l->hooks, &h->node);
+	l->hook_added = true;
 }
 
 void loop_hook_del(struct loop_hook *h)

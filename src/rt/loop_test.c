@@ -135,6 +135,42 @@ static void test_hooks(void **state)
 	close(hk.fds[1]);
 }
 
+/* A hook that is added while hooks run must run before the poll: here nothing else would ever wake the loop. */
+static struct {
+	struct loop *loop;
+	struct loop_hook first, second;
+	struct event ev;
+} late;
+
+static void late_second(void *arg)
+{
+	loop_hook_del(&late.second);
+	event_set(&late.ev);
+}
+
+static void late_first(void *arg)
+{
+	loop_hook_del(&late.first);
+	late.second.fn = late_second;
+	loop_hook_add(late.loop, &late.second);
+}
+
+static void late_fiber(void *arg)
+{
+	event_init(&late.ev);
+	event_wait(&late.ev);
+}
+
+static void test_late_hook(void **state)
+{
+	memset(&late, 0, sizeof late);
+	assert_int_equal(loop_new(&late.loop), OK);
+	late.first.fn = late_first;
+	loop_hook_add(late.loop, &late.first);
+	run_on(late.loop, late_fiber, NULL);
+	loop_free(late.loop);
+}
+
 /* A task that posts itself again for ever must not starve descriptors. */
 static void on_again(void *arg)
 {
@@ -402,7 +438,7 @@ static void test_watchdog(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_posts),  cmocka_unit_test(test_hooks),  cmocka_unit_test(test_starve),
+		cmocka_unit_test(test_posts),  cmocka_unit_test(test_hooks), cmocka_unit_test(test_late_hook), cmocka_unit_test(test_starve),
 		cmocka_unit_test(test_poll),   cmocka_unit_test(test_timers), cmocka_unit_test(test_heap),
 		cmocka_unit_test(test_signal), cmocka_unit_test(test_end),    cmocka_unit_test(test_watchdog),
 	};
