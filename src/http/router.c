@@ -378,7 +378,7 @@ enum match_result router_match(const struct http_router *r, struct arena *a, str
 
 		if (!all.p || !utf8_valid(all))
 			return MATCH_MALFORMED;
-	} else if (!utf8_valid(path)) {
+	} else if (!utf8_valid(path) || memchr(path.p, 0, path.n)) {
 		return MATCH_MALFORMED;
 	}
 	if (descend(&w, &r->root, 1, 0))

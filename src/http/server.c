@@ -70,6 +70,15 @@ static void again(void *arg)
 	server_run(s);
 }
 
+static void run_again(struct http_server *s)
+{
+	if (s->again_posted)
+		return;
+	s->again_posted = true;
+	s->again = (struct loop_task){.fn = again, .arg = s};
+	loop_post(s->loop, &s->again);
+}
+
 void server_run(struct http_server *s)
 {
 	MHD_UNSIGNED_LONG_LONG ms = 0;
@@ -86,11 +95,7 @@ void server_run(struct http_server *s)
 		if (left > 0)
 			return;
 	}
-	if (!s->again_posted) {
-		s->again_posted = true;
-		s->again = (struct loop_task){.fn = again, .arg = s};
-		loop_post(s->loop, &s->again);
-	}
+	run_again(s);
 }
 
 static void on_readable(void *arg, unsigned events)
@@ -119,6 +124,8 @@ static void end_of_tick(void *arg)
 		MHD_resume_connection(rq->conn->mhd);
 	}
 	server_run(s);
+	if (!list_empty(&s->ready))
+		run_again(s);
 }
 
 /* -------------------------------------------------------------- start, stop */

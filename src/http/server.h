@@ -47,8 +47,8 @@ typedef const char *(*http_error_fn)(struct http_req *rq, int status, struct buf
 struct http_router;
 enum err http_router_new(struct http_router **out) MUST_CHECK;
 void http_router_free(struct http_router *r);
-/* Routes are static data of the caller; ctx goes to their handlers. E_CONFLICT on two routes that match the same. errors (may be NULL: RFC
- * 9457) also serves 401, 403, 404, 405, 413... for paths below prefix. */
+/* Routes are static data of the caller, their paths whole (prefix is not put in front); ctx goes to their handlers. E_CONFLICT on two routes
+ * that match the same. errors (may be NULL: RFC 9457) also serves 401, 403, 404, 405, 413... for paths below prefix; n may be 0. */
 enum err http_router_add(struct http_router *r, const char *prefix, const struct http_route *routes, size_t n, void *ctx,
 			 http_error_fn errors) MUST_CHECK;
 /* For tests and the OpenAPI check: walks all routes. */
@@ -79,6 +79,7 @@ enum err http_server_new(struct loop *l, const struct http_router *r, const stru
 /* Stops accepting, lets requests finish; done(arg) is called on the loop when no connection is left or the deadline has passed (then the
  * rest is cancelled and closed). */
 void http_server_drain(struct http_server *s, uint64_t deadline_ns, void (*done)(void *arg), void *arg);
+/* After drain's done (or before anything was served): a request whose fiber is parked keeps its server. */
 void http_server_free(struct http_server *s);
 
 /* "127.0.0.1:0", "[::1]:8000", "unix:/path" -> listening socket (SO_REUSEPORT for TCP; a stale socket file is replaced, a live one is
