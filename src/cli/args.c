@@ -223,7 +223,7 @@ static enum err set_output(struct call *c)
 
 enum err cmd_parse(struct call *c, int argc, char **argv, bool *help)
 {
-	int used;
+	int used = 0;
 	*help = false;
 	TRY(find_command(c, argc, argv, &used));
 	const char **args = ARENA_ARRAY(&c->arena, const char *, (size_t)argc + 1);

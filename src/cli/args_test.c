@@ -194,6 +194,31 @@ static void pages(void **state)
 	assert_int_equal(man_page("other", &b), E_INVALID);
 }
 
+/* docs/cli.md is what the table gives. */
+static void reference_is_fresh(void **state)
+{
+	struct call *c = *state;
+	const char *root = getenv("MESON_SOURCE_ROOT"), *file = __FILE__;
+	char path[512], chunk[4096];
+	struct buf want, have;
+	snprintf(path, sizeof path, "%s/docs/cli.md", root ? root : ".");
+	FILE *in = fopen(path, "r");
+	if (in == NULL) {
+		snprintf(path, sizeof path, "%.*sdocs/cli.md", (int)(strlen(file) - strlen("src/cli/args_test.c")), file);
+		in = fopen(path, "r");
+	}
+	if (in == NULL)
+		skip();
+	buf_init(&want, &c->arena, 1 << 20);
+	buf_init(&have, &c->arena, 1 << 20);
+	cli_markdown(&want);
+	for (size_t n; (n = fread(chunk, 1, sizeof chunk, in)) > 0;)
+		buf_put(&have, chunk, n);
+	fclose(in);
+	if (!str_eq(buf_slice(&want), buf_slice(&have)))
+		fail_msg("docs/cli.md is stale: cenote help --markdown cli > docs/cli.md");
+}
+
 static void colour(void **state)
 {
 	(void)state;
@@ -212,6 +237,7 @@ static void colour(void **state)
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-	const struct CMUnitTest tests[] = {T(good), T(bad), T(table_is_sound), T(completion), T(pages), T(colour)};
+	const struct CMUnitTest tests[] = {T(good),  T(bad), T(table_is_sound), T(completion), T(pages), T(reference_is_fresh),
+					   T(colour)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

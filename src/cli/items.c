@@ -443,10 +443,13 @@ static enum err collect_all(struct collect *k)
 	return e;
 }
 
-static enum err tell(struct call *c, const char *how, const char *what)
+/* what: "delete ..." */
+static enum err tell(struct call *c, bool dry, const char *what)
 {
-	if (!c->quiet)
-		fprintf(stderr, "cenote: %s%s\n", how, what);
+	if (!c->quiet && dry)
+		fprintf(stderr, "cenote: would %s\n", what);
+	else if (!c->quiet)
+		fprintf(stderr, "cenote: deleted%s\n", what + strlen("delete"));
 	return OK;
 }
 
@@ -469,7 +472,7 @@ static enum err rm_namespace(struct call *c)
 	for (size_t i = 0; e == OK && !dry && i < k.batches_n; i++)
 		e = peer_call(c, "POST", STR("/cenote/v1/batch"), NULL, k.batches[i], &r);
 	if (e == OK)
-		e = tell(c, dry ? "would " : "did ", what.p);
+		e = tell(c, dry, what.p);
 	buf_release(&k.tail);
 	buf_release(&k.ops);
 	arena_release(&k.line);
@@ -482,10 +485,10 @@ static enum err rm_one(struct call *c, const char *method_path, const char *prob
 	/* Look first: what is not there is said before anything is asked. */
 	TRY(peer_call(c, "GET", str_c(probe), NULL, str_of(NULL, 0), &r));
 	if (call_has(c, "dry-run"))
-		return tell(c, "would ", what);
+		return tell(c, true, what);
 	TRY(call_confirm(c, what));
 	TRY(peer_call(c, "DELETE", str_c(method_path), NULL, str_of(NULL, 0), &r));
-	return tell(c, "did ", what);
+	return tell(c, false, what);
 }
 
 static enum err rm(struct call *c)

@@ -10,8 +10,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "rt/wait.h"
+
 #define BATCH_LINES 4000
 #define BATCH_BYTES ((size_t)3 << 20)
+#define BUSY_TRIES 40
+#define BUSY_MS 250
 #define BODY_MAX ((size_t)80 << 20)
 #define REPLY_ARENA ((size_t)96 << 20)
 
@@ -78,7 +83,14 @@ static enum err send_batch(struct lane *w, struct arena *a, struct batch *b)
 {
 	struct http_reply r;
 	struct json doc;
-	TRY(client_call(w->http, a, "POST", w->all->o.path, "application/x-ndjson", buf_slice(&b->body), &r));
+	enum err e = client_call(w->http, a, "POST", w->all->o.path, "application/x-ndjson", buf_slice(&b->body), &r);
+	/* A server that has much to do says so; the batch can be sent again whatever became of it. */
+	for (int i = 0; e == E_BUSY && i < BUSY_TRIES; i++) {
+		arena_clear(a);
+		TRY(wait_until(deadline_in_ms(BUSY_MS)));
+		e = client_call(w->http, a, "POST", w->all->o.path, "application/x-ndjson", buf_slice(&b->body), &r);
+	}
+	TRY(e);
 	TRY(reply_json(a, &r, &doc));
 	struct jval v = json_root(&doc);
 	pthread_mutex_lock(&w->all->mutex);

@@ -223,7 +223,7 @@ static void on_signal(struct serve *s, int sig)
 		break;
 	case SIGUSR1:
 		log_set_level(log_get_level() == LOG_DEBUG ? LOG_INFO : LOG_DEBUG);
-		LOG(LOG_INFO, "serve", "log level changed", LF_C("level", log_get_level() == LOG_DEBUG ? "debug" : "info"));
+		LOG(LOG_INFO, "serve", "log level changed", LF_C("now", log_get_level() == LOG_DEBUG ? "debug" : "info"));
 		break;
 	default:
 		break;
