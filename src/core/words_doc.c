@@ -1,4 +1,5 @@
-/* Index documents of items: languages by namespace, LangGraph's index paths, and making documents again when the analysis has changed. */
+/* Index documents of items: languages by namespace, LangGraph's index paths, and making documents again when the analysis has
+ * changed. */
 #include "core/words_impl.h"
 
 #include <stdlib.h>
@@ -20,7 +21,8 @@ static enum err rule_parse(struct words *w, struct str part)
 	name = str_trim(name);
 	l = lang_find(name);
 	if (!l)
-		return err_field(E_INVALID, "languages", -1, "\"%.*s\" is not a language; there are: %s", STR_ARG(name), lang_all());
+		return err_field(E_INVALID, "languages", -1, "\"%.*s\" is not a language; there are: %s", STR_ARG(name),
+				 lang_all());
 	if (ns.n == 0) {
 		w->rules[0].lang = l;
 		return OK;
@@ -325,8 +327,8 @@ static enum err remake_item(const struct remake *r, struct arena *a, const struc
 	return words_item_doc(r->w, a, it->ns, &doc, paths, paths_n, &d->terms);
 }
 
-static enum err remake_batch(struct remake *r, struct arena *a, size_t from, size_t n, enum err (*fn)(void *ctx, const struct doc_change *d),
-			     void *ctx)
+static enum err remake_batch(struct remake *r, struct arena *a, size_t from, size_t n,
+			     enum err (*fn)(void *ctx, const struct doc_change *d), void *ctx)
 {
 	struct store *s = r->w->store;
 	struct item *items = ARENA_ARRAY(a, struct item, n);

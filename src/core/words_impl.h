@@ -13,11 +13,11 @@ struct lang_rule {
 /* Never changes after words_new, but for the cache, which is thread-safe. */
 struct words {
 	struct store *store;
-	struct cache *cache; /* NULL: none */
-	char *text;          /* of the rules */
+	struct cache *cache;	 /* NULL: none */
+	char *text;		 /* of the rules */
 	struct lang_rule *rules; /* rules[0]: the default */
 	size_t rules_n;
-	uint32_t langs;      /* mask of the languages that are configured */
+	uint32_t langs; /* mask of the languages that are configured */
 };
 
 enum err words_languages_parse(struct words *w, struct str languages) MUST_CHECK;
@@ -31,7 +31,7 @@ struct remake {
 		int64_t id;
 		char *doc; /* the old document when it says which paths were indexed, else NULL */
 		size_t doc_n;
-	} *v;
+	} * v;
 	size_t n, cap;
 };
 /* Does the document have to be made again? Empty ones (not indexed) do not. */
@@ -47,8 +47,8 @@ void remake_release(struct remake *r);
 struct scan_result {
 	struct scored *best;
 	size_t n, total;
-	uint32_t langs;   /* of the documents */
-	uint64_t bytes;   /* of all documents */
+	uint32_t langs; /* of the documents */
+	uint64_t bytes; /* of all documents */
 	struct bm25 figures;
 	/* with counts: */
 	uint16_t *tf; /* n * terms, in the order of best */
@@ -57,8 +57,8 @@ struct scan_result {
 enum err words_scan(const struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope,
 		    struct query_term *q, size_t q_n, size_t want, bool counts, struct scan_result *out) MUST_CHECK;
 
-/* Runs fn under the read lock of the scope as the store has it now; for messages with a current order. Loads it, keeps it in the cache
- * when it fits. *skipped (items only): the scope does not fit the cache, and fn was not called. */
+/* Runs fn under the read lock of the scope as the store has it now; for messages with a current order. Loads it, keeps it in the
+ * cache when it fits. *skipped (items only): the scope does not fit the cache, and fn was not called. */
 enum err words_with_scope(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope,
 			  enum err (*fn)(void *ctx, const struct scope *s), void *ctx, bool *skipped) MUST_CHECK;
 

@@ -1,8 +1,8 @@
-/* Word search in a scope that is not kept in memory: two passes over the documents, the first for the figures of the scope (documents,
- * length, df), the second for the scores; memory is bounded by the number of hits asked for.
+/* Word search in a scope that is not kept in memory: two passes over the documents, the first for the figures of the scope
+ * (documents, length, df), the second for the scores; memory is bounded by the number of hits asked for.
  *
- * The figures that scores are made from must be those of the very documents that are scored: the second pass counts too, and when its
- * figures differ (somebody wrote in between), it is repeated with the new ones. */
+ * The figures that scores are made from must be those of the very documents that are scored: the second pass counts too, and when
+ * its figures differ (somebody wrote in between), it is repeated with the new ones. */
 #include "core/words_impl.h"
 
 #include <stdlib.h>
@@ -145,7 +145,7 @@ static enum err run_pass(struct pass *p, const struct principal *who, const stru
 	uint64_t cursor;
 
 	memset(&p->seen, 0, sizeof p->seen);
-	p->remake.n = 0;
+	remake_release(&p->remake);
 	p->heap_n = p->total = 0;
 	p->spare = 0;
 	p->err = OK;
