@@ -129,14 +129,16 @@ enum err schema_check(struct conn *c)
 	return e;
 }
 
-static enum err use_wal(struct conn *c)
+enum err schema_use_wal(struct conn *c)
 {
 	sqlite3_stmt *st = NULL;
 	bool wal = false;
 	int rc = sqlite3_prepare_v2(c->db, "PRAGMA journal_mode = WAL", -1, &st, NULL);
-	if (rc == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW) {
-		wal = str_eq(col_str(st, 0), STR("wal"));
-		rc = SQLITE_DONE;
+	/* To the end: the mode is committed after the row. */
+	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
+		rc = sqlite3_step(st);
+		if (rc == SQLITE_ROW)
+			wal = str_eq(col_str(st, 0), STR("wal"));
 	}
 	enum err e = rc == SQLITE_DONE ? OK : conn_error(c, rc);
 	sqlite3_finalize(st);
@@ -156,7 +158,7 @@ static enum err fill(struct tenant *t, const char *path)
 	CHECK(conn_exec(c, "COMMIT"));
 	CHECK(schema_migrate(c));
 	/* Last: only the two version bytes of the header change, in a synced transaction of the rollback journal. */
-	CHECK(use_wal(c));
+	CHECK(schema_use_wal(c));
 out:
 	if (e == OK)
 		sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);

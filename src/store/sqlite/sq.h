@@ -144,6 +144,8 @@ enum err schema_create(struct tenant *t) MUST_CHECK;
 enum err schema_version(struct conn *c, int64_t *version) MUST_CHECK;
 /* Brings the file to the newest version, step by step. Writer only. */
 enum err schema_migrate(struct conn *c) MUST_CHECK;
+/* Sees to it that the file is in WAL mode (somebody may have changed that with another tool). Writer only. */
+enum err schema_use_wal(struct conn *c) MUST_CHECK;
 /* When the last stop was not clean: is the file whole? Runs on a read connection. */
 enum err schema_check(struct conn *c) MUST_CHECK;
 

@@ -119,12 +119,11 @@ static void finish(struct wop *op, enum err e, const struct diag *d)
 	event_set(&op->ev);
 }
 
-static void finish_all(struct wop *list, enum err e)
+static void finish_all(struct wop *list, enum err e, const struct diag *d)
 {
-	struct diag d = *diag_get();
 	for (struct wop *next; list; list = next) {
 		next = list->next;
-		finish(list, e, &d);
+		finish(list, e, d);
 	}
 }
 
@@ -198,6 +197,7 @@ static enum err attach(struct tenant *t, struct conn **out)
 	enum err e;
 	TRY(conn_open(t, t->path, CONN_WRITE, out));
 	sqlite3_wal_hook((*out)->db, on_wal, t);
+	CHECK(schema_use_wal(*out));
 	CHECK(schema_migrate(*out));
 	CHECK(load_ids(*out));
 	return OK;
@@ -207,15 +207,20 @@ out:
 	return e;
 }
 
-static enum err set_clean(struct conn *c, bool clean)
+static enum err set_meta(struct conn *c, struct str name, struct str value)
 {
 	enum err e;
 	sqlite3_stmt *st = conn_stmt(c, ST_META_SET, &e);
 	if (!st)
 		return e;
-	bind_str(st, 1, STR("clean"));
-	bind_str(st, 2, clean ? STR("1") : STR("0"));
+	bind_str(st, 1, name);
+	bind_str(st, 2, value);
 	return conn_run(c, ST_META_SET);
+}
+
+static enum err set_clean(struct conn *c, bool clean)
+{
+	return set_meta(c, STR("clean"), clean ? STR("1") : STR("0"));
 }
 
 static void roll_back(struct conn *c)
@@ -224,12 +229,18 @@ static void roll_back(struct conn *c)
 		c->t->sick = true;
 }
 
-/* A transaction of the writer's own that sets the clean flag. */
-static enum err write_clean(struct tenant *t, bool clean)
+/* A transaction of the writer's own: sets the clean flag, and with `heals` also a value that is never the same twice, because
+ * SQLite does not write a page that does not change. */
+static enum err write_clean(struct tenant *t, bool clean, bool heals)
 {
+	char text[32];
 	enum err e;
 	CHECK(conn_run(t->w, ST_BEGIN_WRITE));
 	CHECK(set_clean(t->w, clean));
+	if (heals) {
+		int n = snprintf(text, sizeof text, "%lld", (long long)writer_now());
+		CHECK(set_meta(t->w, STR("healed"), str_of(text, (size_t)n)));
+	}
 	CHECK(conn_run(t->w, ST_END));
 	t->dirty = !clean;
 	return OK;
@@ -245,7 +256,7 @@ static enum err heal(struct tenant *t)
 	if (t->w)
 		conn_close(t->w);
 	t->w = fresh;
-	TRY(write_clean(t, false));
+	TRY(write_clean(t, false, true));
 	t->sick = false;
 	t->s->n_heals++;
 	return OK;
@@ -284,7 +295,7 @@ static enum err come_to_rest(struct tenant *t)
 	if (spare > 256)
 		TRY(conn_exec(t->w, "PRAGMA incremental_vacuum(4096)"));
 	if (t->dirty)
-		TRY(write_clean(t, true));
+		TRY(write_clean(t, true, false));
 	if (t->wal_pages > 0)
 		checkpoint(t, SQLITE_CHECKPOINT_TRUNCATE);
 	return OK;
@@ -431,11 +442,13 @@ static void run_group(struct writer *w, struct tenant *t, struct wop *list)
 	}
 	if (e != E_CORRUPT) /* one damaged file does not make the store unready */
 		note_failure(s, t, e);
+	struct diag d = *diag_get();
 	if (t->w && disk_error(e))
 		t->sick = true;
-	finish_all(list, e);
+	/* Before the answer, so that what is answered with an error is out of the log for good, if the disk lets us. */
 	if (t->sick && heal(t) != OK)
 		LOG(LOG_ERROR, "store", "a file cannot be written", LF_C("file", t->base), LF_C("why", diag_get()->text));
+	finish_all(list, e, &d);
 }
 
 /* The first ops of the tenant's batch, as many as make a transaction of sensible size. */
