@@ -296,7 +296,6 @@ static void worker_run(struct worker *w)
 		.request_timeout_ms = (uint32_t)c->http_request_timeout,
 		.auth = auth_request,
 		.auth_ctx = n->auth,
-		.server_version = STR("cenote/" CENOTE_VERSION),
 		.allowed_hosts = c->http_allowed_hosts.v,
 		.allowed_hosts_n = c->http_allowed_hosts.n,
 		.cors_origins = c->cors_origins.v,

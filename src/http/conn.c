@@ -283,10 +283,15 @@ static void count_and_log(struct http_req *rq, struct MHD_Connection *mhd, enum 
 	metrics_count(&rq->server->metrics, rq->ep, rq->method, rq->status, took);
 	if (rq->ep && (rq->ep->route->flags & R_QUIET))
 		level = LOG_DEBUG;
-	LOG(level, "http", "request", LF_STR("request_id", rq->id), LF_STR("method", rq->method),
-	    LF_C("route", rq->ep ? rq->ep->route->path : "none"), LF_INT("status", rq->status),
-	    LF_MS("duration_ms", (double)took / 1e6), LF_INT("bytes", (int64_t)rq->sent),
-	    LF_STR("tenant", rq->has_principal ? rq->principal.tenant : STR("")));
+	if (level < log_get_level())
+		return;
+	const struct log_field fields[] = {LF_STR("request_id", rq->id), LF_STR("method", rq->method),
+					   LF_C("route", rq->ep ? rq->ep->route->path : "none"), LF_INT("status", rq->status),
+					   LF_MS("duration_ms", (double)took / 1e6), LF_INT("bytes", (int64_t)rq->sent),
+					   LF_STR("tenant", rq->has_principal ? rq->principal.tenant : STR(""))};
+
+	/* Written together at the end of the tick: one write(2) a request would cost more than the request. */
+	log_collect(&rq->server->log, level, "http", "request", fields, sizeof fields / sizeof fields[0]);
 }
 
 void conn_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode how)

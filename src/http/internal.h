@@ -250,6 +250,7 @@ struct http_server {
 	struct list lingers;
 	unsigned lingers_n;
 	struct metrics metrics;
+	struct buf log; /* request lines of this tick */
 	bool draining;
 	bool cut; /* the drain's deadline has passed */
 	uint64_t drain_idle_at, drain_deadline;

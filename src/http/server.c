@@ -104,10 +104,8 @@ static void on_readable(void *arg, unsigned events)
 	server_run(arg);
 }
 
-static void end_of_tick(void *arg)
+static void resume_ready(struct http_server *s)
 {
-	struct http_server *s = arg;
-
 	if (list_empty(&s->ready))
 		return;
 	while (!list_empty(&s->ready)) {
@@ -126,6 +124,15 @@ static void end_of_tick(void *arg)
 	server_run(s);
 	if (!list_empty(&s->ready))
 		run_again(s);
+}
+
+static void end_of_tick(void *arg)
+{
+	struct http_server *s = arg;
+
+	resume_ready(s);
+	if (s->log.n)
+		log_flush(&s->log);
 }
 
 /* -------------------------------------------------------------- start, stop */
@@ -193,6 +200,7 @@ enum err http_server_new(struct loop *l, const struct http_router *r, const stru
 	s->opt = *opt;
 	set_limits(&s->opt);
 	s->gone_fd = -1;
+	buf_init(&s->log, NULL, LOG_PENDING_MAX);
 	s->check_every = timeouts_interval(&s->opt);
 	list_init(&s->conns);
 	list_init(&s->ready);
@@ -235,6 +243,8 @@ void http_server_free(struct http_server *s)
 	if (s->timer)
 		loop_timer_free(s->timer);
 	metrics_release(&s->metrics);
+	log_flush(&s->log);
+	buf_release(&s->log);
 	while (s->pool) {
 		struct http_req *rq = s->pool;
 

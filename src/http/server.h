@@ -65,7 +65,6 @@ struct http_options {
 	uint32_t request_timeout_ms;   /* fiber deadline of the handler: 504 */
 	http_auth_fn auth;
 	void *auth_ctx;
-	struct str server_version;     /* for error pages and Server header */
 	const struct str *allowed_hosts; /* empty: any Host */
 	size_t allowed_hosts_n;
 	const struct str *cors_origins;
