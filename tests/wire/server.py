@@ -134,7 +134,10 @@ class Server:
             headers.setdefault("Content-Type", "application/json")
         conn = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
-            conn.request(method, path, body, headers)
+            try:
+                conn.request(method, path, body, headers)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # refused before all of the body was sent: the answer has come already
             r = conn.getresponse()
             return Reply(r.status, {k.lower(): v for k, v in r.getheaders()}, r.read())
         finally:
