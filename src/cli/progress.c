@@ -31,7 +31,7 @@ void progress_file(struct progress *p, const char *name, uint64_t total_bytes)
 
 static void show_bar(struct progress *p, uint64_t count, double rate, uint64_t bytes, double left)
 {
-	fprintf(stderr, "\r\033[K%s %s  ", p->what, p->name);
+	fprintf(stderr, "\r\033[K%s %s%s", p->what, p->name, p->name[0] ? "  " : " ");
 	if (p->total) {
 		char bar[BAR + 1];
 		size_t full = (size_t)((double)bytes / (double)p->total * BAR);
@@ -70,7 +70,7 @@ void progress_tick(struct progress *p, uint64_t count, uint64_t bytes)
 		fprintf(stderr, "cenote: %s: %s: %" PRIu64 ", %.0f/s, %.0f%%, %.0f s left\n", p->what, p->name, count, rate,
 			100.0 * (double)bytes / (double)p->total, left);
 	else
-		fprintf(stderr, "cenote: %s: %s: %" PRIu64 ", %.0f/s\n", p->what, p->name, count, rate);
+		fprintf(stderr, "cenote: %s%s%s: %" PRIu64 ", %.0f/s\n", p->what, p->name[0] ? ": " : "", p->name, count, rate);
 	p->next_ns = now + 5000 * MS;
 }
 

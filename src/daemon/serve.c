@@ -22,6 +22,8 @@
 #include "http/server.h"
 #include "store/open.h"
 
+#define SOCKET_PATH_MAX 107 /* sun_path without its NUL */
+
 struct serve {
 	struct config *cfg;
 	const struct config_args *args;
@@ -132,6 +134,10 @@ static enum err open_listeners(struct serve *s)
 		TRY(remember(s, bound));
 	}
 	struct str path = store_socket_path(&s->arena, c->store);
+	if (path.n > SOCKET_PATH_MAX && s->addrs_n) {
+		fprintf(stderr, "cenote: the path of the store is too long for a unix socket in it; commands need --server\n");
+		return OK;
+	}
 	if (path.n == 0)
 		return OK;
 	struct str addr = arena_printf(&s->arena, "unix:%.*s", STR_ARG(path));
