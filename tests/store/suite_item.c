@@ -291,7 +291,7 @@ static void scan_order(void **state)
 /* Many of one time, many namespaces, against a plain sort. */
 struct expected {
 	int64_t at;
-	char ns[8], key[8];
+	char ns[8], key[16];
 };
 static int by_order(const void *a, const void *b)
 {

@@ -66,8 +66,7 @@ def test_rm_needs_yes_without_a_terminal(cli):
 def test_ls(cli):
     for ns in ("a", "a.b", "c"):
         cli("put", ns, "k", "{}", check=0)
-    out = cli("ls", check=0).stdout
-    assert [x for x in ("a", "a.b", "c") if x in out] == ["a", "a.b", "c"]
+    assert [n["namespace"] for n in lines(cli("ls", check=0))] == [["a"], ["a", "b"], ["c"]]
     items = lines(cli("ls", "a", "-o", "ndjson", check=0))
     assert sorted(".".join(i["namespace"]) for i in items) == ["a", "a.b"]
     assert json.loads(cli("ls", "--json", check=0).stdout)
@@ -99,7 +98,7 @@ def test_wrong_usage(local):
 
 def test_not_reachable_and_denied(local, tmp_path):
     r = local("stats", "--server", "http://127.0.0.1:9", check=5)
-    assert "127.0.0.1:9" in r.stderr
+    assert "not reachable" in r.stderr and "127.0.0.1" in r.stderr
     with Server("--auth", "keys") as s:
         local("stats", "--server", s.url, check=4)
         local("stats", "--server", s.url, "--key", "cn_00000000_" + "a" * 43, check=4)
@@ -207,9 +206,11 @@ def test_bad_line_is_named(cli, tmp_path):
     good = '{"namespace":["x"],"key":"%s","value":{}}\n'
     file.write_text(good % "a" + '{"namespace":["x"],"key":"b","value":[]}\n' + good % "c" + "{not json}\n" + good % "d")
     r = cli("import", file, check=2)
-    assert "2" in r.stderr and "bad.jsonl" in r.stderr
-    r = cli("import", "--on-error", "skip", file)
-    assert r.returncode in (0, 7) and "bad.jsonl:2" in r.stderr and "bad.jsonl:4" in r.stderr, r
+    assert "bad.jsonl: line 2: " in r.stderr
+    r = cli("import", file, check=2)
+    assert "bad.jsonl: line 2: " in r.stderr, "the same again is the same error: nothing was passed over in silence"
+    r = cli("import", "--on-error", "skip", file, check=7)
+    assert "bad.jsonl: line 2: " in r.stderr and "bad.jsonl: line 4: " in r.stderr, r
     assert sorted(i["key"] for i in body(exported(cli))) == ["a", "c", "d"]
 
 
@@ -231,7 +232,7 @@ def test_on_conflict(cli, tmp_path):
     cli("import", "--on-conflict", "skip", file, check=0)
     assert json.loads(cli("get", "x", "a").stdout) == {"v": 1}
     r = cli("import", "--on-conflict", "fail", file)
-    assert r.returncode in (6, 1, 7), r
+    assert r.returncode in (6, 7), r
     cli("import", "--on-conflict", "replace", file, check=0)
     assert json.loads(cli("get", "x", "a").stdout) == {"v": 2}
 

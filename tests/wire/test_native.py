@@ -96,7 +96,7 @@ def test_messages_threads_recall(server, ns):
     assert r.json["mode"] in ("words", "auto") and r.json["pending"] == 0
     scores = [x["score"] for x in r.json["results"]]
     assert scores == sorted(scores, reverse=True)
-    late = server.request("POST", f"{V}/recall", {"query": "boat bread", "user": user, "time": {"from": "2026-05-05T00:00:00Z"}}).json
+    late = server.request("POST", f"{V}/recall", {"query": "boat bread", "user": user, "kinds": ["message"], "time": {"from": "2026-05-05T00:00:00Z"}}).json
     assert [x["id"] for x in late["results"]] == [ids[2]]
     assert len(server.request("POST", f"{V}/recall", {"query": "boat bread name", "user": user, "limit": 1}).json["results"]) == 1
 
