@@ -29,6 +29,8 @@ struct line {
 	struct item_write write;
 	int64_t seen_version;
 	struct str detail, field; /* FAILED; in the caller's arena */
+	enum err code;
+	enum err_kind kind;
 };
 
 struct import {
@@ -69,6 +71,8 @@ static enum err line_fail(struct import *im, struct line *l)
 	if (field.n > 0 && field.p[0] != '/')
 		field = arena_printf(im->a, "/%.*s", STR_ARG(field));
 	l->fate = FAILED;
+	l->code = diag_get()->code;
+	l->kind = diag_get()->kind;
 	l->detail = arena_str(im->a, str_c(diag_get()->text));
 	l->field = arena_str(im->a, field);
 	return l->detail.p && l->field.p ? OK : E_NOMEM;
@@ -318,7 +322,7 @@ static enum err results(struct import *im, struct import_result *out)
 		const struct line *l = &im->lines[i];
 
 		if (l->fate == FAILED)
-			out->errors[at++] = (struct import_error){l->number, l->detail, l->field};
+			out->errors[at++] = (struct import_error){l->number, l->detail, l->field, l->code, l->kind};
 	}
 	return OK;
 }

@@ -23,6 +23,8 @@ enum err import_conflict_parse(struct str s, enum import_conflict *out) MUST_CHE
 struct import_error {
 	size_t line; /* 1.. within the text */
 	struct str detail, field;
+	enum err code;
+	enum err_kind kind;
 };
 struct import_result {
 	size_t stored, unchanged, failed;

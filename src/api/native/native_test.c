@@ -303,7 +303,7 @@ static void import_and_export(void **state)
 		{"other", IMPORT("?on_conflict=fail"), "{\"namespace\":[\"x\"],\"key\":\"1\",\"value\":{}}\n{\n", 200,
 		 "{\"stored\":0,\"unchanged\":0,\"failed\":2,\"errors\":[{\"line\":1,\"detail\":\"the item exists already with "
 		 "another value or other times\","
-		 "\"field\":\"/key\"},{\"line\":2,\"detail\":\""},
+		 "\"field\":\"/key\",\"status\":409},{\"line\":2,\"detail\":\""},
 		{"other", IMPORT("?on_conflict=maybe"), LINE1, 422, "\"field\":\"on_conflict\""},
 		{"other", "GET", "/cenote/v1/export?namespace=x", NULL, NULL, 200, "=" LINE1},
 		{"other", "GET", "/cenote/v1/export?kind=messages", NULL, NULL, 200, "=" LINE2},

@@ -19,6 +19,8 @@ static void write_errors(struct jw *w, const struct import_result *r)
 			jw_key(w, "field");
 			jw_str(w, r->errors[i].field);
 		}
+		jw_key(w, "status");
+		jw_i64(w, http_status(r->errors[i].code, r->errors[i].kind));
 		jw_end_obj(w);
 	}
 	jw_end_arr(w);
