@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,7 +27,9 @@ struct import {
 	struct lanes *lanes; /* NULL: dry run */
 	struct read_options ro;
 	enum format format; /* asked for */
-	bool skip_bad, dry;
+	bool skip_bad, dry, fail_conflict;
+	_Atomic uint64_t first_bad; /* least bad unit of this file, UINT64_MAX: none */
+	atomic_bool conflict;	    /* what stopped was an item that is there already */
 	struct progress bar;
 	struct origin_file *at; /* the file under way */
 	struct source *src;	/* of it, NULL for text */
@@ -41,10 +44,15 @@ struct import {
 
 /* ------------------------------------------------------------- bad lines */
 
-/* From the lanes' threads as well: looks at nothing that changes. */
+/* From the lanes' threads as well: looks at nothing else that changes. */
 static bool report(void *ctx, const struct origin_file *from, uint64_t unit, struct str detail, struct str field)
 {
 	struct import *im = ctx;
+	uint64_t least = atomic_load(&im->first_bad);
+	while (unit < least && !atomic_compare_exchange_weak(&im->first_bad, &least, unit))
+		;
+	if (im->fail_conflict && memmem(detail.p, detail.n, "exists already", 14))
+		atomic_store(&im->conflict, true);
 	fprintf(stderr, "%scenote: import: %s: %s %" PRIu64 ": %.*s", im->bar.how == PROGRESS_BAR ? "\r\033[K" : "", from->file,
 		from->unit, unit, STR_ARG(detail));
 	if (field.n)
@@ -122,7 +130,10 @@ static enum err load_progress(struct import *im)
 
 static enum err save_progress(struct import *im)
 {
-	uint64_t done = lanes_safe(im->lanes, im->last_unit);
+	uint64_t done = lanes_safe(im->lanes, im->last_unit), bad = atomic_load(&im->first_bad);
+	/* A line that stopped the import is not done: it will be told again. */
+	if (!im->skip_bad && bad <= done)
+		done = bad - 1;
 	char body[64];
 	if (im->id[0] == '\0' || done <= im->resume)
 		return OK;
@@ -245,6 +256,7 @@ static enum err import_fd(struct import *im, int fd, struct str name)
 	im->src = &src;
 	im->resume = im->last_unit = 0;
 	im->saved = false;
+	atomic_store(&im->first_bad, UINT64_MAX);
 	im->id[0] = '\0';
 	progress_file(&im->bar, im->at->file, regular ? (uint64_t)st.st_size : 0);
 	if (f == FORMAT_GUESS)
@@ -403,6 +415,7 @@ static enum err prepare(struct import *im, struct str *path)
 	TRY(choose(c, "on-conflict", conflicts, 3, 0, &on_conflict));
 	im->format = f == 3 ? FORMAT_GUESS : (enum format)(f + 1);
 	im->skip_bad = on_error == 1;
+	im->fail_conflict = on_conflict == 2;
 	im->dry = call_has(c, "dry-run");
 	im->ro = (struct read_options){call_has(c, "lenient"), str_c(user), ns ? str_c(ns) : STR("documents")};
 	TRY(ns_check(im->ro.namespace_, "--namespace", false));
@@ -461,7 +474,8 @@ int run_import(struct call *c)
 	if (e == E_CANCELLED && interrupt_pending())
 		return interrupt_pending() == 2 ? 130 : 143;
 	if (e == E_CANCELLED)
-		e = err_set(E_INVALID, "%s: stopped at the first bad line (--on-error skip goes on)", im.at->file);
+		e = err_set(atomic_load(&im.conflict) ? E_CONFLICT : E_INVALID,
+			    "%s: stopped at the first bad line (--on-error skip goes on)", im.at->file);
 	else if (e != OK && im.at->file[0] && strstr(diag_get()->text, im.at->file) == NULL)
 		e = err_wrap(e, "%s", im.at->file);
 	if (e != OK)
