@@ -199,7 +199,7 @@ static void scribble(const char *name, off_t at, size_t n)
 static void damaged_file(void **state)
 {
 	(void)state;
-	char key[16];
+	char key[32];
 	for (int i = 0; i < 300; i++) {
 		snprintf(key, sizeof key, "k%d", i);
 		assert_int_equal(put_as(&ALICE, key, "{\"text\":\"some words to fill a page or two with something\"}"), OK);
@@ -355,7 +355,7 @@ static void scans_do_not_stop_writes(void **state)
 	(void)state;
 	int n = 0;
 	for (int i = 0; i < 20; i++) {
-		char key[16];
+		char key[32];
 		snprintf(key, sizeof key, "before%d", i);
 		assert_int_equal(put_as(&ALICE, key, "{}"), OK);
 	}
@@ -383,8 +383,8 @@ static void value_of(char *out, size_t n, long i)
 	memcpy(out + k + len, "\"}", 3);
 }
 
-/* Writes until it is killed, and tells the number of each item after it was answered. A process of its own (this program with --write
- * DIR), because a forked one with threads is nothing that ThreadSanitizer knows. */
+/* Writes until it is killed, and tells the number of each item after it was answered. A process of its own (this program with
+ * --write DIR), because a forked one with threads is nothing that ThreadSanitizer knows. */
 static void child(const char *dir, int fd)
 {
 	char key[32], value[4096];
