@@ -594,7 +594,9 @@ struct str text_fold(struct arena *a, struct str text)
 			buf_put(&b, one, utf8_put(one, f.cp[j]));
 		}
 	}
-	return b.err == OK ? buf_slice(&b) : (struct str){NULL, 0};
+	if (b.err != OK)
+		return (struct str){NULL, 0};
+	return b.p ? buf_slice(&b) : STR("");
 }
 
 bool text_no_spaces(uint32_t cp)
