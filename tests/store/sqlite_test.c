@@ -399,6 +399,8 @@ static void child(const char *dir, int fd)
 	}
 }
 
+static char program[1024]; /* of this test */
+
 static int32_t kill_after(int32_t answers)
 {
 	int fds[2], status;
@@ -408,7 +410,7 @@ static int32_t kill_after(int32_t answers)
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		dup2(fds[1], 3);
-		execl("/proc/self/exe", "sqlite_test", "--write", temp_dir, (char *)NULL);
+		execl(program, program, "--write", temp_dir, (char *)NULL);
 		_exit(4);
 	}
 	close(fds[1]);
@@ -451,6 +453,8 @@ int main(int argc, char **argv)
 {
 	if (argc == 3 && strcmp(argv[1], "--write") == 0)
 		child(argv[2], 3);
+	if (readlink("/proc/self/exe", program, sizeof program - 1) < 0)
+		return 1;
 	const struct CMUnitTest tests[] = {
 		T(urls),	 T(files_and_lock),	  T(makes_its_directories), T(newer_version),
 		T(migrates),	 T(foreign_file),	  T(damaged_file),	    T(ids_are_not_reused),
