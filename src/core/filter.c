@@ -155,7 +155,7 @@ enum err filter_compile(struct arena *a, struct jval v, const char *where, struc
 	if (j_null(v))
 		return OK;
 	if (!j_is(v, JSON_OBJECT))
-		return refuse(&c, NULL, (struct str){0}, "a filter is an object of fields and conditions");
+		return refuse(&c, NULL, (struct str){0}, "a filter must be an object of fields and conditions");
 	c.f = ARENA_NEW(a, struct filter);
 	if (!c.f)
 		return E_NOMEM;

@@ -50,7 +50,7 @@ enum err ns_from_json(struct arena *a, struct jval v, const char *field, struct 
 
 	*out = STR("");
 	if (!j_is(v, JSON_ARRAY))
-		return err_field(E_INVALID, field, -1, "a namespace is an array of strings");
+		return err_field(E_INVALID, field, -1, "a namespace must be an array of strings");
 	TRY(size_check(j_node(v)->count, 0, field));
 	buf_init(&b, a, NS_MAX_LABELS * (LABEL_MAX_BYTES + 1));
 	for (struct j_iter it = j_iter(v); j_next(&it, NULL, &label); i++) {
@@ -60,7 +60,7 @@ enum err ns_from_json(struct arena *a, struct jval v, const char *field, struct 
 			char where[160];
 
 			snprintf(where, sizeof where, "%.120s/%d", field, i);
-			return err_field(E_INVALID, where, -1, "a label of a namespace is a string");
+			return err_field(E_INVALID, where, -1, "a label of a namespace must be a string");
 		}
 		s = j_str(a, label);
 		if (!s.p)

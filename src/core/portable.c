@@ -29,12 +29,12 @@ static enum err time_member(struct arena *a, struct jval obj, const char *field,
 	if (j_null(v))
 		return OK;
 	if (!j_is(v, JSON_STRING))
-		return bad(field, member, "is a string in RFC 3339");
+		return bad(field, member, "must be a string in RFC 3339");
 	s = j_str(a, v);
 	if (!s.p)
 		return E_NOMEM;
 	if (clock_parse(s, out) != OK)
-		return bad(field, member, "is RFC 3339, such as 2026-08-20T07:02:48Z");
+		return bad(field, member, "must be RFC 3339, such as 2026-08-20T07:02:48Z");
 	return OK;
 }
 
@@ -45,7 +45,7 @@ enum err item_from_json(struct arena *a, struct jval v, const char *field, bool 
 
 	*out = (struct op_put){.ttl_minutes = TTL_DEFAULT};
 	if (!j_is(v, JSON_OBJECT))
-		return err_field(E_INVALID, field, -1, "an item is an object with namespace, key and value");
+		return err_field(E_INVALID, field, -1, "an item must be an object with namespace, key and value");
 	if (strict)
 		TRY(j_only(v, item_names, sizeof item_names / sizeof item_names[0]));
 	snprintf(where, sizeof where, "%.120s/namespace", field);
@@ -53,7 +53,7 @@ enum err item_from_json(struct arena *a, struct jval v, const char *field, bool 
 	TRY(ns_check(out->ns, where, false));
 	m = j_get(v, STR("key"));
 	if (!j_is(m, JSON_STRING))
-		return bad(field, "key", "is a string and has to be there");
+		return bad(field, "key", "must be a string");
 	out->key = j_str(a, m);
 	if (!out->key.p)
 		return E_NOMEM;
@@ -61,14 +61,14 @@ enum err item_from_json(struct arena *a, struct jval v, const char *field, bool 
 	TRY(key_check(out->key, where));
 	m = j_get(v, STR("value"));
 	if (!j_is(m, JSON_OBJECT))
-		return bad(field, "value", "is an object and has to be there");
+		return bad(field, "value", "must be an object");
 	out->value = j_raw(m);
 	TRY(time_member(a, v, field, "created_at", &out->created_us));
 	TRY(time_member(a, v, field, "updated_at", &out->updated_us));
 	TRY(time_member(a, v, field, "expires_at", &out->expires_us));
 	m = j_get(v, STR("ttl_minutes"));
 	if (!j_null(m) && (!j_double(m, &out->ttl_minutes) || out->ttl_minutes < 0))
-		return bad(field, "ttl_minutes", "is a number of minutes, 0 for none");
+		return bad(field, "ttl_minutes", "must be a number of minutes, 0 for none");
 	return OK;
 }
 

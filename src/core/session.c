@@ -50,7 +50,7 @@ static enum err text_member(struct arena *a, struct jval obj, const char *field,
 	*out = STR("");
 	if (!j_null(v)) {
 		if (!j_is(v, JSON_STRING))
-			return bad(field, member, "is a string");
+			return bad(field, member, "must be a string");
 		*out = j_str(a, v);
 		if (!out->p)
 			return E_NOMEM;
@@ -76,7 +76,7 @@ static enum err message_check(const struct message *m, const char *field)
 	TRY(text_check(m->content, field, "content", 0, MESSAGE_MAX_BYTES));
 	TRY(text_check(m->metadata, field, "metadata", 0, METADATA_MAX_BYTES));
 	if (!is_role(m->role))
-		return bad(field, "role", "is one of user, assistant, system, tool, person");
+		return bad(field, "role", "must be one of user, assistant, system, tool, person");
 	return OK;
 }
 
@@ -87,7 +87,7 @@ enum err message_from_json(struct arena *a, struct jval v, const char *field, bo
 
 	*out = (struct message){0};
 	if (!j_is(v, JSON_OBJECT))
-		return err_field(E_INVALID, field, -1, "a message is an object with thread, role and content");
+		return err_field(E_INVALID, field, -1, "a message must be an object with thread, role and content");
 	if (strict)
 		TRY(j_only(v, members, sizeof members / sizeof members[0]));
 	TRY(text_member(a, v, field, "thread", 1, THREAD_MAX_BYTES, &out->thread));
@@ -97,18 +97,18 @@ enum err message_from_json(struct arena *a, struct jval v, const char *field, bo
 	TRY(text_member(a, v, field, "name", 0, NAME_MAX_BYTES, &out->name));
 	content = j_get(v, STR("content"));
 	if (!j_is(content, JSON_STRING))
-		return bad(field, "content", "is a string and has to be there");
+		return bad(field, "content", "must be a string");
 	out->content = j_str(a, content);
 	if (!out->content.p)
 		return E_NOMEM;
 	TRY(text_member(a, v, field, "time", 0, 64, &time));
 	if (time.n > 0 && clock_parse(time, &out->time_us) != OK)
-		return bad(field, "time", "is RFC 3339, such as 2026-08-20T07:02:48Z");
+		return bad(field, "time", "must be RFC 3339, such as 2026-08-20T07:02:48Z");
 	metadata = j_get(v, STR("metadata"));
 	out->metadata = STR("");
 	if (!j_null(metadata)) {
 		if (!j_is(metadata, JSON_OBJECT))
-			return bad(field, "metadata", "is an object");
+			return bad(field, "metadata", "must be an object");
 		out->metadata = j_raw(metadata);
 	}
 	return message_check(out, field);

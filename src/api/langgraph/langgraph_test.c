@@ -28,7 +28,7 @@ static void items(void **state)
 		{"ann", "DELETE", "/store/items", NULL, "{\"namespace\":[\"a\",\"b\"],\"key\":\"k\"}", 204, "="},
 		{"ann", "DELETE", "/store/items", NULL, "{\"namespace\":[\"a\",\"b\"],\"key\":\"k\"}", 204, "="},
 		{"ann", "DELETE", "/store/items", NULL, "{\"key\":\"k\"}", 204, "="},
-		{"ann", "DELETE", "/store/items", NULL, "{\"namespace\":[\"a\"]}", 422, "{\"detail\":\"key is a string\"}"},
+		{"ann", "DELETE", "/store/items", NULL, "{\"namespace\":[\"a\"]}", 422, "{\"detail\":\"key must be a string\"}"},
 		{"ann", "GET", "/store/items?namespace=a.b&key=k", NULL, NULL, 200, "=null"},
 	};
 

@@ -14,7 +14,7 @@ static enum err read_object(struct http_req *rq, struct json *doc)
 {
 	TRY(parse_body(rq_arena(rq), rq_body(rq), doc));
 	if (!j_is(json_root(doc), JSON_OBJECT))
-		return err_set(E_INVALID, "the body is a JSON object");
+		return err_set(E_INVALID, "the body must be a JSON object");
 	return OK;
 }
 
@@ -26,7 +26,7 @@ static enum err bad(const char *field, const char *why)
 static enum err read_string(struct arena *a, struct jval v, const char *field, struct str *out)
 {
 	if (!j_is(v, JSON_STRING))
-		return bad(field, "is a string");
+		return bad(field, "must be a string");
 	*out = j_str(a, v);
 	return out->p ? OK : E_NOMEM;
 }
@@ -39,7 +39,7 @@ static enum err read_uint(struct jval v, const char *field, int64_t min, int64_t
 	if (j_null(v))
 		return OK;
 	if (!j_i64(v, &n) || n < min || n > max)
-		return err_field(E_INVALID, field, -1, "%s is an integer from %lld to %lld", field + 1, (long long)min,
+		return err_field(E_INVALID, field, -1, "%s must be an integer from %lld to %lld", field + 1, (long long)min,
 				 (long long)max);
 	*out = (uint32_t)n;
 	return OK;
@@ -53,7 +53,7 @@ static enum err read_tri(struct jval v, const char *field, enum tri *out)
 	if (j_null(v))
 		return OK;
 	if (!j_bool(v, &b))
-		return bad(field, "is true or false");
+		return bad(field, "must be true or false");
 	*out = b ? TRI_YES : TRI_NO;
 	return OK;
 }
@@ -110,13 +110,13 @@ static enum err read_index(struct arena *a, struct jval v, struct op_put *op)
 		return OK;
 	}
 	if (!j_is(v, JSON_ARRAY))
-		return bad("/index", "is false or an array of paths");
+		return bad("/index", "must be false or an array of paths");
 	paths = ARENA_ARRAY(a, struct str, j_node(v)->count + 1);
 	if (!paths)
 		return E_NOMEM;
 	for (struct j_iter it = j_iter(v); j_next(&it, NULL, &path); n++) {
 		if (!j_is(path, JSON_STRING))
-			return bad("/index", "is false or an array of paths");
+			return bad("/index", "must be false or an array of paths");
 		paths[n] = j_str(a, path);
 		if (!paths[n].p)
 			return E_NOMEM;
@@ -138,7 +138,7 @@ static enum err read_ttl(struct jval v, double *out)
 		return OK;
 	}
 	if (!j_double(v, out) || *out <= 0)
-		return bad("/ttl", "is a number of minutes above 0, or null for none");
+		return bad("/ttl", "must be a number of minutes above 0, or null for none");
 	return OK;
 }
 
@@ -155,7 +155,7 @@ static enum err read_put(struct arena *a, struct jval body, struct op_put *op)
 		return err_field(E_INVALID, "/namespace/0", -1, "the first label of a namespace cannot be \"langgraph\"");
 	TRY(read_string(a, j_get(body, STR("key")), "/key", &op->key));
 	if (!j_is(value, JSON_OBJECT))
-		return bad("/value", "is an object");
+		return bad("/value", "must be an object");
 	op->value = j_raw(value);
 	TRY(read_ttl(j_get(body, STR("ttl")), &op->ttl_minutes));
 	return read_index(a, j_get(body, STR("index")), op);
@@ -195,7 +195,7 @@ static enum err query_ns(struct http_req *rq, struct str *out)
 	buf_init(&b, rq_arena(rq), 2 * NS_MAX_BYTES);
 	for (size_t i = 0; i < n; i++) {
 		if (labels[i].n == 0 || str_chr(labels[i], '.', 0) >= 0)
-			return err_field(E_INVALID, "namespace", -1, "a label of a namespace is a non-empty string without dots");
+			return err_field(E_INVALID, "namespace", -1, "a label of a namespace must be a non-empty string without dots");
 		if (i > 0)
 			buf_byte(&b, '.');
 		buf_str(&b, labels[i]);

@@ -46,7 +46,7 @@ static enum err read_condition(struct jval v, const char *at, struct op_put *op)
 	if (absent)
 		return nv_bad(field, "and if_absent exclude each other");
 	if (!j_i64(version, &op->if_version) || op->if_version < 1)
-		return nv_bad(field, "is a version, 1 or above");
+		return nv_bad(field, "must be a version, 1 or above");
 	op->cond = IF_VERSION;
 	return OK;
 }
@@ -61,7 +61,7 @@ static enum err read_paths(struct arena *a, struct jval v, const char *field, st
 		return E_NOMEM;
 	for (struct j_iter it = j_iter(v); j_next(&it, NULL, &p); n++) {
 		if (!j_is(p, JSON_STRING))
-			return nv_bad(field, "is true, false or an array of paths");
+			return nv_bad(field, "must be true, false or an array of paths");
 		paths[n] = j_str(a, p);
 		if (!paths[n].p)
 			return E_NOMEM;
@@ -85,12 +85,12 @@ static enum err read_put(struct arena *a, struct jval v, const char *at, struct 
 	op->ttl_minutes = TTL_DEFAULT;
 	snprintf(field, sizeof field, "%.100s/ttl_minutes", at);
 	if (!j_null(ttl) && (!j_double(ttl, &op->ttl_minutes) || op->ttl_minutes < 0))
-		return nv_bad(field, "is a number of minutes, 0 for none");
+		return nv_bad(field, "must be a number of minutes, 0 for none");
 	snprintf(field, sizeof field, "%.100s/index", at);
 	if (j_is(index, JSON_ARRAY))
 		return read_paths(a, index, field, op);
 	if (!j_null(index) && !j_bool(index, &b))
-		return nv_bad(field, "is true, false or an array of paths");
+		return nv_bad(field, "must be true, false or an array of paths");
 	op->index = j_null(index) || b ? TRI_UNSET : TRI_NO;
 	return OK;
 }
@@ -139,12 +139,12 @@ static enum err read_op(struct arena *a, struct jval v, const char *at, struct o
 	size_t k = 0;
 
 	if (!j_is(v, JSON_OBJECT))
-		return nv_bad(at, "is an object");
+		return nv_bad(at, "must be an object");
 	while (k < 5 && !(j_is(name, JSON_STRING) && j_str_eq(name, kinds[k].name)))
 		k++;
 	snprintf(field, sizeof field, "%.100s/op", at);
 	if (k == 5)
-		return nv_bad(field, "is one of put, get, delete, search, list_namespaces");
+		return nv_bad(field, "must be one of put, get, delete, search, list_namespaces");
 	op->kind = kinds[k].kind;
 	switch (op->kind) {
 	case OP_PUT:
@@ -174,7 +174,7 @@ static enum err read_ops(struct http_req *rq, struct jval list, struct op **out,
 
 	TRY(rq_query_bool(rq, "strict", false, &strict));
 	if (!j_is(list, JSON_ARRAY))
-		return nv_bad("/operations", "is an array");
+		return nv_bad("/operations", "must be an array");
 	*n = j_node(list)->count;
 	if (*n > OPERATIONS_MAX)
 		return nv_bad("/operations", "has at most 10000 elements");

@@ -112,7 +112,7 @@ static enum err read_put(struct http_req *rq, struct op_put *op)
 
 		if (json_parse(rq_arena(rq), ttl, lim, &doc) != OK || !j_double(json_root(&doc), &op->ttl_minutes) ||
 		    op->ttl_minutes < 0)
-			return nv_bad("ttl_minutes", "is a number of minutes, 0 for none");
+			return nv_bad("ttl_minutes", "must be a number of minutes, 0 for none");
 	}
 	TRY(rq_query_bool(rq, "index", true, &index));
 	op->index = index ? TRI_UNSET : TRI_NO;

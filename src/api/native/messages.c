@@ -14,7 +14,7 @@ static enum err read_messages(struct http_req *rq, struct jval list, struct mess
 
 	TRY(rq_query_bool(rq, "strict", false, &strict));
 	if (!j_is(list, JSON_ARRAY))
-		return nv_bad("/messages", "is an array of messages");
+		return nv_bad("/messages", "must be an array of messages");
 	*n = j_node(list)->count;
 	if (*n > MESSAGES_PER_CALL)
 		return nv_bad("/messages", "has at most 10000 elements");

@@ -21,7 +21,7 @@ static enum err read_list(struct arena *a, struct jval v, const char *field, boo
 	if (j_null(v))
 		return OK;
 	if (!j_is(v, JSON_ARRAY) || j_node(v)->count > SCOPES_MAX)
-		return nv_bad(field, "is an array of at most 1000 elements");
+		return nv_bad(field, "must be an array of at most 1000 elements");
 	list = ARENA_ARRAY(a, struct str, j_node(v)->count + 1);
 	if (!list)
 		return E_NOMEM;
@@ -34,7 +34,7 @@ static enum err read_list(struct arena *a, struct jval v, const char *field, boo
 			continue;
 		}
 		if (!j_is(x, JSON_STRING))
-			return nv_bad(at, namespaces ? "is an array of labels" : "is a string");
+			return nv_bad(at, namespaces ? "must be an array of labels" : "must be a string");
 		list[i] = j_str(a, x);
 		if (!list[i].p)
 			return E_NOMEM;
@@ -56,14 +56,14 @@ static enum err read_kinds(struct jval v, struct recall_request *rq, bool *nothi
 	if (j_null(v))
 		return OK;
 	if (!j_is(v, JSON_ARRAY))
-		return nv_bad("/kinds", "is an array of message, item, fact");
+		return nv_bad("/kinds", "must be an array of message, item, fact");
 	for (struct j_iter it = j_iter(v); j_next(&it, NULL, &k);) {
 		bool message = j_is(k, JSON_STRING) && j_str_eq(k, STR("message"));
 		bool item = j_is(k, JSON_STRING) && j_str_eq(k, STR("item"));
 		bool fact = j_is(k, JSON_STRING) && j_str_eq(k, STR("fact"));
 
 		if (!message && !item && !fact)
-			return nv_bad("/kinds", "is an array of message, item, fact");
+			return nv_bad("/kinds", "must be an array of message, item, fact");
 		rq->want_messages |= message;
 		rq->want_items |= item;
 		facts |= fact;
@@ -79,7 +79,7 @@ static enum err read_times(struct arena *a, struct jval body, struct recall_requ
 
 	if (!j_null(time)) {
 		if (!j_is(time, JSON_OBJECT))
-			return nv_bad("/time", "is an object with from and to");
+			return nv_bad("/time", "must be an object with from and to");
 		TRY(nv_time(a, time, "/time", "from", &rq->from_us));
 		TRY(nv_time(a, time, "/time", "to", &rq->to_us));
 	}
@@ -99,7 +99,7 @@ static enum err read_mode(struct arena *a, struct jval body)
 		return OK;
 	if (str_eq(mode, STR("vectors")))
 		return nv_bad("/mode", "vectors needs an embedder, and this server has none; use auto or words");
-	return nv_bad("/mode", "is auto, words or vectors");
+	return nv_bad("/mode", "must be auto, words or vectors");
 }
 
 static enum err read_recall(struct http_req *rq, struct jval body, struct recall_request *out, struct str *user, bool *nothing)

@@ -33,7 +33,7 @@ enum err nv_body(struct http_req *rq, const struct str *names, size_t n, struct 
 	TRY(rq_query_bool(rq, "strict", false, &strict));
 	TRY(parse_body(rq_arena(rq), rq_body(rq), doc));
 	if (!j_is(json_root(doc), JSON_OBJECT))
-		return err_set(E_INVALID, "the body is a JSON object");
+		return err_set(E_INVALID, "the body must be a JSON object");
 	return strict ? j_only(json_root(doc), names, n) : OK;
 }
 
@@ -45,7 +45,7 @@ enum err nv_str(struct arena *a, struct jval obj, const char *at, const char *na
 	if (j_null(v))
 		return OK;
 	if (!j_is(v, JSON_STRING))
-		return bad_at(at, name, "is a string");
+		return bad_at(at, name, "must be a string");
 	*out = j_str(a, v);
 	return out->p ? OK : E_NOMEM;
 }
@@ -60,7 +60,7 @@ enum err nv_uint(struct jval obj, const char *at, const char *name, int64_t min,
 	if (j_null(v))
 		return OK;
 	if (!j_i64(v, &n))
-		return bad_at(at, name, "is an integer");
+		return bad_at(at, name, "must be an integer");
 	if (n < min || n > max)
 		return err_field(E_INVALID, pointer(field, at, name), -1, "%s must be %lld..%lld, got %lld", name, (long long)min,
 				 (long long)max, (long long)n);
@@ -75,7 +75,7 @@ enum err nv_bool(struct jval obj, const char *at, const char *name, bool *given,
 	*given = !j_null(v);
 	*out = false;
 	if (*given && !j_bool(v, out))
-		return bad_at(at, name, "is true or false");
+		return bad_at(at, name, "must be true or false");
 	return OK;
 }
 
@@ -86,7 +86,7 @@ enum err nv_time(struct arena *a, struct jval obj, const char *at, const char *n
 	*out = 0;
 	TRY(nv_str(a, obj, at, name, &s));
 	if (s.p && clock_parse(s, out) != OK)
-		return bad_at(at, name, "is RFC 3339, such as 2026-08-20T07:02:48Z");
+		return bad_at(at, name, "must be RFC 3339, such as 2026-08-20T07:02:48Z");
 	return OK;
 }
 

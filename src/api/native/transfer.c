@@ -64,7 +64,7 @@ static enum err read_export(struct http_req *rq, struct export_state *st)
 	st->items = !kind.p || str_eq(kind, STR("all")) || str_eq(kind, STR("items"));
 	st->messages = !kind.p || str_eq(kind, STR("all")) || str_eq(kind, STR("messages"));
 	if (!st->items && !st->messages)
-		return nv_bad("kind", "is items, messages or all");
+		return nv_bad("kind", "must be items, messages or all");
 	if (st->prefix.n == 0)
 		return OK;
 	if (kind.p && !st->items)
