@@ -88,6 +88,9 @@ layers:
 	tests/tools/checkers_test
 format:
 	$(CLANG_FORMAT) --dry-run --Werror $(SOURCES)
+# Writes what `format` asks for.
+fmt:
+	$(CLANG_FORMAT) -i $(SOURCES)
 shell:
 	shellcheck $(SCRIPTS) tests/fuzz/run
 	for f in $(SCRIPTS) tests/fuzz/run; do dash -n $$f || exit 1; done
@@ -103,4 +106,4 @@ install: all
 clean:
 	rm -rf $(B)
 
-.PHONY: all everything unit asan tsan valgrind fuzz wire env crash faults lint layers format shell tidy bench install clean
+.PHONY: all everything unit asan tsan valgrind fuzz wire env crash faults lint layers format fmt shell tidy bench install clean
