@@ -13,8 +13,9 @@
 #include "rt/wait.h"
 #include "rt/work.h"
 
-/* Scopes of more rows are worked on in the CPU pool. */
-#define LARGE_ROWS 50000u
+/* Scopes of more rows are worked on in the CPU pool: searching items, and ranking messages, which takes longer. */
+#define LARGE_ROWS 20000u
+#define LARGE_MESSAGES 4000u
 /* Changes of more bytes are applied in the CPU pool. */
 #define LARGE_CHANGES (64u << 10)
 /* A scope is cached when it takes at most this share of the ceiling. */
@@ -467,7 +468,9 @@ static enum err with_entry(struct words *w, struct cache_entry *en, const struct
 		}
 		TRY(catch_up(w, en, who, scope, &retry));
 		if (!retry)
-			TRY(atomic_load(&en->rows) > LARGE_ROWS ? work_run(under_lock_run, u) : under_lock_run(u));
+			TRY(atomic_load(&en->rows) > (scope->kind == DOC_MESSAGE ? LARGE_MESSAGES : LARGE_ROWS)
+				    ? work_run(under_lock_run, u)
+				    : under_lock_run(u));
 	}
 	cache_count(w->cache, !missed && !*too_large);
 	if (!u->done && !*too_large)
@@ -491,7 +494,7 @@ static enum err with_private_scope(struct words *w, const struct principal *who,
 	pthread_rwlock_init(&en.lock, NULL);
 	en.scope = l.s;
 	u->en = &en;
-	e = l.s->rows > LARGE_ROWS ? work_run(under_lock_run, u) : under_lock_run(u);
+	e = l.s->rows > LARGE_MESSAGES ? work_run(under_lock_run, u) : under_lock_run(u);
 	scope_free(en.scope);
 	pthread_rwlock_destroy(&en.lock);
 	return e;
