@@ -60,6 +60,7 @@ static void put_key(struct jw *w, const struct key_record *k, struct str secret)
 }
 
 struct list_ctx {
+	const struct principal *who;
 	struct jw w;
 	unsigned n;
 };
@@ -67,6 +68,8 @@ struct list_ctx {
 static bool list_one(void *ctx, const struct key_record *k)
 {
 	struct list_ctx *l = ctx;
+	if (!auth_administers(l->who, k->tenant))
+		return true;
 	put_key(&l->w, k, str_of(NULL, 0));
 	return ++l->n < KEYS_MAX;
 }
@@ -75,7 +78,7 @@ static void keys_list(struct http_req *rq, void *ctx)
 {
 	struct admin *ad = ctx;
 	struct buf b;
-	struct list_ctx l = {.n = 0};
+	struct list_ctx l = {.who = rq_principal(rq)};
 	buf_init(&b, rq_arena(rq), REPLY_MAX);
 	jw_init(&l.w, &b);
 	jw_obj(&l.w);
@@ -116,7 +119,7 @@ static enum err text_member(struct arena *a, struct jval obj, const char *name, 
 	return OK;
 }
 
-static enum err key_from_json(struct arena *a, struct jval v, struct key_record *k)
+static enum err key_from_json(struct arena *a, const struct principal *who, struct jval v, struct key_record *k)
 {
 	static const struct str names[] = {STR_INIT("name"), STR_INIT("tenant"), STR_INIT("user"), STR_INIT("rights"),
 					   STR_INIT("expires_at")};
@@ -124,7 +127,7 @@ static enum err key_from_json(struct arena *a, struct jval v, struct key_record 
 	if (!j_is(v, JSON_OBJECT))
 		return err_kind(E_INVALID, ERR_SYNTAX, "the body must be a JSON object");
 	TRY(j_only(v, names, 5));
-	*k = (struct key_record){.tenant = STR("default")};
+	*k = (struct key_record){.tenant = who->tenant};
 	TRY(text_member(a, v, "name", 200, &k->name));
 	TRY(text_member(a, v, "tenant", 63, &k->tenant));
 	TRY(text_member(a, v, "user", 256, &k->user));
@@ -147,9 +150,9 @@ static void keys_create(struct http_req *rq, void *ctx)
 	struct str text;
 	enum err e = json_parse(a, rq_body(rq), &json_default_limits, &doc);
 	if (e == OK)
-		e = key_from_json(a, json_root(&doc), &k);
+		e = key_from_json(a, rq_principal(rq), json_root(&doc), &k);
 	if (e == OK)
-		e = auth_key_create(ad->auth, a, &k, &text);
+		e = auth_key_create(ad->auth, a, rq_principal(rq), &k, &text);
 	if (e != OK) {
 		rs_error(rq, e);
 		return;
@@ -168,7 +171,7 @@ static void keys_revoke(struct http_req *rq, void *ctx)
 {
 	struct admin *ad = ctx;
 	struct key_record k;
-	enum err e = auth_key_revoke(ad->auth, rq_arena(rq), rq_param(rq, "id"), &k);
+	enum err e = auth_key_revoke(ad->auth, rq_arena(rq), rq_principal(rq), rq_param(rq, "id"), &k);
 	if (e != OK) {
 		rs_error(rq, e);
 		return;

@@ -287,6 +287,9 @@ static void note_use(struct auth *au, struct str id, int64_t at_us)
 /* -------------------------------------------------------------- requests */
 
 /* All failures say the same, so that they tell nothing about which keys exist. */
+/* No key's id: those are hex digits. */
+static const struct str socket_id = STR_INIT("socket");
+
 static enum err bad_key(struct auth *au)
 {
 	atomic_fetch_add(&au->failures, 1);
@@ -353,7 +356,7 @@ enum err auth_request(void *ctx, struct arena *a, struct http_req *rq, int64_t p
 	if (key.n && (au->opt.keys || local) && str_starts(key, STR("cn_"))) {
 		TRY(key_principal(au, a, key, out));
 	} else if (local) {
-		*out = (struct principal){.tenant = STR("default"), .rights = RIGHT_ALL, .id = STR("socket")};
+		*out = (struct principal){.tenant = STR("default"), .rights = RIGHT_ALL, .id = socket_id};
 	} else if (!au->opt.keys) {
 		*out = (struct principal){.tenant = STR("default"), .rights = RIGHT_READ | RIGHT_WRITE, .id = STR("local")};
 	} else if (key.n) {
@@ -367,14 +370,59 @@ enum err auth_request(void *ctx, struct arena *a, struct http_req *rq, int64_t p
 
 /* ---------------------------------------------------------------- admin */
 
-enum err auth_key_create(struct auth *au, struct arena *a, struct key_record *k, struct str *text)
+bool auth_administers(const struct principal *who, struct str tenant)
+{
+	return (who->rights & RIGHT_ADMIN) && (str_eq(who->id, socket_id) || str_eq(who->tenant, tenant));
+}
+
+struct collision {
+	struct arena *a;
+	const struct key_record *k;
+	struct str label;
+	bool found, failed;
+};
+
+static bool collides(void *ctx, const struct key_record *other)
+{
+	struct collision *c = ctx;
+	if (other->revoked_us || !other->user.n || !str_eq(other->tenant, c->k->tenant) || str_eq(other->user, c->k->user))
+		return true;
+	struct str label = user_label(c->a, other->user);
+	c->failed = label.p == NULL;
+	c->found = str_eq(label, c->label) || str_eq(other->user, c->label) || str_eq(label, c->k->user);
+	return !c->found && !c->failed;
+}
+
+static enum err user_check(struct auth *au, struct arena *a, const struct key_record *k)
+{
+	struct collision c = {.a = a, .k = k};
+	if (!k->user.n)
+		return OK;
+	if (k->rights & RIGHT_ADMIN)
+		return err_field(E_INVALID, "/rights", -1, "a key that belongs to one user cannot have the right admin");
+	c.label = user_label(a, k->user);
+	if (!c.label.p)
+		return E_NOMEM;
+	TRY(au->store->ops->key_list(au->store, collides, &c));
+	if (c.failed)
+		return E_NOMEM;
+	return c.found ? err_field(E_CONFLICT, "/user", -1,
+				   "a valid key belongs to another user whose namespace label is %.*s too: they would reach each "
+				   "other's memory",
+				   STR_ARG(c.label))
+		       : OK;
+}
+
+enum err auth_key_create(struct auth *au, struct arena *a, const struct principal *who, struct key_record *k, struct str *text)
 {
 	char buf[APIKEY_TEXT + 1], id[APIKEY_ID + 1];
 	struct key_record there;
 	bool found = true;
 	TRY(tenant_check(k->tenant));
+	if (!auth_administers(who, k->tenant))
+		return err_set(E_DENIED, "this key administers the tenant %.*s only", STR_ARG(who->tenant));
 	write_lock(au);
-	enum err e = OK;
+	enum err e = user_check(au, a, k);
 	for (int i = 0; i < 8 && e == OK && found; i++) {
 		apikey_make(buf, id, k->hash);
 		e = au->store->ops->key_get(au->store, a, str_of(id, APIKEY_ID), &there, &found);
@@ -392,12 +440,12 @@ enum err auth_key_create(struct auth *au, struct arena *a, struct key_record *k,
 	return e;
 }
 
-enum err auth_key_revoke(struct auth *au, struct arena *a, struct str id, struct key_record *k)
+enum err auth_key_revoke(struct auth *au, struct arena *a, const struct principal *who, struct str id, struct key_record *k)
 {
 	bool found = false;
 	write_lock(au);
 	enum err e = au->store->ops->key_get(au->store, a, id, k, &found);
-	if (e == OK && !found)
+	if (e == OK && (!found || !auth_administers(who, k->tenant)))
 		e = err_set(E_NOT_FOUND, "there is no API key with the id %.*s", (int)(id.n > 40 ? 40 : id.n), id.p ? id.p : "");
 	if (e == OK && k->revoked_us == 0) {
 		k->revoked_us = clock_wall_us();

@@ -29,10 +29,17 @@ void auth_free(struct auth *au);
 /* An http_auth_fn; ctx is the struct auth. */
 enum err auth_request(void *ctx, struct arena *a, struct http_req *rq, int64_t peer_uid, struct principal *out) MUST_CHECK;
 
-/* Changes to keys go through here, so that they exclude each other and the cache forgets at once. */
-enum err auth_key_create(struct auth *au, struct arena *a, struct key_record *k, struct str *text) MUST_CHECK;
-/* *k becomes the revoked record. E_NOT_FOUND. Revoking twice changes nothing. */
-enum err auth_key_revoke(struct auth *au, struct arena *a, struct str id, struct key_record *k) MUST_CHECK;
+/* Whether who may administer this tenant's keys: whoever comes over the unix socket all of them, an API key only its own tenant's.
+ */
+bool auth_administers(const struct principal *who, struct str tenant);
+/* Changes to keys go through here, so that they exclude each other and the cache forgets at once.
+ * E_DENIED for another tenant than who administers; E_INVALID for a user's key with the right admin; E_CONFLICT when a valid key of
+ * the tenant is bound to another user whose namespace label is the same (a.b and a-b): each would reach the other's memory. */
+enum err auth_key_create(struct auth *au, struct arena *a, const struct principal *who, struct key_record *k,
+			 struct str *text) MUST_CHECK;
+/* *k becomes the revoked record. E_NOT_FOUND, also for another tenant's key. Revoking twice changes nothing. */
+enum err auth_key_revoke(struct auth *au, struct arena *a, const struct principal *who, struct str id,
+			 struct key_record *k) MUST_CHECK;
 /* cenote_auth_failures_total in Prometheus text. */
 void auth_metrics(struct auth *au, struct buf *out);
 

@@ -205,6 +205,46 @@ static void bound_and_limited(void **state)
 	stop(&w);
 }
 
+/* An administrator's key reaches the keys of its own tenant and no others. */
+static void administers_one_tenant(void **state)
+{
+	(void)state;
+	struct world w;
+	struct json doc;
+	char path[100];
+	start(&w, true);
+	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"tenant\":\"acme\",\"rights\":\"read,admin\"}", &doc), 201);
+	const char *key = text_of(&w, &doc, "key");
+	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"tenant\":\"other\"}", &doc), 201);
+	snprintf(path, sizeof path, KEYS "/%s", text_of(&w, &doc, "id"));
+	assert_int_equal(ask(&w, w.tcp, key, NULL, "GET", KEYS, NULL, &doc), 200);
+	assert_int_equal(j_node(j_get(json_root(&doc), STR("data")))->count, 1);
+	assert_int_equal(ask(&w, w.tcp, key, NULL, "DELETE", path, NULL, NULL), 404);
+	assert_int_equal(ask(&w, w.tcp, key, NULL, "POST", KEYS, "{\"tenant\":\"other\"}", NULL), 403);
+	assert_int_equal(ask(&w, w.tcp, key, NULL, "POST", KEYS, "{}", &doc), 201);
+	assert_string_equal(text_of(&w, &doc, "tenant"), "acme");
+	stop(&w);
+}
+
+/* Two users whose ids are written as the same label cannot both have keys of their own. */
+static void labels_do_not_collide(void **state)
+{
+	(void)state;
+	struct world w;
+	struct json doc;
+	char path[100];
+	start(&w, true);
+	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"a.b\"}", &doc), 201);
+	snprintf(path, sizeof path, KEYS "/%s", text_of(&w, &doc, "id"));
+	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"a.b\"}", NULL), 201);
+	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"a-b\"}", NULL), 409);
+	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"a-b\",\"tenant\":\"t2\"}", NULL), 201);
+	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"a@b\"}", NULL), 201);
+	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"a-at-b\"}", NULL), 409);
+	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"ann\",\"rights\":\"admin\"}", NULL), 422);
+	stop(&w);
+}
+
 static void import_progress(void **state)
 {
 	(void)state;
@@ -242,9 +282,14 @@ static int quiet(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(key_text),		cmocka_unit_test(rights),
-					   cmocka_unit_test(without_keys),	cmocka_unit_test(with_keys),
-					   cmocka_unit_test(bound_and_limited), cmocka_unit_test(import_progress),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(key_text),
+					   cmocka_unit_test(rights),
+					   cmocka_unit_test(without_keys),
+					   cmocka_unit_test(with_keys),
+					   cmocka_unit_test(bound_and_limited),
+					   cmocka_unit_test(administers_one_tenant),
+					   cmocka_unit_test(labels_do_not_collide),
+					   cmocka_unit_test(import_progress),
 					   cmocka_unit_test(one_owner)};
 	return cmocka_run_group_tests(tests, quiet, NULL);
 }
