@@ -174,7 +174,7 @@ enum err opt_parse(const struct opt *o, struct arena *a, const struct str *texts
 		return err_set(E_INVALID, "takes one value, not a list");
 	struct str s = texts[0], copy;
 	int64_t v;
-	bool b;
+	bool b = false;
 	switch (o->type) {
 	case OPT_BOOL:
 		TRY(parse_bool(s, &b));
