@@ -27,12 +27,12 @@ unit: everything
 	$(MESON_TEST) -C $(B) $(TEST_ARGS)
 
 $(B)/asan/build.ninja:
-	meson setup $(B)/asan -Dwerror=true -Db_sanitize=address,undefined -Dwatchdog=true >/dev/null
+	meson setup $(B)/asan -Dwerror=true -Db_sanitize=address,undefined >/dev/null
 $(B)/tsan/build.ninja:
 	meson setup $(B)/tsan -Dwerror=true -Db_sanitize=thread >/dev/null
 # The debug build that valgrind runs: no fortify wrappers, little optimisation.
 $(B)/debug/build.ninja:
-	meson setup $(B)/debug -Dwerror=true -Dbuildtype=debug -Doptimization=1 >/dev/null
+	meson setup $(B)/debug -Dwerror=true -Dbuildtype=debug -Doptimization=1 -Dwatchdog=true >/dev/null
 $(B)/fuzz/build.ninja:
 	CC=clang-14 meson setup $(B)/fuzz -Dfuzzers=true -Dtests=false -Db_sanitize=address,undefined -Db_lundef=false \
 		-Dc_args=-fsanitize=fuzzer-no-link -Doptimization=1 >/dev/null
