@@ -87,7 +87,6 @@ static enum err open_store(struct node *n, uint32_t busy_ms)
 {
 	const struct config *c = n->cfg;
 	struct store_options so = {
-		.readers = n->loops + work_threads() + 1,
 		.durable = c->sqlite_durability == DURABILITY_FULL,
 		.cache_bytes = (size_t)c->sqlite_cache,
 		.wal_limit_bytes = (size_t)c->sqlite_wal_limit,

@@ -5,7 +5,6 @@
 #include "core/store.h"
 
 struct store_options {
-	unsigned readers;	/* loops + pool threads that will read at the same time */
 	bool durable;		/* synchronous=FULL; false = NORMAL (sqlite.durability: normal) */
 	size_t cache_bytes;	/* page cache per connection; 0 = driver's default */
 	size_t wal_limit_bytes; /* checkpoint when the WAL has grown to this; 0 = default */

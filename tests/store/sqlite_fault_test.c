@@ -39,7 +39,7 @@ static char where[128];
 
 static void open_it(void)
 {
-	struct store_options opt = {.readers = 2, .durable = true, .wal_limit_bytes = 64 << 10, .cache_bytes = 64 << 10};
+	struct store_options opt = {.durable = true, .wal_limit_bytes = 64 << 10, .cache_bytes = 64 << 10};
 	enum err e = sqlite_store_open(str_c(temp_dir), &opt, "fault", &S);
 	check(e == OK);
 }
@@ -322,7 +322,7 @@ static void disk_hangs(void **state)
 {
 	(void)state;
 	static char names[4][4] = {"a", "b", "c", "d"};
-	struct store_options opt = {.readers = 2, .durable = true, .queue_max = 3};
+	struct store_options opt = {.durable = true, .queue_max = 3};
 	pthread_t t[4];
 	void *bad;
 	struct store_stats st;

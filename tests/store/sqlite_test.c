@@ -319,7 +319,7 @@ static void log_stays_small(void **state)
 {
 	(void)state;
 	static char value[8000];
-	struct store_options opt = {.readers = 2, .durable = true, .wal_limit_bytes = 1 << 20};
+	struct store_options opt = {.durable = true, .wal_limit_bytes = 1 << 20};
 	struct store_stats st;
 	shut();
 	assert_int_equal(sqlite_store_open(str_c(temp_dir), &opt, NULL, &S), OK);

@@ -84,6 +84,6 @@ void temp_copy(char *from)
 
 enum err temp_open(const char *vfs, struct store **out)
 {
-	struct store_options opt = {.readers = 4, .durable = true};
+	struct store_options opt = {.durable = true};
 	return sqlite_store_open(str_c(temp_dir), &opt, vfs, out);
 }
