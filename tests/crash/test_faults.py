@@ -120,7 +120,8 @@ def test_io_error_on_read(faulty):
     assert faulty.request("GET", "/healthz").status == 200
     faulty.fault.well()
     for i in range(40):
-        assert get(faulty, f"k{i}").json["value"]["i"] == i
+        r = get(faulty, f"k{i}")
+        assert r.status == 200 and r.json["value"]["i"] == i, (i, r, faulty.log[-3:])
 
 
 def test_clock_goes_backwards(faulty):

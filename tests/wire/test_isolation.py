@@ -33,7 +33,7 @@ def ask(s, key, method, path, body=None, headers=None):
 
 def fill(s):
     """Acme's data; what bolt, and other users of acme, must never see."""
-    for ns, key in ((["notes", "ann-at-example-com"], "a1"), (["notes", "bob"], "b1"), (["shared"], "s1")):
+    for ns, key in ((["notes", "ann-at-example-com"], "a1"), (["notes", "bob"], "bobs-own"), (["shared"], "s1")):
         assert ask(s, "a", "PUT", "/store/items", {"namespace": ns, "key": key, "value": {"text": SECRET, "of": key}}).status == 204
     for user in ("ann@example.com", "bob"):
         r = ask(s, "a", "POST", "/cenote/v1/messages", {"messages": [
@@ -53,7 +53,7 @@ def everything(s, key):
              ("POST", "/cenote/v1/recall", {"query": SECRET, "namespaces": [["notes", "bob"]]}),
              ("GET", "/cenote/v1/threads", None), ("GET", "/cenote/v1/threads?user=bob", None),
              ("GET", "/cenote/v1/threads/t-bob/messages", None), ("GET", "/cenote/v1/namespaces", None),
-             ("GET", "/cenote/v1/items?namespace=notes.bob&key=b1", None), ("GET", "/store/items?namespace=notes.bob&key=b1", None),
+             ("GET", "/cenote/v1/items?namespace=notes.bob&key=bobs-own", None), ("GET", "/store/items?namespace=notes.bob&key=bobs-own", None),
              ("GET", "/store/items?namespace=shared&key=s1", None)]
     return [(c, ask(s, key, *c)) for c in calls]
 
@@ -88,7 +88,7 @@ def test_another_tenant_changes_nothing(house):
 def test_a_bound_user_sees_only_its_own(house):
     for call, r in everything(house, "ann"):
         text = r.body.decode()
-        assert "b1" not in re.sub(r'"(instance|detail)":"[^"]*"', "", text) and "t-bob" not in text.replace("/threads/t-bob", ""), (call, r)
+        assert "bobs-own" not in re.sub(r'"(instance|detail)":"[^"]*"', "", text) and "t-bob" not in text.replace("/threads/t-bob", ""), (call, r)
         assert f"{SECRET} bob" not in text, (call, r)
     assert ask(house, "ann", "GET", "/store/items?namespace=notes.ann-at-example-com&key=a1").json["value"]["text"] == SECRET
     mine = ask(house, "ann", "POST", "/cenote/v1/recall", {"query": SECRET})
@@ -97,17 +97,17 @@ def test_a_bound_user_sees_only_its_own(house):
 
 def test_a_bound_user_changes_only_its_own(house):
     for method, path, body in (
-            ("PUT", "/store/items", {"namespace": ["notes", "bob"], "key": "b1", "value": {"text": "mine"}}),
+            ("PUT", "/store/items", {"namespace": ["notes", "bob"], "key": "bobs-own", "value": {"text": "mine"}}),
             ("PUT", "/store/items", {"namespace": ["shared"], "key": "s1", "value": {"text": "mine"}}),
-            ("DELETE", "/store/items", {"namespace": ["notes", "bob"], "key": "b1"}),
-            ("PUT", "/cenote/v1/items?namespace=notes.bob&key=b1", {"text": "mine"}),
-            ("DELETE", "/cenote/v1/items?namespace=notes.bob&key=b1", None),
+            ("DELETE", "/store/items", {"namespace": ["notes", "bob"], "key": "bobs-own"}),
+            ("PUT", "/cenote/v1/items?namespace=notes.bob&key=bobs-own", {"text": "mine"}),
+            ("DELETE", "/cenote/v1/items?namespace=notes.bob&key=bobs-own", None),
             ("DELETE", "/cenote/v1/threads/t-bob", None),
             ("POST", "/cenote/v1/messages", {"messages": [{"thread": "t-bob", "role": "user", "content": "mine"}]}),
             ("POST", "/cenote/v1/messages", {"messages": [{"thread": "new", "user": "bob", "role": "user", "content": "mine"}]})):
         r = ask(house, "ann", method, path, body)
         assert r.status in (403, 404, 409, 422), (method, path, r)
-    assert ask(house, "a", "GET", "/store/items?namespace=notes.bob&key=b1").json["value"]["text"] == SECRET
+    assert ask(house, "a", "GET", "/store/items?namespace=notes.bob&key=bobs-own").json["value"]["text"] == SECRET
     assert ask(house, "a", "GET", "/store/items?namespace=shared&key=s1").json["value"]["text"] == SECRET
     assert "mine" not in ask(house, "a", "GET", "/cenote/v1/threads/t-bob/messages").body.decode()
 
