@@ -44,7 +44,7 @@ asan: $(B)/asan/build.ninja
 
 tsan: $(B)/tsan/build.ninja
 	ninja -C $(B)/tsan
-	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$(CURDIR)/tests/tsan.supp \
+	TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0:second_deadlock_stack=1:suppressions=$(CURDIR)/tests/tsan.supp \
 		$(MESON_TEST) -C $(B)/tsan $(TEST_ARGS) --timeout-multiplier 8
 
 valgrind: $(B)/debug/build.ninja
