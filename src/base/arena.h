@@ -13,7 +13,7 @@ struct arena_block;
 struct arena {
 	struct arena_block *head;
 	char *cur, *end;
-	size_t used;    /* bytes handed out, blocks' overhead included */
+	size_t used;	/* bytes handed out, blocks' overhead included */
 	size_t ceiling; /* bytes */
 };
 

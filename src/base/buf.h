@@ -9,7 +9,7 @@ struct buf {
 	char *p;
 	size_t n, cap, ceiling;
 	struct arena *arena; /* NULL: heap, release with buf_release */
-	enum err err;        /* OK, or E_LIMIT after an append that did not fit (later appends do nothing) */
+	enum err err;	     /* OK, or E_LIMIT after an append that did not fit (later appends do nothing) */
 };
 
 void buf_init(struct buf *b, struct arena *a, size_t ceiling);

@@ -14,8 +14,8 @@ uint64_t deadline_in_ms(uint32_t ms);
 
 enum clock_style {
 	CLOCK_MICROS_OFFSET, /* 2026-08-20T07:02:48.123456+00:00 (LangGraph) */
-	CLOCK_MILLIS_Z,      /* 2026-08-20T07:02:48.123Z (native API, logs) */
-	CLOCK_MICROS_Z,      /* 2026-08-20T07:02:48.123456Z (export: loses nothing) */
+	CLOCK_MILLIS_Z,	     /* 2026-08-20T07:02:48.123Z (native API, logs) */
+	CLOCK_MICROS_Z,	     /* 2026-08-20T07:02:48.123456Z (export: loses nothing) */
 };
 #define CLOCK_TEXT_MAX 40
 /* Writes at most CLOCK_TEXT_MAX bytes with a NUL; returns the length without it. */

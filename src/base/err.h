@@ -15,11 +15,11 @@ enum err {
 	E_CONFLICT,  /* exists already, or a precondition does not hold */
 	E_DENIED,    /* no or wrong credentials, or not enough rights */
 	E_LIMIT,     /* a size, rate, depth, count or quota is exceeded */
-	E_BUSY,      /* try again: queue full, draining, locked */
+	E_BUSY,	     /* try again: queue full, draining, locked */
 	E_TIMEOUT,   /* the deadline passed */
 	E_CANCELLED, /* the client has gone, or the process stops */
 	E_UPSTREAM,  /* a service that we call failed */
-	E_IO,        /* disk or socket of ours failed */
+	E_IO,	     /* disk or socket of ours failed */
 	E_CORRUPT,   /* stored data is damaged or of an unknown version */
 	E_INTERNAL,  /* a bug: an invariant does not hold */
 	E_COUNT
@@ -28,10 +28,10 @@ enum err {
 /* Which kind of limit or refusal it was; lets the HTTP layer choose the status without reading the sentence. */
 enum err_kind {
 	ERR_PLAIN = 0,
-	ERR_SYNTAX,          /* INVALID: could not be parsed at all (400); else a field is wrong (422) */
-	ERR_SIZE,            /* LIMIT: a body or value is too large (413) */
-	ERR_RATE,            /* LIMIT: too many requests (429) */
-	ERR_QUOTA,           /* LIMIT: store or disk is full (507) */
+	ERR_SYNTAX,	     /* INVALID: could not be parsed at all (400); else a field is wrong (422) */
+	ERR_SIZE,	     /* LIMIT: a body or value is too large (413) */
+	ERR_RATE,	     /* LIMIT: too many requests (429) */
+	ERR_QUOTA,	     /* LIMIT: store or disk is full (507) */
 	ERR_UNAUTHENTICATED, /* DENIED: no or bad credentials (401); else rights are missing (403) */
 	ERR_PRECONDITION,    /* CONFLICT: If-Match or If-None-Match did not hold (412) */
 };
@@ -40,9 +40,9 @@ struct diag {
 	enum err code;
 	enum err_kind kind;
 	unsigned retry_after_s; /* 0: not stated */
-	int64_t position;       /* byte offset in the input, -1: none */
-	char field[160];        /* JSON pointer or parameter name, "" : none */
-	char text[512];         /* one sentence, without a full stop at the end when it is a fragment */
+	int64_t position;	/* byte offset in the input, -1: none */
+	char field[160];	/* JSON pointer or parameter name, "" : none */
+	char text[512];		/* one sentence, without a full stop at the end when it is a fragment */
 };
 
 #define MUST_CHECK __attribute__((warn_unused_result))
@@ -58,26 +58,25 @@ enum err err_set(enum err code, const char *fmt, ...) __attribute__((format(prin
 /* The same with kind. */
 enum err err_kind(enum err code, enum err_kind kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The same for a field; field is a JSON pointer ("/limit") or a parameter name; position -1: unknown. */
-enum err err_field(enum err code, const char *field, int64_t position, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+enum err err_field(enum err code, const char *field, int64_t position, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* Puts "fmt: " before the sentence that is there and returns code unchanged. */
 enum err err_wrap(enum err code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* "E_INVALID" -> "invalid"; for logs and metrics. Never NULL. */
 const char *err_name(enum err code);
 
 /* For the one-exit-label style: CHECK(expr) leaves to `out` with e set when expr is not OK. */
-#define CHECK(expr)                                                                                                                  \
-	do {                                                                                                                         \
-		e = (expr);                                                                                                          \
-		if (e != OK)                                                                                                         \
-			goto out;                                                                                                    \
+#define CHECK(expr)                                                                                                                \
+	do {                                                                                                                       \
+		e = (expr);                                                                                                        \
+		if (e != OK)                                                                                                       \
+			goto out;                                                                                                  \
 	} while (0)
 /* Where nothing has to be undone. */
-#define TRY(expr)                                                                                                                    \
-	do {                                                                                                                         \
-		enum err try_e_ = (expr);                                                                                            \
-		if (try_e_ != OK)                                                                                                    \
-			return try_e_;                                                                                               \
+#define TRY(expr)                                                                                                                  \
+	do {                                                                                                                       \
+		enum err try_e_ = (expr);                                                                                          \
+		if (try_e_ != OK)                                                                                                  \
+			return try_e_;                                                                                             \
 	} while (0)
 
 #endif

@@ -36,6 +36,7 @@ static inline void list_del(struct list *node)
 }
 /* The struct around a member. */
 #define CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
-#define LIST_EACH(pos, l) for (struct list *pos = (l)->next, *pos##_n_ = pos->next; pos != (l); pos = pos##_n_, pos##_n_ = pos->next)
+#define LIST_EACH(pos, l)                                                                                                          \
+	for (struct list *pos = (l)->next, *pos##_n_ = pos->next; pos != (l); pos = pos##_n_, pos##_n_ = pos->next)
 
 #endif

@@ -1,8 +1,8 @@
 /* Logging: one event, one line on stderr, JSON or text. The message is a constant sentence; what varies goes into fields. Never log
  * memory text, queries, message contents, tokens or passwords. Thread-safe: a line is one write(2).
  *
- * A given warning or error is written at most 20 times a second; a line "log lines suppressed" with the count follows. Debug and info
- * lines are never held back; those that come in masses (one a request) are collected and written together. */
+ * A given warning or error is written at most 20 times a second; a line "log lines suppressed" with the count follows. Debug and
+ * info lines are never held back; those that come in masses (one a request) are collected and written together. */
 #ifndef CENOTE_BASE_LOG_H
 #define CENOTE_BASE_LOG_H
 
@@ -27,24 +27,24 @@ struct log_field {
 #define LF_INT(name, v) ((struct log_field){(name), LOG_I64, {0}, (v), 0})
 #define LF_MS(name, v) ((struct log_field){(name), LOG_MS, {0}, 0, (v)})
 
-/* Fields of the request under way, put into every line until cleared; NULL clears. Kept by pointer, per thread; rt switches it with the
- * fiber. */
+/* Fields of the request under way, put into every line until cleared; NULL clears. Kept by pointer, per thread; rt switches it with
+ * the fiber. */
 void log_context(const struct log_field *fields, size_t n);
 /* What log_context set last on this thread; returns the count. For rt, which keeps it over a switch. */
 size_t log_context_get(const struct log_field **fields);
 void log_event(enum log_level level, const char *logger, const char *msg, const struct log_field *fields, size_t n);
-/* Like log_event without the limit, but into *pending, a heap buffer with the ceiling LOG_PENDING_MAX that one thread owns, and that it
- * writes with log_flush when its tick ends. Flushes by itself when the buffer is full. */
+/* Like log_event without the limit, but into *pending, a heap buffer with the ceiling LOG_PENDING_MAX that one thread owns, and
+ * that it writes with log_flush when its tick ends. Flushes by itself when the buffer is full. */
 #define LOG_PENDING_MAX ((size_t)256 << 10)
 void log_collect(struct buf *pending, enum log_level level, const char *logger, const char *msg, const struct log_field *fields,
 		 size_t n);
 void log_flush(struct buf *pending);
-#define LOG(level, logger, msg, ...)                                                                                                 \
-	do {                                                                                                                         \
-		if ((level) >= log_get_level()) {                                                                                    \
-			const struct log_field log_f_[] = {__VA_ARGS__};                                                             \
-			log_event((level), (logger), (msg), log_f_, sizeof log_f_ / sizeof log_f_[0]);                               \
-		}                                                                                                                    \
+#define LOG(level, logger, msg, ...)                                                                                               \
+	do {                                                                                                                       \
+		if ((level) >= log_get_level()) {                                                                                  \
+			const struct log_field log_f_[] = {__VA_ARGS__};                                                           \
+			log_event((level), (logger), (msg), log_f_, sizeof log_f_ / sizeof log_f_[0]);                             \
+		}                                                                                                                  \
 	} while (0)
 
 #endif

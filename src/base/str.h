@@ -15,7 +15,10 @@ struct str {
 
 /* A slice of a string literal; usable in initialisers as well as in expressions. */
 #define STR(lit) ((struct str){(lit), sizeof(lit) - 1})
-#define STR_INIT(lit) {(lit), sizeof(lit) - 1}
+#define STR_INIT(lit)                                                                                                              \
+	{                                                                                                                          \
+		(lit), sizeof(lit) - 1                                                                                             \
+	}
 /* For printf: printf("%.*s", STR_ARG(s)). */
 #define STR_ARG(s) ((int)((s).n > INT32_MAX ? INT32_MAX : (s).n)), ((s).p ? (s).p : "")
 

@@ -4,7 +4,8 @@
  *   {"field": {"$gt": 5, ...}}     $eq $ne $gt $gte $lt $lte, all must hold; {} is no condition
  *   {"a": {"b": 5}} / {"a": {"b": {"$gt": 5}}}   a nested object without operators descends into the object a
  * A field is a top-level member. Numbers compare as numbers, strings by code point, mixed types do not match; $ne does not match a
- * missing field. Mixing operators and plain members in one object, or an unknown operator, is E_INVALID with the field's pointer. */
+ * missing field. Mixing operators and plain members in one object, or an unknown operator, is E_INVALID with the field's pointer.
+ */
 #ifndef CENOTE_CORE_FILTER_H
 #define CENOTE_CORE_FILTER_H
 

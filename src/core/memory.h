@@ -1,5 +1,5 @@
-/* Long-term memory: items (namespace, key, value) with expiry and word search. Sits between the protocols and the store port: checks
- * names and limits, builds index documents, ranks, filters. Everything here works inside a fiber or outside a loop.
+/* Long-term memory: items (namespace, key, value) with expiry and word search. Sits between the protocols and the store port:
+ * checks names and limits, builds index documents, ranks, filters. Everything here works inside a fiber or outside a loop.
  *
  * A `struct memory` lives as long as the process; thread-safe. Results live in the caller's arena. */
 #ifndef CENOTE_CORE_MEMORY_H
@@ -10,11 +10,11 @@
 #include "core/store.h"
 
 struct memory_options {
-	size_t index_cache_bytes; /* ceiling of the scope cache; 0 = no cache (every search scans) */
-	bool refresh_on_read;     /* default of refresh_ttl when a request does not say */
+	size_t index_cache_bytes;   /* ceiling of the scope cache; 0 = no cache (every search scans) */
+	bool refresh_on_read;	    /* default of refresh_ttl when a request does not say */
 	double default_ttl_minutes; /* for puts that do not mention ttl; 0 = none */
-	bool omit_expired;        /* hide what has expired but is not swept yet */
-	struct str languages;     /* "english" or "english,notes.de=german": language of the longest namespace prefix that matches */
+	bool omit_expired;	    /* hide what has expired but is not swept yet */
+	struct str languages; /* "english" or "english,notes.de=german": language of the longest namespace prefix that matches */
 };
 
 struct memory;
@@ -34,8 +34,8 @@ void memory_metrics(struct memory *m, struct buf *out);
 #define KEY_MAX_BYTES 1024
 #define VALUE_MAX_BYTES (4u << 20)
 
-/* A JSON array of labels to text with dots. Checks: each label a non-empty string without '.', U+0000 (field gets "/namespace/2"). Empty
- * array gives "". What LangGraph's put refuses besides (empty, first label "langgraph") is its protocol's business. */
+/* A JSON array of labels to text with dots. Checks: each label a non-empty string without '.', U+0000 (field gets "/namespace/2").
+ * Empty array gives "". What LangGraph's put refuses besides (empty, first label "langgraph") is its protocol's business. */
 enum err ns_from_json(struct arena *a, struct jval v, const char *field, struct str *out) MUST_CHECK;
 /* Text with dots, checked label by label. */
 enum err ns_check(struct str ns, const char *field, bool allow_empty) MUST_CHECK;
@@ -58,8 +58,8 @@ struct op_get {
 };
 struct op_put { /* also delete: value.p == NULL */
 	struct str ns, key, value;
-	double ttl_minutes; /* TTL_DEFAULT, 0 = none */
-	enum tri index;     /* NO: not indexed */
+	double ttl_minutes;	       /* TTL_DEFAULT, 0 = none */
+	enum tri index;		       /* NO: not indexed */
 	const struct str *index_paths; /* NULL: whole value */
 	size_t index_paths_n;
 	enum write_if cond;
@@ -78,9 +78,9 @@ struct hit {
 };
 struct op_search {
 	struct str prefix;
-	struct filter *filter; /* NULL: all */
+	struct filter *filter;	/* NULL: all */
 	uint32_t limit, offset; /* limit 1..1000 */
-	struct str query;      /* .p NULL: none */
+	struct str query;	/* .p NULL: none */
 	enum tri refresh;
 	bool explain;
 	/* out */
@@ -89,9 +89,9 @@ struct op_search {
 };
 struct op_list {
 	struct str prefix, suffix; /* with "*" labels; "" none */
-	uint32_t max_depth;        /* 0: none */
+	uint32_t max_depth;	   /* 0: none */
 	uint32_t limit, offset;
-	struct str after;          /* strictly after this name; "" : from the start */
+	struct str after; /* strictly after this name; "" : from the start */
 	/* out */
 	struct str *names;
 	size_t n;
@@ -104,7 +104,7 @@ struct op {
 		struct op_search search;
 		struct op_list list;
 	};
-	enum err err; /* out: of this op; diag of the first that failed is the call's */
+	enum err err;	   /* out: of this op; diag of the first that failed is the call's */
 	struct diag *diag; /* out, in the arena: the diagnostic of err; NULL when OK */
 };
 
@@ -112,10 +112,11 @@ enum err memory_get(struct memory *m, struct arena *a, const struct principal *w
 enum err memory_put(struct memory *m, struct arena *a, const struct principal *who, struct op_put *op) MUST_CHECK;
 enum err memory_search(struct memory *m, struct arena *a, const struct principal *who, struct op_search *op) MUST_CHECK;
 enum err memory_list(struct memory *m, struct arena *a, const struct principal *who, struct op_list *op) MUST_CHECK;
-/* OK when every op was tried (look at each op's err); else nothing of the batch was written, and an atomic batch names the op that failed.
- * LangGraph's batch: all gets, then searches, then lists, then puts and deletes in one transaction; of several puts to one (ns, key) the
- * last wins; reads never see the batch's own puts. atomic as in store item_write. At most 10,000 ops. */
-enum err memory_batch(struct memory *m, struct arena *a, const struct principal *who, struct op *ops, size_t n, bool atomic) MUST_CHECK;
+/* OK when every op was tried (look at each op's err); else nothing of the batch was written, and an atomic batch names the op that
+ * failed. LangGraph's batch: all gets, then searches, then lists, then puts and deletes in one transaction; of several puts to one
+ * (ns, key) the last wins; reads never see the batch's own puts. atomic as in store item_write. At most 10,000 ops. */
+enum err memory_batch(struct memory *m, struct arena *a, const struct principal *who, struct op *ops, size_t n,
+		      bool atomic) MUST_CHECK;
 
 /* Background expiry; call from a fiber of one loop (or once from the command line). Sleeps as long as nothing can expire, at most
  * interval; returns E_CANCELLED when the fiber is cancelled. */

@@ -12,14 +12,15 @@ struct principal {
 	struct str user;   /* "" : none */
 	bool user_bound;   /* the credential itself belongs to this user: nothing of other users may be reached */
 	unsigned rights;
-	struct str id;     /* for logs and audit: key id, "local", "socket"; never a secret */
+	struct str id; /* for logs and audit: key id, "local", "socket"; never a secret */
 };
 
 /* E_DENIED when p is NULL, has no tenant, or lacks a right of need. */
 enum err principal_check(const struct principal *p, unsigned need) MUST_CHECK;
 /* E_INVALID unless name is a tenant's name as above. */
 enum err tenant_check(struct str name) MUST_CHECK;
-/* A user-bound principal may reach a namespace only if one of its labels is the user's id, as it is or as S2-5 writes it (`.` -> `-`,
+/* A user-bound principal may reach a namespace only if one of its labels is the user's id, as it is or as S2-5 writes it (`.` ->
+ * `-`,
  * `@` -> `-at-`); E_DENIED otherwise. Always OK for a principal that is not bound. */
 enum err principal_namespace(const struct principal *p, struct str ns_or_prefix) MUST_CHECK;
 /* The namespace label of a user id (S2-5). */

@@ -13,20 +13,20 @@ struct recall_request {
 	const struct str *namespaces; /* text with dots */
 	size_t namespaces_n;
 	bool want_messages, want_items; /* kinds; both false = both */
-	struct filter *filter;          /* items only */
-	int64_t from_us, to_us;         /* 0: open */
-	uint32_t limit;                 /* 1..1000 */
-	uint32_t budget_tokens;         /* 0: none; texts are dropped from the end when bytes/4 exceed it */
+	struct filter *filter;		/* items only */
+	int64_t from_us, to_us;		/* 0: open */
+	uint32_t limit;			/* 1..1000 */
+	uint32_t budget_tokens;		/* 0: none; texts are dropped from the end when bytes/4 exceed it */
 	bool explain;
 };
 struct recall_hit {
 	bool is_item;
 	struct message message; /* when not is_item */
 	struct item item;
-	double score;           /* [0, 1] within one answer */
-	struct str explain;     /* JSON object */
+	double score;	    /* [0, 1] within one answer */
+	struct str explain; /* JSON object */
 };
-enum err recall(struct memory *m, struct arena *a, const struct principal *who, const struct recall_request *rq, struct recall_hit **out,
-		size_t *n) MUST_CHECK;
+enum err recall(struct memory *m, struct arena *a, const struct principal *who, const struct recall_request *rq,
+		struct recall_hit **out, size_t *n) MUST_CHECK;
 
 #endif

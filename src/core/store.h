@@ -4,11 +4,11 @@
  *  1. Tenant is part of every call (who->tenant); a driver keeps tenants apart by file or schema, never by a WHERE alone.
  *  2. What a write call has answered OK is durable, wholly; what it has answered with an error did not happen, wholly.
  *  3. After a write was answered, every read that begins later, on any thread, sees it.
- *  4. Namespaces travel as text with dots ("a.b"); "" is the empty namespace and, as a prefix, everything. Prefix P covers P and what
- *     begins with "P." - whole labels, bytes compared as they are.
+ *  4. Namespaces travel as text with dots ("a.b"); "" is the empty namespace and, as a prefix, everything. Prefix P covers P and
+ * what begins with "P." - whole labels, bytes compared as they are.
  *  5. Values go in and come out as the same bytes (SQLite) or as the same JSON (jsonb on PostgreSQL).
- *  6. Times are microseconds UTC. The driver stamps writes with a clock that never repeats within the process (so that "newest first"
- *     is a total order); a caller may give its own times (import).
+ *  6. Times are microseconds UTC. The driver stamps writes with a clock that never repeats within the process (so that "newest
+ * first" is a total order); a caller may give its own times (import).
  *  7. Results live in the arena. Callbacks get slices valid only during the call, and may stop the walk by returning false.
  *  8. Calls may park the fiber (rt/wait.h) and respect fiber_deadline(). Outside a loop they block. */
 #ifndef CENOTE_CORE_STORE_H
@@ -24,9 +24,9 @@ struct item {
 	int64_t id; /* the driver's; stays the same while (ns, key) exists */
 	struct str ns, key, value;
 	int64_t created_us, updated_us;
-	double ttl_minutes;  /* 0: none */
-	int64_t expires_us;  /* 0: never */
-	int64_t version;     /* 1 at creation, +1 by every put */
+	double ttl_minutes; /* 0: none */
+	int64_t expires_us; /* 0: never */
+	int64_t version;    /* 1 at creation, +1 by every put */
 };
 
 enum write_op { W_PUT, W_DELETE, W_TOUCH /* expires = now + ttl; nothing else changes */ };
@@ -37,15 +37,15 @@ struct item_write {
 	enum write_if cond;
 	int64_t if_version;
 	struct str ns, key;
-	struct str value;     /* PUT: a JSON object, verified by core */
-	struct str terms;     /* PUT: the index document (index/doc.h), "" : not indexed */
-	double ttl_minutes;   /* PUT: 0 clears */
-	int64_t created_us;   /* PUT: 0 = now, or what is stored already */
-	int64_t updated_us;   /* PUT: 0 = now */
-	int64_t expires_us;   /* PUT: 0 = updated + ttl */
-	bool keep_newer;      /* PUT (import): leave the stored item when its updated_us is not older: result.changed = false */
+	struct str value;   /* PUT: a JSON object, verified by core */
+	struct str terms;   /* PUT: the index document (index/doc.h), "" : not indexed */
+	double ttl_minutes; /* PUT: 0 clears */
+	int64_t created_us; /* PUT: 0 = now, or what is stored already */
+	int64_t updated_us; /* PUT: 0 = now */
+	int64_t expires_us; /* PUT: 0 = updated + ttl */
+	bool keep_newer;    /* PUT (import): leave the stored item when its updated_us is not older: result.changed = false */
 	/* results */
-	enum err err;         /* CONFLICT (with ERR_PRECONDITION) when cond does not hold, else OK */
+	enum err err; /* CONFLICT (with ERR_PRECONDITION) when cond does not hold, else OK */
 	bool existed, changed;
 	int64_t version;
 };
@@ -57,8 +57,8 @@ typedef bool (*item_fn)(void *ctx, const struct item *it);
 enum doc_kind { DOC_ITEM, DOC_MESSAGE };
 struct doc_change {
 	int64_t id;
-	bool removed;     /* then terms is empty */
-	struct str terms; /* index document (index/doc.h) as it was given to the write */
+	bool removed;	    /* then terms is empty */
+	struct str terms;   /* index document (index/doc.h) as it was given to the write */
 	struct str lang_ns; /* namespace (items) or thread id (messages) it lies in */
 };
 typedef bool (*doc_fn)(void *ctx, const struct doc_change *d);
@@ -71,12 +71,12 @@ struct doc_scope {
 /* ------------------------------------------------------------- messages */
 
 struct message {
-	int64_t id;         /* the driver's */
+	int64_t id;						     /* the driver's */
 	struct str thread, mid, user, role, name, content, metadata; /* metadata: JSON object or "" */
-	int64_t time_us;    /* 0: none given */
-	int64_t pos;        /* 0.. within the thread */
-	struct str terms;   /* in: index document */
-	bool stored;        /* out of append: false = was there already (same thread and mid) */
+	int64_t time_us;					     /* 0: none given */
+	int64_t pos;						     /* 0.. within the thread */
+	struct str terms;					     /* in: index document */
+	bool stored; /* out of append: false = was there already (same thread and mid) */
 };
 typedef bool (*message_fn)(void *ctx, const struct message *m);
 
@@ -89,8 +89,8 @@ typedef bool (*thread_fn)(void *ctx, const struct thread_info *t);
 /* ---------------------------------------------------------------- keys */
 
 struct key_record {
-	struct str id;      /* 8 hex */
-	uint8_t hash[32];   /* SHA-256 of the secret part */
+	struct str id;	  /* 8 hex */
+	uint8_t hash[32]; /* SHA-256 of the secret part */
 	struct str name, tenant, user;
 	unsigned rights;
 	int64_t created_us, expires_us, revoked_us, used_us; /* 0: never */
@@ -109,7 +109,7 @@ struct store {
 };
 
 struct store_ops {
-	const char *name; /* "sqlite" */
+	const char *name;		/* "sqlite" */
 	void (*close)(struct store *s); /* drains, syncs, releases; no call may be under way */
 	/* OK when the store answers; E_BUSY/E_IO with the reason otherwise. Cheap; for readiness. */
 	enum err (*ping)(struct store *s) MUST_CHECK;
@@ -117,43 +117,47 @@ struct store_ops {
 	/* One item; *found = false (OK) when absent or expired_before_us > 0 and it expired before that. */
 	enum err (*item_get)(struct store *s, struct arena *a, const struct principal *who, struct str ns, struct str key,
 			     int64_t omit_expired_us, struct item *out, bool *found) MUST_CHECK;
-	/* n writes in order in one transaction. atomic: a condition that does not hold undoes all (returns E_CONFLICT, that write's err says
-	 * which); else it fails alone. Returns OK when the transaction is durable. */
-	enum err (*item_write)(struct store *s, const struct principal *who, struct item_write *w, size_t n, bool atomic) MUST_CHECK;
-	/* Items below prefix, newest update first, then ns, key. Values are read only while fn goes on. fn gets slices valid during the
-	 * call. May run on the CPU pool: fn must not wait. */
+	/* n writes in order in one transaction. atomic: a condition that does not hold undoes all (returns E_CONFLICT, that write's
+	 * err says which); else it fails alone. Returns OK when the transaction is durable. */
+	enum err (*item_write)(struct store *s, const struct principal *who, struct item_write *w, size_t n,
+			       bool atomic) MUST_CHECK;
+	/* Items below prefix, newest update first, then ns, key. Values are read only while fn goes on. fn gets slices valid during
+	 * the call. May run on the CPU pool: fn must not wait. */
 	enum err (*item_scan)(struct store *s, const struct principal *who, struct str prefix, int64_t omit_expired_us, item_fn fn,
 			      void *ctx) MUST_CHECK;
 	/* Items below prefix in order of (ns, key), strictly after (after_ns, after_key); for export and paging. */
-	enum err (*item_walk)(struct store *s, const struct principal *who, struct str prefix, struct str after_ns, struct str after_key,
-			      item_fn fn, void *ctx) MUST_CHECK;
+	enum err (*item_walk)(struct store *s, const struct principal *who, struct str prefix, struct str after_ns,
+			      struct str after_key, item_fn fn, void *ctx) MUST_CHECK;
 	/* Items by id, into the arena, in the order asked; out[i].id = 0 where it is gone. */
 	enum err (*item_by_id)(struct store *s, struct arena *a, const struct principal *who, const int64_t *ids, size_t n,
 			       struct item *out) MUST_CHECK;
 	/* Distinct namespaces that hold at least one item and lie below prefix, in byte order. */
 	enum err (*namespaces)(struct store *s, const struct principal *who, struct str prefix, name_fn fn, void *ctx) MUST_CHECK;
-	/* Deletes up to max items that expired before now over all tenants; *next_us = when the next one expires (0: none known). */
+	/* Deletes up to max items that expired before now over all tenants; *next_us = when the next one expires (0: none known).
+	 */
 	enum err (*sweep)(struct store *s, int64_t now_us, unsigned max, unsigned *removed, int64_t *next_us) MUST_CHECK;
 
 	/* All documents of a scope. *cursor becomes a point from which doc_changes continues without a gap. */
-	enum err (*doc_scan)(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor, doc_fn fn,
-			     void *ctx) MUST_CHECK;
-	/* Changes of the scope since *cursor (moved forward); a document may come more than once, its state is the newest. E_CONFLICT when the
-	 * driver no longer knows (then scan again). Cheap when nothing has changed: called before every search. */
-	enum err (*doc_changes)(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor, doc_fn fn,
-				void *ctx) MUST_CHECK;
+	enum err (*doc_scan)(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor,
+			     doc_fn fn, void *ctx) MUST_CHECK;
+	/* Changes of the scope since *cursor (moved forward); a document may come more than once, its state is the newest.
+	 * E_CONFLICT when the driver no longer knows (then scan again). Cheap when nothing has changed: called before every search.
+	 */
+	enum err (*doc_changes)(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor,
+				doc_fn fn, void *ctx) MUST_CHECK;
 
-	/* Appends in order, in one transaction. A thread belongs to the user of its first message; a message for another user is E_CONFLICT
-	 * and nothing is stored. A message whose (thread, mid) exists is left alone: stored = false. pos is assigned. */
+	/* Appends in order, in one transaction. A thread belongs to the user of its first message; a message for another user is
+	 * E_CONFLICT and nothing is stored. A message whose (thread, mid) exists is left alone: stored = false. pos is assigned. */
 	enum err (*message_append)(struct store *s, const struct principal *who, struct message *m, size_t n) MUST_CHECK;
-	/* Messages of a thread by pos, from pos >= from, at most limit. E_NOT_FOUND: no such thread (or another user's, if who is bound). */
-	enum err (*message_list)(struct store *s, const struct principal *who, struct str thread, int64_t from, size_t limit, message_fn fn,
-				 void *ctx) MUST_CHECK;
+	/* Messages of a thread by pos, from pos >= from, at most limit. E_NOT_FOUND: no such thread (or another user's, if who is
+	 * bound). */
+	enum err (*message_list)(struct store *s, const struct principal *who, struct str thread, int64_t from, size_t limit,
+				 message_fn fn, void *ctx) MUST_CHECK;
 	enum err (*message_by_id)(struct store *s, struct arena *a, const struct principal *who, const int64_t *ids, size_t n,
 				  struct message *out) MUST_CHECK;
 	/* Threads in order of thread id, strictly after `after`; of one user when user.p is not NULL. */
-	enum err (*thread_list)(struct store *s, const struct principal *who, const struct str *user, struct str after, size_t limit,
-				thread_fn fn, void *ctx) MUST_CHECK;
+	enum err (*thread_list)(struct store *s, const struct principal *who, const struct str *user, struct str after,
+				size_t limit, thread_fn fn, void *ctx) MUST_CHECK;
 	/* The thread with all its messages; E_NOT_FOUND as above. */
 	enum err (*thread_delete)(struct store *s, const struct principal *who, struct str thread) MUST_CHECK;
 

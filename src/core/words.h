@@ -1,5 +1,5 @@
-/* Words: the word index over a store. Builds index documents at write time; at search time keeps scopes in the index/ scope cache up to
- * date from the store's change feed and ranks by BM25 (k1 0.9, b 0.4). Thread-safe.
+/* Words: the word index over a store. Builds index documents at write time; at search time keeps scopes in the index/ scope cache
+ * up to date from the store's change feed and ranks by BM25 (k1 0.9, b 0.4). Thread-safe.
  *
  * Invariant: the answer of words_search is a function of the documents that the store holds when the call begins; a cached scope, a
  * fresh scan, and a scope too large for the cache (scanned each time) give the same ids and the same scores, bit by bit. */
@@ -24,13 +24,15 @@ enum err words_item_doc(const struct words *w, struct arena *a, struct str ns, c
 
 struct word_hit {
 	int64_t id;
-	double score; /* raw BM25, > 0 */
+	double score;	    /* raw BM25, > 0 */
 	struct str explain; /* JSON: {"words":[{"term","idf","tf","contribution"}...],"length":n,"average_length":x}, when asked */
 };
-/* The best `want` documents of the scope that contain a query term, best first, together with all that tie with the last of them (at
- * most 4096 more); *total (may be NULL) = how many contain one at all. No query terms left after analysis: n = 0 and *terms_used = 0. */
-enum err words_search(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, struct str query,
-		      size_t want, bool explain, struct word_hit **out, size_t *n, size_t *total, unsigned *terms_used) MUST_CHECK;
+/* The best `want` documents of the scope that contain a query term, best first, together with all that tie with the last of them
+ * (at most 4096 more); *total (may be NULL) = how many contain one at all. No query terms left after analysis: n = 0 and
+ * *terms_used = 0. */
+enum err words_search(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope,
+		      struct str query, size_t want, bool explain, struct word_hit **out, size_t *n, size_t *total,
+		      unsigned *terms_used) MUST_CHECK;
 /* Hits, misses, bytes, scopes in Prometheus text. */
 void words_metrics(struct words *w, struct buf *out);
 

@@ -205,7 +205,7 @@ enum err opt_parse(const struct opt *o, struct arena *a, const struct str *texts
 
 static void format_united(int64_t v, const struct unit *u, size_t n, struct buf *out)
 {
-	size_t i = n - 1;
+	size_t i;
 	if (v == 0)
 		i = n == 5 && u == time_units ? 3 : n - 1; /* 0s, 0B */
 	else

@@ -11,17 +11,18 @@ struct http_reply {
 	struct str content_type, body, request_id, etag;
 };
 /* server: "http://host:port[/prefix]", "https://...", "unix:/path". key "" : none. timeout_ms per request. */
-enum err http_client_new(struct str server, struct str key, struct str user, uint32_t timeout_ms, struct http_client **out) MUST_CHECK;
+enum err http_client_new(struct str server, struct str key, struct str user, uint32_t timeout_ms,
+			 struct http_client **out) MUST_CHECK;
 void http_client_free(struct http_client *c);
-/* path with query, already encoded. content_type NULL: application/json when there is a body. Any status is OK; E_UPSTREAM: not reachable or
- * broken; E_TIMEOUT. Answers above max_reply bytes are E_LIMIT. */
+/* path with query, already encoded. content_type NULL: application/json when there is a body. Any status is OK; E_UPSTREAM: not
+ * reachable or broken; E_TIMEOUT. Answers above max_reply bytes are E_LIMIT. */
 enum err http_client_call(struct http_client *c, struct arena *a, const char *method, struct str path, const char *content_type,
 			  struct str body, size_t max_reply, struct http_reply *out) MUST_CHECK;
-/* GET whose body goes to fn piece by piece when the status is 2xx (else into out->body, at most max_reply bytes); so an answer may be of any
- * size. An error of fn ends the call and is returned. The timeout bounds a standstill, not the whole. An answer that is cut off is
- * E_UPSTREAM. */
-enum err http_client_stream(struct http_client *c, struct arena *a, struct str path, enum err (*fn)(void *ctx, struct str piece), void *ctx,
-			    size_t max_reply, struct http_reply *out) MUST_CHECK;
+/* GET whose body goes to fn piece by piece when the status is 2xx (else into out->body, at most max_reply bytes); so an answer may
+ * be of any size. An error of fn ends the call and is returned. The timeout bounds a standstill, not the whole. An answer that is
+ * cut off is E_UPSTREAM. */
+enum err http_client_stream(struct http_client *c, struct arena *a, struct str path, enum err (*fn)(void *ctx, struct str piece),
+			    void *ctx, size_t max_reply, struct http_reply *out) MUST_CHECK;
 /* Percent-encodes everything but unreserved characters. */
 struct str url_encode(struct arena *a, struct str s);
 /* Decodes %XX (and '+' as blank when plus is true); .p NULL on a malformed escape or U+0000. */

@@ -285,9 +285,12 @@ static void count_and_log(struct http_req *rq, struct MHD_Connection *mhd, enum 
 		level = LOG_DEBUG;
 	if (level < log_get_level())
 		return;
-	const struct log_field fields[] = {LF_STR("request_id", rq->id), LF_STR("method", rq->method),
-					   LF_C("route", rq->ep ? rq->ep->route->path : "none"), LF_INT("status", rq->status),
-					   LF_MS("duration_ms", (double)took / 1e6), LF_INT("bytes", (int64_t)rq->sent),
+	const struct log_field fields[] = {LF_STR("request_id", rq->id),
+					   LF_STR("method", rq->method),
+					   LF_C("route", rq->ep ? rq->ep->route->path : "none"),
+					   LF_INT("status", rq->status),
+					   LF_MS("duration_ms", (double)took / 1e6),
+					   LF_INT("bytes", (int64_t)rq->sent),
 					   LF_STR("tenant", rq->has_principal ? rq->principal.tenant : STR(""))};
 
 	/* Written together at the end of the tick: one write(2) a request would cost more than the request. */

@@ -115,8 +115,8 @@ static void on_idle(uv_idle_t *h)
 	(void)h;
 }
 
-/* Posts, fibers and hooks until nothing is left to run; a hook that another hook (or a fiber that it ran) has added is run in this tick
- * too, because what it is to flush would else lie until something wakes the loop. True when it gave up before that. */
+/* Posts, fibers and hooks until nothing is left to run; a hook that another hook (or a fiber that it ran) has added is run in this
+ * tick too, because what it is to flush would else lie until something wakes the loop. True when it gave up before that. */
 static bool settle(struct loop *l)
 {
 	for (unsigned round = 0; round < ROUNDS_MAX; round++) {

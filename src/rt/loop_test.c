@@ -438,9 +438,10 @@ static void test_watchdog(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_posts),  cmocka_unit_test(test_hooks), cmocka_unit_test(test_late_hook), cmocka_unit_test(test_starve),
-		cmocka_unit_test(test_poll),   cmocka_unit_test(test_timers), cmocka_unit_test(test_heap),
-		cmocka_unit_test(test_signal), cmocka_unit_test(test_end),    cmocka_unit_test(test_watchdog),
+		cmocka_unit_test(test_posts),	 cmocka_unit_test(test_hooks),	cmocka_unit_test(test_late_hook),
+		cmocka_unit_test(test_starve),	 cmocka_unit_test(test_poll),	cmocka_unit_test(test_timers),
+		cmocka_unit_test(test_heap),	 cmocka_unit_test(test_signal), cmocka_unit_test(test_end),
+		cmocka_unit_test(test_watchdog),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

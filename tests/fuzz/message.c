@@ -1,5 +1,5 @@
-/* Fuzz target: a line of the native format, message or item. Whatever it is, reading ends in a record or in an error with a sentence;
- * a message that was read, written and read again is the same message, and an item's value is the bytes that came. */
+/* Fuzz target: a line of the native format, message or item. Whatever it is, reading ends in a record or in an error with a
+ * sentence; a message that was read, written and read again is the same message, and an item's value is the bytes that came. */
 #include "base/clock.h"
 #include "core/portable.h"
 #include "must.h"

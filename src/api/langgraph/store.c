@@ -195,7 +195,8 @@ static enum err query_ns(struct http_req *rq, struct str *out)
 	buf_init(&b, rq_arena(rq), 2 * NS_MAX_BYTES);
 	for (size_t i = 0; i < n; i++) {
 		if (labels[i].n == 0 || str_chr(labels[i], '.', 0) >= 0)
-			return err_field(E_INVALID, "namespace", -1, "a label of a namespace must be a non-empty string without dots");
+			return err_field(E_INVALID, "namespace", -1,
+					 "a label of a namespace must be a non-empty string without dots");
 		if (i > 0)
 			buf_byte(&b, '.');
 		buf_str(&b, labels[i]);

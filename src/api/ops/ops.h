@@ -12,7 +12,7 @@
 struct api_ops {
 	struct memory *memory;
 	atomic_bool ready;			     /* the program's own word: true from the time it serves until it drains */
-	bool no_metrics;			     /* /metrics answers 404 */
+	atomic_bool no_metrics;			     /* /metrics answers 404 */
 	void (*metrics)(void *arg, struct buf *out); /* more figures in Prometheus text, with their HELP and TYPE; may be NULL */
 	void *metrics_arg;
 	/* private: the last look at the store, taken at most once a second */

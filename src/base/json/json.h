@@ -19,8 +19,8 @@ enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSO
 
 struct json_node {
 	uint8_t type;
-	bool escaped;   /* a string with a backslash in its raw span */
-	uint32_t next;  /* index of the node after this subtree */
+	bool escaped;	/* a string with a backslash in its raw span */
+	uint32_t next;	/* index of the node after this subtree */
 	uint32_t count; /* elements of an array, members of an object */
 	struct str raw; /* the span in the text; strings with their quotes */
 };
@@ -71,7 +71,7 @@ static inline enum json_type j_type(struct jval v)
 /* Absent or JSON null. */
 bool j_null(struct jval v);
 bool j_is(struct jval v, enum json_type t); /* false when absent */
-bool j_bool(struct jval v, bool *out);      /* false when not a boolean */
+bool j_bool(struct jval v, bool *out);	    /* false when not a boolean */
 /* Member by name (unescaped comparison); absent when none or v is no object. */
 struct jval j_get(struct jval obj, struct str key);
 /* Iteration: i = 0 first; false at the end. Works on arrays (key left alone, may be NULL) and objects (key = the key node). */
@@ -98,8 +98,8 @@ bool j_equal(struct jval a, struct jval b);
 /* Compares two numbers: <0, 0, >0. Exact for literals of any length and form (they are compared as decimals, never as doubles). */
 int j_num_cmp(struct jval a, struct jval b);
 
-/* Checks that obj has no members but those named; E_INVALID with field "/name" and the closest allowed name otherwise. OK when obj is
- * absent, E_INVALID when it is no object. */
+/* Checks that obj has no members but those named; E_INVALID with field "/name" and the closest allowed name otherwise. OK when obj
+ * is absent, E_INVALID when it is no object. */
 enum err j_only(struct jval obj, const struct str *names, size_t n) MUST_CHECK;
 
 /* ---- writer: appends to a buf; commas are its business, balance is the caller's (asserted in debug builds) ---- */

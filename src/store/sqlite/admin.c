@@ -227,18 +227,26 @@ enum err sq_ping(struct store *s)
 	return e;
 }
 
+static void figure(struct buf *out, const char *name, const char *type, const char *help, double v)
+{
+	buf_printf(out, "# HELP cenote_sqlite_%s %s\n# TYPE cenote_sqlite_%s %s\ncenote_sqlite_%s %.15g\n", name, help, name, type,
+		   name, v);
+}
+
 void sq_metrics(struct store *s, struct buf *out)
 {
 	struct sq *q = sq_of(s);
-	buf_printf(out, "cenote_sqlite_commits_total %llu\n", (unsigned long long)q->n_commits);
-	buf_printf(out, "cenote_sqlite_commit_seconds_total %.6f\n", (double)q->commit_us / 1e6);
-	buf_printf(out, "cenote_sqlite_write_calls_total %llu\n", (unsigned long long)q->n_ops);
-	buf_printf(out, "cenote_sqlite_failed_transactions_total %llu\n", (unsigned long long)q->n_failed);
-	buf_printf(out, "cenote_sqlite_withdrawn_writes_total %llu\n", (unsigned long long)q->n_withdrawn);
-	buf_printf(out, "cenote_sqlite_checkpoints_total %llu\n", (unsigned long long)q->n_checkpoints);
-	buf_printf(out, "cenote_sqlite_checkpoint_seconds_total %.6f\n", (double)q->ckpt_us / 1e6);
-	buf_printf(out, "cenote_sqlite_queued_writes %u\n", atomic_load(&q->q_waiting));
 	pthread_mutex_lock(&q->rmu);
-	buf_printf(out, "cenote_sqlite_readers %u\n", q->readers_n);
+	unsigned readers = q->readers_n;
 	pthread_mutex_unlock(&q->rmu);
+	figure(out, "commits_total", "counter", "Transactions committed; each is one sync of the log.", (double)q->n_commits);
+	figure(out, "commit_seconds_total", "counter", "Time that transactions took, syncs included.", (double)q->commit_us / 1e6);
+	figure(out, "write_calls_total", "counter", "Write calls that the writer has taken.", (double)q->n_ops);
+	figure(out, "failed_transactions_total", "counter", "Transactions that failed on the disk.", (double)q->n_failed);
+	figure(out, "withdrawn_writes_total", "counter", "Writes whose deadline passed before the writer took them.",
+	       (double)q->n_withdrawn);
+	figure(out, "checkpoints_total", "counter", "Checkpoints of the write-ahead logs.", (double)q->n_checkpoints);
+	figure(out, "checkpoint_seconds_total", "counter", "Time that checkpoints took.", (double)q->ckpt_us / 1e6);
+	figure(out, "queued_writes", "gauge", "Writes that wait for the writer.", atomic_load(&q->q_waiting));
+	figure(out, "readers", "gauge", "Read connections' owners that exist.", readers);
 }
