@@ -1,6 +1,6 @@
 """Measures the table of figures: each row starts its own server on a fresh store in $TMPDIR (or /tmp), which is removed again.
 
-Load comes from wrk on the same machine (closed loop, 64 connections), the import from the command line, and the peer is LangGraph's
+Load comes from wrk on the same machine (closed loop, 64 connections, one thread: it shares two cores with the server), the import from the command line, and the peer is LangGraph's
 SqliteStore called in-process by 8 threads."""
 import json
 import os
@@ -37,7 +37,7 @@ def row(what, figure, target, met):
 
 
 def wrk(server, script, seconds=SECONDS, connections=CONNECTIONS, **env):
-    r = subprocess.run(["wrk", "-t2", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / script), server.url, str(time.time_ns())],
+    r = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / script), server.url, str(time.time_ns())],
                        capture_output=True, text=True, env={**os.environ, **{k: str(v) for k, v in env.items()}})
     m = re.search(r"RESULT rate (\d+) p50 ([\d.]+) p99 ([\d.]+) errors (\d+)", r.stdout)
     if not m or int(m.group(4)):
