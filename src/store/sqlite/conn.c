@@ -192,8 +192,12 @@ enum err conn_open(struct tenant *t, const char *path, enum conn_mode mode, stru
 	c->t = t;
 	c->writer = mode != CONN_READ;
 	c->deadline = NEVER;
-	int rc = sqlite3_open_v2(path, &c->db, flags[mode] | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, t->s->vfs);
+	const char *vfs = t->s->vfs;
+	if (mode == CONN_WRITE && t->s->durable) /* without FULL nothing would say when the log has to be in the file */
+		CHECK(walbatch_vfs(vfs, &vfs));
+	int rc = sqlite3_open_v2(path, &c->db, flags[mode] | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, vfs);
 	e = rc == SQLITE_OK ? configure(c, mode) : conn_error(c, rc);
+out:
 	if (e != OK) {
 		conn_close(c);
 		return e;

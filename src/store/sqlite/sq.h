@@ -136,6 +136,9 @@ static inline int64_t col_i64(sqlite3_stmt *st, int i)
 	return sqlite3_column_int64(st, i);
 }
 
+/* Name of a VFS over `under` (NULL: the default one) that gathers writes to the log; made at the first call (walbatch.c). */
+enum err walbatch_vfs(const char *under, const char **out) MUST_CHECK;
+
 /* ------------------------------------------------------------ schema (schema.c) */
 
 /* Makes a complete empty file at the tenant's path, atomically (a temporary name, then rename). */
