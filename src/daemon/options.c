@@ -36,7 +36,7 @@ static const struct opt rows[] = {
 	ROW("sqlite.durability", OPT_ENUM, OPT_EMBED, sqlite_durability, "full", "full|normal",
 	    "full: an answered write survives power loss; normal: it survives a crash of the program"),
 	ROW("sqlite.cache", OPT_SIZE, OPT_EMBED, sqlite_cache, "8MiB", "64KiB..16GiB", "page cache of one database connection"),
-	ROW("sqlite.wal_limit", OPT_SIZE, OPT_EMBED, sqlite_wal_limit, "12MiB", "1MiB..16GiB",
+	ROW("sqlite.wal_limit", OPT_SIZE, OPT_EMBED, sqlite_wal_limit, "8MiB", "1MiB..16GiB",
 	    "size of the write-ahead log that starts a checkpoint"),
 	ROW("index.cache", OPT_SIZE, OPT_EMBED, index_cache, "128MiB", "0..1TiB",
 	    "memory for word indexes of scopes; 0: search scans each time"),

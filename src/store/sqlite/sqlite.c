@@ -192,7 +192,7 @@ enum err sqlite_store_open(struct str path, const struct store_options *opt, con
 	s->lock_fd = -1;
 	s->durable = opt->durable;
 	s->cache_bytes = opt->cache_bytes;
-	s->wal_limit_pages = (opt->wal_limit_bytes ? opt->wal_limit_bytes : 12u << 20) / 4096;
+	s->wal_limit_pages = (opt->wal_limit_bytes ? opt->wal_limit_bytes : 8u << 20) / 4096;
 	s->queue_max = opt->queue_max ? opt->queue_max : 20000;
 	s->q_end = &s->q_head;
 	list_init(&s->open_tenants);
