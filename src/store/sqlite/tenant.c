@@ -2,7 +2,7 @@
  *
  * States:  ABSENT --first write--> OPENING --ok--> READY
  *          UNKNOWN --first use---> OPENING --ok--> READY
- *                                          --damaged--> BAD --5 s later, next use--> OPENING
+ *                                          --damaged--> BAD --next use (5 s later, if looking took long)--> OPENING
  *                                          --other error--> what it was before
  *
  * Invariants
@@ -15,6 +15,9 @@
 #include <errno.h>
 
 #include "rt/work.h"
+
+#define CHEAP_LOOK_NS UINT64_C(100000000)
+#define LOOK_AGAIN_NS UINT64_C(5000000000)
 
 struct waiter {
 	struct list node;
@@ -142,13 +145,17 @@ static enum err open_now(struct tenant *t, enum tenant_state was)
 	atomic_store(&t->state, T_OPENING);
 	t->creating = was == T_ABSENT;
 	pthread_mutex_unlock(&t->mu);
+	uint64_t from = clock_mono_ns();
 	enum err e = work_run(open_task, t);
+	uint64_t took = clock_mono_ns() - from;
 	pthread_mutex_lock(&t->mu);
 	t->bad = OK;
 	if (e == E_CORRUPT) {
 		t->bad = e;
 		t->bad_diag = *diag_get();
-		t->bad_until_ns = clock_mono_ns() + 5000000000u;
+		/* A disk that fails to read can look like a damaged file: so look again at the next use, unless looking is
+		 * expensive. */
+		t->bad_until_ns = took < CHEAP_LOOK_NS ? 0 : from + took + LOOK_AGAIN_NS;
 		LOG(LOG_ERROR, "store", "a tenant's file is damaged and not served", LF_C("file", t->base),
 		    LF_C("why", t->bad_diag.text));
 	}
