@@ -375,15 +375,17 @@ static int cmp_candidate(const void *a, const void *b)
 
 static enum err choose(struct recaller *r, struct candidate **out, size_t *n)
 {
-	size_t total = r->ranked.n + r->items_n;
-	struct candidate *c = ARENA_ARRAY(r->a, struct candidate, total + 1);
+	size_t total = 0;
+	struct candidate *c = ARENA_ARRAY(r->a, struct candidate, r->ranked.n + r->items_n + 1);
 
 	if (!c)
 		return E_NOMEM;
+	/* The linear score is above 0 for every message of a user: without this, a question about nothing would find anything. */
 	for (size_t i = 0; i < r->ranked.n; i++)
-		c[i] = (struct candidate){.score = r->ranked.r[i].score, .message = &r->ranked.r[i], .place = i};
+		if (r->ranked.newest_first || rank_evidence(&r->ranked.r[i]))
+			c[total++] = (struct candidate){.score = r->ranked.r[i].score, .message = &r->ranked.r[i], .place = i};
 	for (size_t i = 0; i < r->items_n; i++)
-		c[r->ranked.n + i] = (struct candidate){.score = r->items[i].score, .item = &r->items[i], .place = i};
+		c[total++] = (struct candidate){.score = r->items[i].score, .item = &r->items[i], .place = i};
 	qsort(c, total, sizeof *c, cmp_candidate);
 	*out = c;
 	*n = total < r->rq->limit ? total : r->rq->limit;
@@ -429,6 +431,7 @@ static enum err answer(struct recaller *r, struct recall_hit **out, size_t *n)
 	struct candidate *c;
 	struct recall_hit *hits;
 	size_t chosen, bytes = 0;
+	const char *why = NULL;
 
 	TRY(choose(r, &c, &chosen));
 	hits = arena_zalloc(r->a, (chosen + 1) * sizeof *hits);
@@ -445,12 +448,18 @@ static enum err answer(struct recaller *r, struct recall_hit **out, size_t *n)
 		if ((h.is_item ? h.item.id : h.message.id) == 0)
 			continue;
 		bytes += h.is_item ? h.item.value.n : h.message.content.n;
-		if (r->rq->budget_tokens && bytes / 4 > r->rq->budget_tokens)
+		if (r->rq->budget_tokens && bytes / 4 > r->rq->budget_tokens) {
+			why = "the next result would exceed budget_tokens";
 			break;
+		}
 		if (r->rq->explain)
 			TRY(explain_candidate(r, &c[i], &h.explain));
 		hits[(*n)++] = h;
 	}
+	if (!why && *n < r->rq->limit)
+		why = "nothing else in the scope has to do with the words, dates and speakers of the question";
+	if (r->rq->why)
+		*r->rq->why = why;
 	*out = hits;
 	return OK;
 }
@@ -467,7 +476,7 @@ enum err recall(struct memory *m, struct arena *a, const struct principal *who, 
 	TRY(principal_check(who, RIGHT_READ));
 	TRY(recall_user(who, rq, &user));
 	if (rq->limit < 1 || rq->limit > LIMIT_MAX)
-		return err_field(E_INVALID, "/limit", -1, "limit is 1 to %d, got %u", LIMIT_MAX, rq->limit);
+		return err_field(E_INVALID, "/limit", -1, "limit must be 1..%d, got %u", LIMIT_MAX, rq->limit);
 	if (rq->from_us && rq->to_us && rq->from_us > rq->to_us)
 		return err_field(E_INVALID, "/time", -1, "time.from is later than time.to");
 	if (both || rq->want_messages)

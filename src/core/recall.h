@@ -18,6 +18,7 @@ struct recall_request {
 	uint32_t limit;			/* 1..1000 */
 	uint32_t budget_tokens;		/* 0: none; texts are dropped from the end when bytes/4 exceed it */
 	bool explain;
+	const char **why; /* out, may be NULL: why there are fewer results than limit; NULL when there are not */
 };
 struct recall_hit {
 	bool is_item;

@@ -74,7 +74,7 @@ static void messages_and_items(void **state)
 	put(&b, "notes", "1", "{\"t\":\"boat licence expires in June\"}");
 	put(&b, "notes", "2", "{\"t\":\"buy bread\"}");
 	r = ask(&b, "what about the boat");
-	assert_int_equal(r.n, 3); /* both messages of the user, one item */
+	assert_int_equal(r.n, 2); /* one message of the user, one item; the weather has nothing to do with it */
 	assert_false(r.h[0].is_item);
 	assert_true(str_eq(r.h[0].message.content, STR("the boat is called Windflower")));
 	assert_true(r.h[1].is_item);
@@ -85,8 +85,8 @@ static void messages_and_items(void **state)
 	assert_int_equal(r.n, 1);
 	assert_true(r.h[0].is_item);
 	r = ask_as(&b, &ann, (struct recall_request){.query = STR("boat"), .want_messages = true});
-	assert_int_equal(r.n, 2);
-	assert_false(r.h[0].is_item || r.h[1].is_item);
+	assert_int_equal(r.n, 1);
+	assert_false(r.h[0].is_item);
 	r = ask_as(&b, &ann, (struct recall_request){.query = STR("boat"), .limit = 1});
 	assert_int_equal(r.n, 1);
 	/* What is said is recalled at once; what is deleted is not. */
@@ -98,6 +98,28 @@ static void messages_and_items(void **state)
 	assert_int_equal(r.n, 0);
 	/* Another tenant has nothing of it. */
 	assert_int_equal(ask_as(&b, &other, (struct recall_request){.query = STR("boat")}).n, 0);
+	bench_release(&b);
+}
+
+/* A question that nothing in the scope speaks to finds nothing, and says so. */
+static void nothing_fits(void **state)
+{
+	const char *why = "unset";
+	struct recall_request rq = {.query = STR("zebra quantum"), .why = &why};
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	say(&b, "t1", "the boat is called Windflower", 0);
+	say(&b, "t1", "when do we sail?", 0);
+	put(&b, "notes", "1", "{\"t\":\"buy bread\"}");
+	assert_int_equal(ask_as(&b, &ann, rq).n, 0);
+	assert_non_null(why);
+	assert_non_null(strstr(why, "nothing else"));
+	rq.query = STR("boat");
+	rq.limit = 1;
+	assert_int_equal(ask_as(&b, &ann, rq).n, 1);
+	assert_null(why);
 	bench_release(&b);
 }
 
@@ -342,10 +364,15 @@ static void a_store_that_fails(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(messages_and_items), cmocka_unit_test(whose_memory),
-		cmocka_unit_test(restrictions),	      cmocka_unit_test(a_narrow_filter),
-		cmocka_unit_test(no_words),	      cmocka_unit_test(budget),
-		cmocka_unit_test(explanations),	      cmocka_unit_test(cache_does_not_matter),
+		cmocka_unit_test(messages_and_items),
+		cmocka_unit_test(nothing_fits),
+		cmocka_unit_test(whose_memory),
+		cmocka_unit_test(restrictions),
+		cmocka_unit_test(a_narrow_filter),
+		cmocka_unit_test(no_words),
+		cmocka_unit_test(budget),
+		cmocka_unit_test(explanations),
+		cmocka_unit_test(cache_does_not_matter),
 		cmocka_unit_test(a_store_that_fails),
 	};
 

@@ -23,6 +23,16 @@ const char *rank_feature_name(enum rank_feature f)
 	return features[f].name;
 }
 
+bool rank_evidence(const struct ranked *m)
+{
+	static const enum rank_feature speaks[] = {RF_LEX, RF_PAIR, RF_PREV2, RF_SESS, RF_DATE, RF_COVER, RF_ANSWER, RF_SPK};
+
+	for (size_t i = 0; i < sizeof speaks / sizeof speaks[0]; i++)
+		if (m->f[speaks[i]] > 0)
+			return true;
+	return false;
+}
+
 double rank_weight(enum rank_feature f, bool roles)
 {
 	if (features[f].scope == NO_ROLES)

@@ -15,6 +15,11 @@ double rank_weight(enum rank_feature f, bool roles);
 #define RANK_WHOLE_BELOW 1000 /* admitted messages; more are reached through the best of each arm */
 #define RANK_PER_ARM 200      /* at least, and 4 times the results asked for */
 
+struct ranked;
+/* Whether anything in the question speaks for it: a word, a pair, a neighbour, its conversation, a date, a speaker. Its role and
+ * its form alone do not. */
+bool rank_evidence(const struct ranked *m);
+
 struct rank_request {
 	struct str query;
 	const struct str *threads; /* NULL: all */

@@ -143,7 +143,7 @@ static void messages(void **state)
 		 "\"user\",\"name\":null,"
 		 "\"text\":\"the elephant sleeps\",\"time\":\"2026-08-20T07:02:48.000Z\",\"score\":"},
 		{"ann", RECALL, "{\"query\":\"elephants\",\"user\":\"u\",\"kinds\":[\"fact\"]}", 200,
-		 "={\"results\":[],\"mode\":\"words\",\"pending\":0}"},
+		 "={\"results\":[],\"mode\":\"words\",\"pending\":0,\"note\":\"no facts are kept, only messages and items\"}"},
 		{"ann", RECALL, "{\"query\":\"x\",\"mode\":\"vectors\"}", 422, "\"field\":\"/mode\""},
 		{"ann", RECALL, "{\"query\":\"x\",\"mode\":\"magic\"}", 422, "\"field\":\"/mode\""},
 		{"ann", RECALL, "{\"query\":\"x\",\"limit\":1001}", 422, "\"field\":\"/limit\""},
@@ -154,7 +154,8 @@ static void messages(void **state)
 		{"ann", "DELETE", "/cenote/v1/threads/t1", NULL, NULL, 204, "="},
 		{"ann", "DELETE", "/cenote/v1/threads/t1", NULL, NULL, 404, NULL},
 		{"ann", RECALL, "{\"query\":\"elephants\",\"user\":\"u\"}", 200,
-		 "={\"results\":[],\"mode\":\"words\",\"pending\":0}"},
+		 "={\"results\":[],\"mode\":\"words\",\"pending\":0,\"note\":\"nothing else in the scope has to do with the words, "
+		 "dates and speakers of the question\"}"},
 	};
 
 	RUN(*state, steps);
@@ -365,7 +366,8 @@ static void who_sees_what(void **state)
 		{"other", BATCH, "{\"operations\":[{\"op\":\"search\",\"query\":\"giraffe\"}]}", 200,
 		 "={\"results\":[{\"status\":200,\"items\":[]}]}"},
 		{"other", RECALL, "{\"query\":\"giraffe\",\"user\":\"w\"}", 200,
-		 "={\"results\":[],\"mode\":\"words\",\"pending\":0}"},
+		 "={\"results\":[],\"mode\":\"words\",\"pending\":0,\"note\":\"nothing else in the scope has to do with the words, "
+		 "dates and speakers of the question\"}"},
 		{"other", "GET", "/cenote/v1/threads/wt/messages", NULL, NULL, 404, NULL},
 		{"other", "DELETE", "/cenote/v1/threads/wt", NULL, NULL, 404, NULL},
 		{"other", "GET", "/cenote/v1/threads?user=w", NULL, NULL, 200,

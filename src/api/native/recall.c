@@ -217,7 +217,7 @@ static enum err write_item(struct arena *a, struct jw *w, const struct item *it)
 	return OK;
 }
 
-static enum err write_hits(struct arena *a, struct jw *w, const struct recall_hit *hits, size_t n, bool explain)
+static enum err write_hits(struct arena *a, struct jw *w, const struct recall_hit *hits, size_t n, bool explain, const char *why)
 {
 	jw_obj(w);
 	jw_key(w, "results");
@@ -241,6 +241,10 @@ static enum err write_hits(struct arena *a, struct jw *w, const struct recall_hi
 	jw_cstr(w, "words");
 	jw_key(w, "pending");
 	jw_i64(w, 0);
+	if (why) {
+		jw_key(w, "note");
+		jw_cstr(w, why);
+	}
 	jw_end_obj(w);
 	return OK;
 }
@@ -256,15 +260,19 @@ void nv_recall(struct http_req *rq, void *ctx)
 	struct jw w;
 	size_t n = 0;
 	bool nothing = false;
+	const char *why = NULL;
 	enum err e;
 
 	buf_init(&b, a, ANSWER_MAX);
 	CHECK(nv_body(rq, members, sizeof members / sizeof members[0], &doc));
 	CHECK(read_recall(rq, json_root(&doc), &request, &user, &nothing));
-	if (!nothing)
+	request.why = &why;
+	if (nothing)
+		why = "no facts are kept, only messages and items";
+	else
 		CHECK(recall(ctx, a, rq_principal(rq), &request, &hits, &n));
 	jw_init(&w, &b);
-	e = write_hits(a, &w, hits, n, request.explain);
+	e = write_hits(a, &w, hits, n, request.explain, why);
 out:
 	nv_answer(rq, e, &b);
 }
