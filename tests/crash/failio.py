@@ -17,7 +17,9 @@ class FailIO:
         path.write_bytes(b"\0" * 8 * len(FIELDS))
         self.file = open(path, "r+b")
         self.map = mmap.mmap(self.file.fileno(), 8 * len(FIELDS))
-        self.env = {"LD_PRELOAD": LIBRARY, "FAILIO_CONTROL": path, "FAILIO_PREFIX": os.path.realpath(self.folder / "data")}
+        # A sanitizer's runtime wants to be loaded before everything else.
+        self.env = {"LD_PRELOAD": f"{os.environ.get('SANITIZER_RUNTIME', '')} {LIBRARY}".strip(), "FAILIO_CONTROL": path,
+                    "FAILIO_PREFIX": os.path.realpath(self.folder / "data")}
 
     def set(self, **fields):
         for name, value in fields.items():

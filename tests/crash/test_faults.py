@@ -273,7 +273,7 @@ def test_many_idle_connections(tmp_path):
             assert time.monotonic() - started < 10
             rss = int(next(line for line in pathlib.Path(f"/proc/{s.process.pid}/status").read_text().splitlines()
                            if line.startswith("VmRSS")).split()[1])
-            assert rss < 400_000, f"{rss} KiB for {want} idle connections"
+            assert rss < 400_000 or os.environ.get("SANITIZER_RUNTIME"), f"{rss} KiB for {want} idle connections"
             for c in socks:
                 c.close()
             socks = []
