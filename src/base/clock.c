@@ -1,6 +1,7 @@
 /* Time: the two clocks, and RFC 3339 text by own arithmetic (no time zone database, no locale, no static buffers). */
 #include "base/clock.h"
 
+#include <stdatomic.h>
 #include <time.h>
 
 #define DAY_S 86400
@@ -14,6 +15,16 @@ int64_t clock_wall_us(void)
 
 	clock_gettime(CLOCK_REALTIME, &t);
 	return (int64_t)t.tv_sec * SECOND_US + t.tv_nsec / 1000;
+}
+
+int64_t clock_unique_us(void)
+{
+	static _Atomic int64_t last;
+	int64_t wall = clock_wall_us(), was = atomic_load(&last), now;
+	do
+		now = wall > was ? wall : was + 1;
+	while (!atomic_compare_exchange_weak(&last, &was, now));
+	return now;
 }
 
 uint64_t clock_mono_ns(void)

@@ -8,6 +8,8 @@
 #define NEVER UINT64_MAX
 
 int64_t clock_wall_us(void);
+/* Wall time that never repeats and never goes back within the process: for stamps that order what was written. */
+int64_t clock_unique_us(void);
 uint64_t clock_mono_ns(void);
 /* Monotonic time ms from now; 0 gives "at once", UINT32_MAX gives NEVER. */
 uint64_t deadline_in_ms(uint32_t ms);

@@ -343,8 +343,8 @@ static struct table sorted(const struct tenant *t, struct str prefix, int (*cmp)
 	return out;
 }
 
-static enum err fake_item_scan(struct store *s, const struct principal *who, struct str prefix, int64_t omit_expired_us, item_fn fn,
-			       void *ctx)
+static enum err fake_item_scan(struct store *s, const struct principal *who, struct str prefix, int64_t omit_expired_us,
+			       const struct scan_hint *hint, item_fn fn, void *ctx)
 {
 	struct fake *f = fake_of(s);
 	enum err e;

@@ -225,7 +225,7 @@ static enum err newest_in_namespace(struct recaller *r, struct str prefix)
 	enum err e;
 
 	arena_init(&n.scratch, SCRATCH_ROOM);
-	e = s->ops->item_scan(s, r->who, prefix, memory_omit_us(r->m), on_newest, &n);
+	e = s->ops->item_scan(s, r->who, prefix, memory_omit_us(r->m), NULL, on_newest, &n);
 	if (e == OK && n.err != OK) {
 		*diag_get() = n.diag;
 		e = n.err;

@@ -81,7 +81,7 @@ static enum err search_newest(struct memory *m, struct arena *a, const struct pr
 	enum err e;
 
 	arena_init(&s.scratch, scratch_bytes);
-	e = m->store->ops->item_scan(m->store, who, op->prefix, memory_omit_us(m), on_item, &s);
+	e = m->store->ops->item_scan(m->store, who, op->prefix, memory_omit_us(m), NULL, on_item, &s);
 	if (e == OK && s.err != OK) {
 		*diag_get() = s.diag;
 		e = s.err;

@@ -52,6 +52,12 @@ struct item_write {
 
 typedef bool (*item_fn)(void *ctx, const struct item *it);
 
+/* What a driver may make use of in a scan; whoever gives it checks every item all the same. */
+struct scan_hint {
+	size_t want;	     /* about so many items that match will be taken; 0: not known */
+	struct str contains; /* JSON object: wanted items contain it (as jsonb @> has it); "" : nothing known */
+};
+
 /* -------------------------------------------------- the word index's source */
 
 enum doc_kind { DOC_ITEM, DOC_MESSAGE };
@@ -62,6 +68,11 @@ struct doc_change {
 	struct str lang_ns; /* namespace (items) or thread id (messages) it lies in */
 };
 typedef bool (*doc_fn)(void *ctx, const struct doc_change *d);
+/* A document that core has made of an item or message which came without one (another client wrote it). */
+struct doc_kept {
+	int64_t id, version; /* of the item it was made of; messages: 0 */
+	struct str terms;
+};
 /* A scope of the index: items below a namespace prefix, or messages of one user ("" : of threads without a user). */
 struct doc_scope {
 	enum doc_kind kind;
@@ -122,9 +133,10 @@ struct store_ops {
 	enum err (*item_write)(struct store *s, const struct principal *who, struct item_write *w, size_t n,
 			       bool atomic) MUST_CHECK;
 	/* Items below prefix, newest update first, then ns, key. Values are read only while fn goes on. fn gets slices valid during
-	 * the call. May run on the CPU pool: fn must not wait. */
-	enum err (*item_scan)(struct store *s, const struct principal *who, struct str prefix, int64_t omit_expired_us, item_fn fn,
-			      void *ctx) MUST_CHECK;
+	 * the call. May run on the CPU pool: fn must not wait. hint may be NULL; a driver may leave out items that do not contain
+	 * hint->contains. */
+	enum err (*item_scan)(struct store *s, const struct principal *who, struct str prefix, int64_t omit_expired_us,
+			      const struct scan_hint *hint, item_fn fn, void *ctx) MUST_CHECK;
 	/* Items below prefix in order of (ns, key), strictly after (after_ns, after_key); for export and paging. */
 	enum err (*item_walk)(struct store *s, const struct principal *who, struct str prefix, struct str after_ns,
 			      struct str after_key, item_fn fn, void *ctx) MUST_CHECK;
@@ -145,6 +157,12 @@ struct store_ops {
 	 */
 	enum err (*doc_changes)(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor,
 				doc_fn fn, void *ctx) MUST_CHECK;
+
+	/* Keeps documents that were made for items or messages whose document was missing or outdated, so that it need not be done
+	 * again; those whose item has another version by now are ignored. A kept document is not a change (no feed entry). May be
+	 * NULL; may fail without harm. */
+	enum err (*doc_keep)(struct store *s, const struct principal *who, enum doc_kind kind, const struct doc_kept *v,
+			     size_t n) MUST_CHECK;
 
 	/* Appends in order, in one transaction. A thread belongs to the user of its first message; a message for another user is
 	 * E_CONFLICT and nothing is stored. A message whose (thread, mid) exists is left alone: stored = false. pos is assigned. */

@@ -1,8 +1,25 @@
-/* Store URLs to drivers: `sqlite:PATH` (a directory, made when missing) today; a driver is one folder and one line in open.c. */
+/* Store URLs to drivers: `sqlite:PATH` (a directory, made when missing), `postgresql://...` (any URL of libpq); a driver is one
+ * folder and one line in open.c. */
 #ifndef CENOTE_STORE_OPEN_H
 #define CENOTE_STORE_OPEN_H
 
 #include "core/store.h"
+
+enum pg_prepare { PG_PREPARE_AUTO, PG_PREPARE_ON, PG_PREPARE_OFF };
+/* Of postgresql:// stores; zero or empty: default. */
+struct pg_options {
+	struct str schema;	     /* "public" */
+	unsigned pool_min, pool_max; /* connections kept open, and at most; 0: 2, and 2 per core; pool_max 1 with no_pool */
+	bool no_pool;		     /* a connection per use (USE_NULLPOOL) */
+	uint32_t statement_ms;	     /* 30000 */
+	uint32_t connect_ms;	     /* 5000 */
+	struct str application_name; /* "cenote" */
+	enum pg_prepare prepare;
+	struct str password, password_command, password_file; /* at most one */
+	uint32_t password_life_ms; /* how long a password of the command or the file is good for a login; 0: until refused */
+	uint32_t recycle_ms;	   /* age at which a connection is replaced; 0: never, other than for its credential */
+	bool no_ddl;		   /* make nothing, only look (pg.migrate: off) */
+};
 
 struct store_options {
 	bool durable;		/* synchronous=FULL; false = NORMAL (sqlite.durability: normal) */
@@ -10,6 +27,7 @@ struct store_options {
 	size_t wal_limit_bytes; /* checkpoint when the WAL has grown to this; 0 = default */
 	unsigned queue_max;	/* writes waiting at most, then E_BUSY; 0 = default */
 	uint32_t busy_ms;	/* how long to wait for the store lock; 0 = fail at once */
+	struct pg_options pg;
 };
 /* E_INVALID: unknown scheme or bad path; E_BUSY: another process owns it (the sentence has its pid); E_CORRUPT; E_IO. */
 enum err store_open(struct str url, const struct store_options *opt, struct store **out) MUST_CHECK;

@@ -151,7 +151,7 @@ static void check_all(void)
 	check(memcmp(seen, model.message, sizeof seen) == 0);
 	for (int i = 0; i < KEYS; i++)
 		want += model.value[i] != 0;
-	e = S->ops->item_scan(S, &ALICE, STR(""), 0, count_item, &items);
+	e = S->ops->item_scan(S, &ALICE, STR(""), 0, NULL, count_item, &items);
 	check(e == OK && items == want);
 }
 

@@ -359,7 +359,7 @@ static void scans_do_not_stop_writes(void **state)
 		snprintf(key, sizeof key, "before%d", i);
 		assert_int_equal(put_as(&ALICE, key, "{}"), OK);
 	}
-	assert_int_equal(S->ops->item_scan(S, &ALICE, STR(""), 0, slow_reader, &n), OK);
+	assert_int_equal(S->ops->item_scan(S, &ALICE, STR(""), 0, NULL, slow_reader, &n), OK);
 	assert_int_equal(n, 20);
 }
 

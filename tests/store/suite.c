@@ -111,7 +111,7 @@ const char *scan(const char *prefix)
 {
 	struct buf b;
 	begin(&b);
-	assert_ok(S->ops->item_scan(S, &ALICE, str_c(prefix), 0, add_item, &b));
+	assert_ok(S->ops->item_scan(S, &ALICE, str_c(prefix), 0, NULL, add_item, &b));
 	return text_of(&b);
 }
 

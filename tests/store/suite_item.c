@@ -284,7 +284,7 @@ static void scan_order(void **state)
 	write1(&w);
 	assert_string_equal(scan(""), "a:3 b:new a.x:9 b:0 a:0 a:1 a:2 b:1");
 	int n = 0;
-	assert_ok(S->ops->item_scan(S, &ALICE, STR(""), 0, three, &n));
+	assert_ok(S->ops->item_scan(S, &ALICE, STR(""), 0, NULL, three, &n));
 	assert_int_equal(n, 3);
 }
 
@@ -334,7 +334,7 @@ static void scan_order_many(void **state)
 	assert_ok(S->ops->item_write(S, &ALICE, w, N, false));
 	qsort(e, N, sizeof *e, by_order);
 	struct check c = {e, 0, N};
-	assert_ok(S->ops->item_scan(S, &ALICE, STR(""), 0, same, &c));
+	assert_ok(S->ops->item_scan(S, &ALICE, STR(""), 0, NULL, same, &c));
 	assert_int_equal(c.at, N);
 }
 
@@ -487,7 +487,7 @@ static void ten_thousand(void **state)
 	assert_int_equal(n, N);
 	n = 0;
 	S = suite_driver->reopen(S);
-	assert_ok(S->ops->item_scan(S, &ALICE, STR(""), 0, count, &n));
+	assert_ok(S->ops->item_scan(S, &ALICE, STR(""), 0, NULL, count, &n));
 	assert_int_equal(n, N);
 	free(w);
 	free(keys);
@@ -550,7 +550,7 @@ static void concurrent(void **state)
 		pthread_join(t[i], &bad);
 		assert_null(bad);
 	}
-	assert_ok(S->ops->item_scan(S, &ALICE, STR(""), 0, count, &n));
+	assert_ok(S->ops->item_scan(S, &ALICE, STR(""), 0, NULL, count, &n));
 	assert_int_equal(n, 56);
 }
 

@@ -51,7 +51,7 @@ static void read_everything(const struct principal *who, enum err want, enum err
 	int seen = 0;
 	assert_err(want, o->item_get(S, &scratch, who, STR("n"), STR("k"), 0, &it, &found));
 	assert_true(want != OK || !found);
-	assert_err(want, o->item_scan(S, who, STR(""), 0, no_item, &seen));
+	assert_err(want, o->item_scan(S, who, STR(""), 0, NULL, no_item, &seen));
 	assert_err(want, o->item_walk(S, who, STR(""), STR(""), STR(""), no_item, &seen));
 	assert_err(want, o->item_by_id(S, &scratch, who, &item, 1, &it));
 	assert_true(want != OK || it.id == 0);

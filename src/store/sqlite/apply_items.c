@@ -47,7 +47,7 @@ static void expires_at(struct writer *w, int64_t us)
 static enum err put(struct writer *w, struct conn *c, struct feed_name *ns, const struct found *f, struct item_write *x)
 {
 	enum err e;
-	int64_t now = writer_now(), updated = x->updated_us ? x->updated_us : now;
+	int64_t now = clock_unique_us(), updated = x->updated_us ? x->updated_us : now;
 	if (f->row && x->keep_newer && f->updated_us >= updated)
 		return OK;
 	int64_t created = x->created_us ? x->created_us : f->row ? f->created_us : updated < now ? updated : now;
@@ -100,7 +100,7 @@ static enum err touch(struct writer *w, struct conn *c, const struct found *f, s
 	sqlite3_stmt *st = conn_stmt(c, ST_ITEM_TOUCH, &e);
 	if (!st)
 		return e;
-	int64_t expires = expiry(writer_now(), f->ttl_minutes);
+	int64_t expires = expiry(clock_unique_us(), f->ttl_minutes);
 	sqlite3_bind_int64(st, 1, f->id);
 	sqlite3_bind_int64(st, 2, expires);
 	TRY(conn_run(c, ST_ITEM_TOUCH));

@@ -37,7 +37,7 @@ static enum err thread_add(struct conn *c, struct str name, struct str user, str
 	sqlite3_bind_int64(st, 1, t->id);
 	bind_str(st, 2, name);
 	bind_str(st, 3, user);
-	sqlite3_bind_int64(st, 4, writer_now());
+	sqlite3_bind_int64(st, 4, clock_unique_us());
 	return conn_run(c, ST_THREAD_ADD);
 }
 
@@ -82,7 +82,7 @@ static enum err message_add(struct writer *w, struct conn *c, struct thread *t, 
 		return e;
 	m->id = c->t->next_message++;
 	m->pos = t->messages++;
-	t->updated_us = writer_now();
+	t->updated_us = clock_unique_us();
 	sqlite3_bind_int64(st, 1, m->id);
 	sqlite3_bind_int64(st, 2, t->id);
 	sqlite3_bind_int64(st, 3, m->pos);

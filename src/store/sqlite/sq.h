@@ -20,6 +20,7 @@
 #include "base/map.h"
 #include "core/store.h"
 #include "rt/wait.h"
+#include "store/feed.h"
 #include "store/open.h"
 
 struct sq;
@@ -152,49 +153,6 @@ enum err schema_use_wal(struct conn *c) MUST_CHECK;
 /* When the last stop was not clean: is the file whole? Runs on a read connection. */
 enum err schema_check(struct conn *c) MUST_CHECK;
 
-/* ------------------------------------------------------------ change feed (feed.c) */
-
-/* A name with its meaning for a change: namespace of items, user and thread of messages. Counted references. */
-struct feed_name {
-	atomic_uint refs;
-	int64_t id; /* of the namespace */
-	struct str scope, lang_ns;
-	char bytes[];
-};
-struct feed_name *feed_name_new(int64_t id, struct str scope, struct str lang_ns); /* NULL: no memory */
-void feed_name_ref(struct feed_name *n);
-void feed_name_drop(struct feed_name *n); /* NULL is harmless */
-
-struct feed_entry {
-	uint64_t what; /* id << 2 | removed << 1 | message */
-	struct feed_name *name;
-};
-struct feed {
-	pthread_mutex_t mu;
-	struct feed_entry *ring;
-	size_t cap;    /* power of two, at most FEED_MAX */
-	uint64_t tail; /* first change still known; changes are numbered tail .. head - 1 */
-	_Atomic uint64_t head;
-	atomic_bool wanted; /* somebody has a cursor: record names */
-};
-#define FEED_MAX 65536u
-void feed_init(struct feed *f);
-void feed_release(struct feed *f);
-/* Where a scan starts: before its snapshot is taken. From now on changes are recorded. */
-uint64_t feed_start(struct feed *f);
-/* Takes over the names' references. recorded: the entries are there, else only their number counts and older cursors get
- * E_CONFLICT. */
-void feed_publish(struct feed *f, const struct feed_entry *e, size_t n, bool recorded);
-/* Forgets all entries; older cursors get E_CONFLICT. */
-void feed_drop(struct feed *f);
-struct feed_hit {
-	int64_t id;
-	struct feed_name *name; /* a reference */
-};
-/* The changes of a scope since *cursor, by id, each once; the caller drops the names and frees. */
-enum err feed_since(struct feed *f, const struct doc_scope *scope, uint64_t *cursor, struct feed_hit **out, size_t *n) MUST_CHECK;
-bool ns_below(struct str ns, struct str prefix);
-
 /* ------------------------------------------------------------ tenants (tenant.c) */
 
 enum tenant_state { T_ABSENT, T_UNKNOWN, T_OPENING, T_READY, T_BAD };
@@ -296,8 +254,6 @@ enum err writer_ns(struct writer *w, struct conn *c, struct str path, bool creat
 void writer_undo(struct writer *w, struct tenant *t, size_t mark);
 /* Notes a changed document of the transaction; name may be NULL when w->record is false. */
 enum err writer_changed(struct writer *w, int64_t id, bool message, bool removed, struct feed_name *name) MUST_CHECK;
-/* Wall time that never repeats within the process. */
-int64_t writer_now(void);
 
 /* apply_*.c: what the ops do, inside the writer's transaction */
 struct items_arg {
@@ -391,7 +347,8 @@ static inline bool item_omitted(const struct item *it, int64_t omit_expired_us)
 	return omit_expired_us > 0 && it->expires_us > 0 && it->expires_us < omit_expired_us;
 }
 /* scan.c */
-enum err sq_item_scan(struct store *, const struct principal *, struct str, int64_t, item_fn, void *) MUST_CHECK;
+enum err sq_item_scan(struct store *, const struct principal *, struct str, int64_t, const struct scan_hint *, item_fn,
+		      void *) MUST_CHECK;
 /* docs.c */
 enum err sq_doc_scan(struct store *, const struct principal *, const struct doc_scope *, uint64_t *, doc_fn, void *) MUST_CHECK;
 enum err sq_doc_changes(struct store *, const struct principal *, const struct doc_scope *, uint64_t *, doc_fn, void *) MUST_CHECK;

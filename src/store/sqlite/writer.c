@@ -24,16 +24,6 @@
 #define GROUP_WRITES 4096u
 #define GROUP_BYTES (8u << 20)
 
-int64_t writer_now(void)
-{
-	static _Atomic int64_t last;
-	int64_t wall = clock_wall_us(), was = atomic_load(&last), now;
-	do
-		now = wall > was ? wall : was + 1;
-	while (!atomic_compare_exchange_weak(&last, &was, now));
-	return now;
-}
-
 /* ---------------------------------------------------------------- what a transaction notes */
 
 static void ns_forget(struct tenant *t)
@@ -238,7 +228,7 @@ static enum err write_clean(struct tenant *t, bool clean, bool heals)
 	CHECK(conn_run(t->w, ST_BEGIN_WRITE));
 	CHECK(set_clean(t->w, clean));
 	if (heals) {
-		int n = snprintf(text, sizeof text, "%lld", (long long)writer_now());
+		int n = snprintf(text, sizeof text, "%lld", (long long)clock_unique_us());
 		CHECK(set_meta(t->w, STR("healed"), str_of(text, (size_t)n)));
 	}
 	CHECK(conn_run(t->w, ST_END));

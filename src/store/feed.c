@@ -1,4 +1,4 @@
-/* The change feed: a bounded ring per tenant of what changed, written by the writer at commit, read before every search.
+/* The change feed: a bounded ring per tenant of what changed, written after a commit, read before every search.
  *
  * Invariants
  *  1. Changes are numbered without gaps; [tail, head) are in the ring. A cursor is the number of the next change its owner has not
@@ -7,7 +7,9 @@
  * feed before the commit's waiters are told. So a scan whose cursor was taken before its snapshot misses nothing, and whoever was
  * told of a write finds its change.
  *  3. Until somebody asked for a cursor (wanted) only the number of changes counts, and tail = head. */
-#include "store/sqlite/sq.h"
+#include "store/feed.h"
+
+#include <stdlib.h>
 
 struct feed_name *feed_name_new(int64_t id, struct str scope, struct str lang_ns)
 {

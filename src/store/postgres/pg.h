@@ -1,0 +1,395 @@
+/* Private to store/postgres: the store, statements, the executor, tenants and the change feed.
+ *
+ * Threads
+ *  - Callers: fibers of the HTTP loops, CPU-pool threads, plain threads. They build a job, hand it over (pg_run), wait for its
+ *    event, and read the result themselves: a PGresult belongs to whoever the job belongs to.
+ *  - The io thread: one loop (rt/loop.h) that owns every connection of the pool, in pipeline mode. It only sends and receives.
+ *  - The connector thread: what blocks in libpq - resolving, logging in, credentials, closing.
+ *  - The admin thread: blocking work on a connection of its own (DDL, doctor), see pg_admin.
+ *
+ * Rules
+ *  1. One store call is one statement, or a few that go out together: all steps of a job are one implicit transaction.
+ *  2. No session state: names are schema-qualified, nothing is SET, nothing is temporary; so a pooler in transaction mode may stand
+ *     between.
+ *  3. Every transaction of ours that writes inserts a row into cenote_journal: that makes a repeated write recognisable (op), and
+ *     tells our transactions from those of others (xid). See docs/store-postgres.md.
+ *  4. Whoever changes a row of cenote_item has written, deleted or locked the row of store it belongs to in the same transaction;
+ *     cenote_item.mark is then that row's xmin. So a row of store whose xmin is not the mark was written by somebody else.
+ *  5. Statements that touch several rows do so in byte order of (prefix, key): two Cenotes do not deadlock on puts. */
+#ifndef CENOTE_STORE_PG_H
+#define CENOTE_STORE_PG_H
+
+#include <libpq-fe.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "core/store.h"
+#include "rt/fiber.h"
+#include "rt/wait.h"
+#include "store/open.h"
+
+struct pg;
+struct pg_tenant;
+
+/* --------------------------------------------------------------- parameters (codec.c) */
+
+/* Types by their OIDs, as pg_type.dat has them. */
+enum pg_oid {
+	PG_BOOL = 16,
+	PG_BYTEA = 17,
+	PG_INT8 = 20,
+	PG_INT4 = 23,
+	PG_TEXT = 25,
+	PG_XID = 28,
+	PG_FLOAT8 = 701,
+	PG_TIMESTAMPTZ = 1184,
+	PG_JSONB = 3802,
+	PG_XID8 = 5069,
+	PG_SNAPSHOT = 5038,
+	PG_BOOLS = 1000,
+	PG_BYTEAS = 1001,
+	PG_INT4S = 1007,
+	PG_TEXTS = 1009,
+	PG_INT8S = 1016,
+	PG_FLOAT8S = 1022,
+	PG_TIMESTAMPTZS = 1185,
+	PG_JSONBS = 3807,
+};
+
+#define PG_PARAMS_MAX 16
+#define PG_TEXT_FORMAT 0x80000000u /* in v[].type: the bytes are the type's text form, with a NUL */
+/* Parameters of one statement, in binary form, in one growing heap buffer (ceiling 64 MiB). Zero it or pg_params_init; release
+ * when the job is done. Errors stick in buf.err and come out of pg_run. */
+struct pg_params {
+	struct buf buf;
+	unsigned n;
+	struct {
+		uint32_t type;
+		size_t at;
+		int len; /* -1: NULL */
+	} v[PG_PARAMS_MAX];
+};
+void pg_params_init(struct pg_params *p);
+void pg_params_release(struct pg_params *p);
+void pg_null(struct pg_params *p, enum pg_oid type);
+void pg_text(struct pg_params *p, struct str s);
+void pg_bytes(struct pg_params *p, struct str s);
+void pg_json(struct pg_params *p, struct str s);
+void pg_i64(struct pg_params *p, int64_t v);
+void pg_i32(struct pg_params *p, int32_t v);
+void pg_f64(struct pg_params *p, double v);
+void pg_bool(struct pg_params *p, bool v);
+void pg_time(struct pg_params *p, int64_t us); /* us since 1970; 0: NULL */
+void pg_xid8(struct pg_params *p, uint64_t v);
+/* Values of types without a binary writer here (pg_snapshot) go as text. */
+void pg_as_text(struct pg_params *p, enum pg_oid type, struct str s);
+/* One-dimensional arrays: begin with the array's type and the number of elements, then exactly so many elements, then end. */
+void pg_array(struct pg_params *p, enum pg_oid type, size_t n);
+void pg_el_null(struct pg_params *p);
+void pg_el_str(struct pg_params *p, struct str s); /* text[], bytea[] */
+void pg_el_json(struct pg_params *p, struct str s);
+void pg_el_i64(struct pg_params *p, int64_t v);
+void pg_el_i32(struct pg_params *p, int32_t v);
+void pg_el_f64(struct pg_params *p, double v);
+void pg_el_bool(struct pg_params *p, bool v);
+void pg_el_time(struct pg_params *p, int64_t us); /* 0: NULL */
+void pg_array_end(struct pg_params *p);
+/* The scope at or below a namespace prefix as three text parameters: P, P || '.', P || '/' ("" : everything); for PG_BELOW. */
+void pg_scope(struct pg_params *p, struct str prefix);
+/* Condition on a column; $a is the number of the first of the three. Uses indexes with text_pattern_ops. */
+#define PG_BELOW(col, a, b, c) "(" col " = $" #a " OR (" col " ~>=~ $" #b " AND " col " ~<~ $" #c "))"
+
+/* Results (binary); row and column exist and the column has that type, or it is a bug. NULL reads as 0, false or "". */
+bool pg_is_null(const PGresult *r, int row, int col);
+struct str pg_get_str(const PGresult *r, int row, int col); /* text, bytea, name; valid as long as r */
+struct str pg_get_json(const PGresult *r, int row, int col);
+int64_t pg_get_i64(const PGresult *r, int row, int col); /* int8, int4, int2, xid, xid8, oid */
+double pg_get_f64(const PGresult *r, int row, int col);
+bool pg_get_bool(const PGresult *r, int row, int col);
+int64_t pg_get_time(const PGresult *r, int row, int col); /* us since 1970; NULL: 0; infinity: INT64_MAX */
+/* Elements of a one-dimensional array column. */
+struct pg_array {
+	const char *p, *end;
+	int64_t n; /* elements left */
+};
+void pg_get_array(const PGresult *r, int row, int col, struct pg_array *out);
+bool pg_next_i64(struct pg_array *a, int64_t *v);    /* false at the end */
+bool pg_next_str(struct pg_array *a, struct str *s); /* NULL reads as "" */
+
+/* ------------------------------------------------------------------- statements */
+
+enum pg_lane {
+	LANE_POINT,  /* rows by key: never behind a search */
+	LANE_SEARCH, /* scans, listings, documents */
+	LANE_WRITE,
+	LANES
+};
+/* Every statement of the driver has a number: the place of its text in a tenant's cache and its name on a connection. */
+enum pg_st {
+	ST_PING,
+	/* read_item.c, scan.c, walk.c */
+	ST_ITEM_GET,
+	ST_ITEM_BY_ID,
+	ST_SCAN_NEW,
+	ST_SCAN_NEW_AFTER,
+	ST_SCAN_ALL,
+	ST_SCAN_ALL_AFTER,
+	ST_WALK,
+	ST_WALK_AFTER,
+	ST_WALK_ALL,
+	ST_WALK_ALL_AFTER,
+	ST_NAMESPACES,
+	/* write_item.c */
+	ST_PUT,
+	ST_PUT_NEWER,
+	ST_PUT_ABSENT,
+	ST_PUT_VERSION,
+	ST_DELETE,
+	ST_DELETE_VERSION,
+	ST_TOUCH,
+	ST_WRITE_LOOK,
+	ST_SWEEP,
+	ST_NEXT_EXPIRY,
+	/* message.c */
+	ST_APPEND,
+	ST_APPEND_LOOK,
+	ST_MESSAGES,
+	ST_MESSAGE_BY_ID,
+	ST_THREADS,
+	ST_THREAD,
+	ST_THREAD_DELETE,
+	/* admin.c */
+	ST_STATS,
+	ST_TENANTS,
+	ST_KEY_PUT,
+	ST_KEY_GET,
+	ST_KEY_LIST,
+	ST_META_GET,
+	ST_META_PUT,
+	/* sync.c, verify.c, docs.c */
+	ST_SYNC,
+	ST_PURGE,
+	ST_VERIFY,
+	ST_ADOPT,
+	ST_DOC_ITEMS,
+	ST_DOC_MESSAGES,
+	ST_DOC_ITEM_BY_ID,
+	ST_DOC_MESSAGE_BY_ID,
+	ST_DOC_KEEP,
+	ST_MAX = 64
+};
+struct pg_stmt {
+	enum pg_st id;
+	enum pg_lane lane;
+	const char *name; /* for logs and metrics: "item_get" */
+	/* "@table" stands for the tenant's schema and the table: "@store" -> "public".store; "@@" for an @. */
+	const char *sql;
+};
+
+/* --------------------------------------------------------------------- executor (exec.c and what is behind it) */
+
+/* One statement of a job. */
+struct pg_step {
+	const struct pg_stmt *st;
+	struct pg_params *p;
+	PGresult *res; /* out: tuples or command; the caller clears it (pg_job_clear) */
+};
+/* A job: its steps are one transaction. The memory is the caller's; it is free again when pg_run returns. */
+struct pg_job {
+	struct pg_tenant *t;
+	struct pg_step *steps;
+	unsigned n;
+	enum pg_lane lane;
+	bool write; /* it has a journal row: an attempt whose end is unknown may be repeated, and is recognised by its op */
+	/* out */
+	bool repeated;	  /* an earlier attempt of ours had been committed; there are no results: look at the rows */
+	char sqlstate[6]; /* of the server's error, "" : none */
+	char constraint[64];
+	enum err err;
+	struct diag diag;
+	/* the executor's */
+	struct list node;
+	void *unit;
+	uint64_t deadline, begun;
+	unsigned tries;
+	struct event ev;
+};
+/* Runs the job and waits: by its deadline (of the fiber, and pg.statement_timeout) at the latest. OK: every step has its result.
+ *
+ *  - Connection lost, server going down or coming up (class 08, 57P0x, 53300), 40001, 40P01: tried again on another connection, at
+ *    least once and as long as a connection can be had; no server: E_BUSY with Retry-After. 28P01: a new credential, once.
+ *  - 26000, 42P05: prepared statements are given up for the process (pg.prepare = auto), the job is sent again unnamed.
+ *  - 23505 on cenote_journal_pkey: OK and repeated.
+ *  - Else an error of ours: 22P05, 22P02, 22021, 22003, 54000: E_INVALID; 42501, 28xxx: E_DENIED; 53100, 53200: E_LIMIT
+ * (ERR_QUOTA); 25006: E_BUSY (read only); 57014: E_TIMEOUT; 42P01, 3F000: E_CORRUPT (a table has gone); XX: E_INTERNAL; 55P03:
+ * E_BUSY.
+ *  - A read's deadline: E_TIMEOUT at once. A write's: the statement is cancelled, and the answer says what the server says; when it
+ *    says nothing, E_TIMEOUT with a sentence that the outcome is not known. */
+enum err pg_run(struct pg_job *j) MUST_CHECK;
+/* Clears the results that are there. */
+void pg_job_clear(struct pg_job *j);
+/* One read statement; the caller clears *res. Releases p. */
+enum err pg_query(struct pg_tenant *t, const struct pg_stmt *st, struct pg_params *p, PGresult **res) MUST_CHECK;
+/* One writing statement that has a journal row. Releases p. *repeated as above (then *res is NULL). */
+enum err pg_write(struct pg_tenant *t, const struct pg_stmt *st, struct pg_params *p, PGresult **res, bool *repeated) MUST_CHECK;
+/* A number for cenote_journal.op: random, never 0. */
+int64_t pg_new_op(void);
+
+enum err pg_exec_start(struct pg *s) MUST_CHECK;
+/* Lets what is under way finish (for as long as the deadline is), ends the threads, closes the connections. */
+void pg_exec_stop(struct pg *s, uint64_t deadline);
+void pg_exec_metrics(struct pg *s, struct buf *out);
+
+/* ------------------------------------------------------- connecting (connect.c, target.c, credential.c) */
+
+/* Where passwords come from; called on the connector or admin thread, may block until the deadline. */
+struct pg_credential {
+	/* *password: NUL-terminated, malloc'd, wiped and freed by the caller; NULL: none. *until_ns: monotonic time at which it is
+	 * no longer good for a login (NEVER: not known). fresh: the last one was refused. */
+	enum err (*get)(struct pg_credential *c, bool fresh, uint64_t deadline, char **password, uint64_t *until_ns);
+	void (*free)(struct pg_credential *c);
+};
+struct pg_target; /* parameters for libpq, the credential, the timeouts */
+enum err pg_target_new(struct str conninfo, const struct store_options *opt, struct pg_target **out) MUST_CHECK;
+void pg_target_free(struct pg_target *t);
+/* "host=db.example port=5432 dbname=app user=x", never a password. */
+struct str pg_target_text(const struct pg_target *t);
+/* A connection, logged in, blocking mode. Blocks. E_BUSY (nobody there; S0-26's hints), E_DENIED (login refused), E_TIMEOUT.
+ * *until_ns: when it should be given up for a new one (credential's end, jitter included; NEVER). */
+enum err pg_target_connect(struct pg_target *t, uint64_t deadline, PGconn **out, uint64_t *until_ns) MUST_CHECK;
+/* The server's sentence (first line, without secrets) and code as an error of ours; for results and for connections. */
+enum err pg_error(const PGresult *r, const PGconn *c) MUST_CHECK;
+enum err pg_error_state(const char *sqlstate, const char *sentence) MUST_CHECK;
+
+/* Runs fn on the admin thread with a blocking connection of its own and waits. */
+enum err pg_admin(struct pg *s, enum err (*fn)(PGconn *c, void *arg), void *arg) MUST_CHECK;
+/* Blocking, on an admin connection: simple text; *res may be NULL. */
+enum err pg_sql(PGconn *c, const char *sql, PGresult **res) MUST_CHECK;
+
+/* ------------------------------------------------------------------- tenants (tenant.c, schema.c) */
+
+enum pg_tenant_state { PT_UNKNOWN, PT_ABSENT, PT_READY };
+struct pg_tenant {
+	struct pg *s;
+	char name[64];
+	char schema[64];	     /* as it is: "public" */
+	char quoted[132];	     /* "\"public\"" */
+	unsigned slot;		     /* 0.. ; names of prepared statements are c<slot>_<statement> */
+	atomic_int state;	     /* READY is final */
+	uint64_t looked_ns;	     /* ABSENT: when that was found */
+	_Atomic(char *) sql[ST_MAX]; /* rendered texts */
+	struct pg_feed *feed;	     /* sync.c's */
+};
+/* The tenant of who with rights checked, ready for use; NULL (OK) when there is no schema for it and create is false. */
+enum err pg_tenant_get(struct pg *s, const struct principal *who, unsigned right, bool create, struct pg_tenant **out) MUST_CHECK;
+/* The one whose schema is pg.schema; also holds the keys. Always READY. */
+struct pg_tenant *pg_home(struct pg *s);
+/* Text of the statement for the tenant; NULL: out of memory. */
+const char *pg_render(struct pg_tenant *t, const struct pg_stmt *st);
+enum err pg_tenants_start(struct pg *s) MUST_CHECK; /* looks at, and makes, the home schema */
+void pg_tenants_free(struct pg *s);
+/* Blocking: looks at the schema's tables on an admin connection; makes what is missing when create. What it finds wrong is the
+ * error. */
+struct pg_schema_state {
+	bool exists;	   /* our tables are there */
+	int store_version; /* highest row of store_migrations, -1: no table */
+	bool can_write, can_ddl;
+};
+enum err pg_schema_look(PGconn *c, struct str schema, struct pg_schema_state *out) MUST_CHECK;
+enum err pg_schema_make(PGconn *c, struct str schema, struct str tenant) MUST_CHECK;
+
+/* --------------------------------------------------------------------- feed (sync.c, verify.c, docs.c) */
+
+/* Catches up with the journal; concurrent callers share one statement that begins after they asked. After it the tenant's feed
+ * has all that was committed before the call. */
+enum err pg_sync(struct pg_tenant *t) MUST_CHECK;
+/* Sees to it that rows of others below prefix are adopted: nothing to do when nobody else has written since the last time. OK with
+ * *exact = false: that could not be done now (read only, no rights, or verified a moment ago): some rows may be missing in
+ * cenote_item. */
+enum err pg_verify(struct pg_tenant *t, struct str prefix, bool *exact) MUST_CHECK;
+enum err pg_feed_new(struct pg_tenant *t) MUST_CHECK;
+void pg_feed_free(struct pg_tenant *t);
+void pg_feed_metrics(struct pg *s, struct buf *out);
+/* Removes journal rows that nobody needs; called by sweep. */
+enum err pg_purge(struct pg_tenant *t) MUST_CHECK;
+
+/* ---------------------------------------------------------------------- items */
+
+/* Columns of an item, for item columns readers: "s.prefix, s.key, s.value, s.created_at, s.updated_at, s.expires_at, ..." */
+#define PG_ITEM_COLUMNS                                                                                                            \
+	"s.prefix, s.key, s.value, s.created_at, s.updated_at, s.expires_at,"                                                      \
+	" CASE WHEN c.mark = s.xmin THEN c.ttl_minutes ELSE coalesce(s.ttl_minutes, 0)::float8 END,"                               \
+	" coalesce(c.id, 0), CASE WHEN c.mark = s.xmin THEN c.version ELSE s.xmin::text::bigint << 20 END"
+#define PG_ITEM_FROM "@store s LEFT JOIN @cenote_item c ON c.prefix = s.prefix AND c.key = s.key"
+/* Row of PG_ITEM_COLUMNS; slices point into r. */
+void pg_item_read(const PGresult *r, int row, struct item *out);
+/* Into the arena. */
+enum err pg_item_copy(struct arena *a, const struct item *it, struct item *out) MUST_CHECK;
+
+struct pg_gather; /* write_item.c: puts of many callers in one statement */
+enum err pg_gather_start(struct pg *s) MUST_CHECK;
+void pg_gather_stop(struct pg *s);
+
+/* ---------------------------------------------------------------------- the store (postgres.c) */
+
+struct pg {
+	struct store base;	  /* first */
+	struct store_options opt; /* strings copied, see target.c */
+	struct pg_target *target;
+	char schema[64];
+	unsigned pool_min, pool_max;
+	uint32_t statement_ms, connect_ms;
+	struct pg_exec *exec;	  /* exec.c's */
+	struct pg_gather *gather; /* write_item.c's */
+	pthread_mutex_t tmu;	  /* tenants, slots */
+	struct map tenants;
+	unsigned slots;
+	struct pg_tenant *home;
+};
+static inline struct pg *pg_of(struct store *s)
+{
+	return (struct pg *)(void *)s;
+}
+
+/* the port, by file. read_item.c */
+enum err pg_item_get(struct store *, struct arena *, const struct principal *, struct str, struct str, int64_t, struct item *,
+		     bool *) MUST_CHECK;
+enum err pg_item_by_id(struct store *, struct arena *, const struct principal *, const int64_t *, size_t, struct item *) MUST_CHECK;
+enum err pg_namespaces(struct store *, const struct principal *, struct str, name_fn, void *) MUST_CHECK;
+/* scan.c, walk.c */
+enum err pg_item_scan(struct store *, const struct principal *, struct str, int64_t, const struct scan_hint *, item_fn,
+		      void *) MUST_CHECK;
+enum err pg_item_walk(struct store *, const struct principal *, struct str, struct str, struct str, item_fn, void *) MUST_CHECK;
+/* write_item.c, sweep.c */
+enum err pg_item_write(struct store *, const struct principal *, struct item_write *, size_t, bool) MUST_CHECK;
+enum err pg_sweep(struct store *, int64_t, unsigned, unsigned *, int64_t *) MUST_CHECK;
+/* docs.c */
+enum err pg_doc_scan(struct store *, const struct principal *, const struct doc_scope *, uint64_t *, doc_fn, void *) MUST_CHECK;
+enum err pg_doc_changes(struct store *, const struct principal *, const struct doc_scope *, uint64_t *, doc_fn, void *) MUST_CHECK;
+enum err pg_doc_keep(struct store *, const struct principal *, enum doc_kind, const struct doc_kept *, size_t) MUST_CHECK;
+/* message.c */
+enum err pg_message_append(struct store *, const struct principal *, struct message *, size_t) MUST_CHECK;
+enum err pg_message_list(struct store *, const struct principal *, struct str, int64_t, size_t, message_fn, void *) MUST_CHECK;
+enum err pg_message_by_id(struct store *, struct arena *, const struct principal *, const int64_t *, size_t,
+			  struct message *) MUST_CHECK;
+enum err pg_thread_list(struct store *, const struct principal *, const struct str *, struct str, size_t, thread_fn,
+			void *) MUST_CHECK;
+enum err pg_thread_delete(struct store *, const struct principal *, struct str) MUST_CHECK;
+/* admin.c */
+enum err pg_ping(struct store *) MUST_CHECK;
+enum err pg_stats(struct store *, const struct principal *, struct store_stats *) MUST_CHECK;
+enum err pg_tenants(struct store *, name_fn, void *) MUST_CHECK;
+enum err pg_key_put(struct store *, const struct key_record *) MUST_CHECK;
+enum err pg_key_get(struct store *, struct arena *, struct str, struct key_record *, bool *) MUST_CHECK;
+enum err pg_key_list(struct store *, key_fn, void *) MUST_CHECK;
+enum err pg_meta_get(struct store *, struct arena *, const struct principal *, struct str, struct str *, bool *) MUST_CHECK;
+enum err pg_meta_put(struct store *, const struct principal *, struct str, struct str) MUST_CHECK;
+void pg_metrics(struct store *, struct buf *);
+
+#endif
