@@ -1,27 +1,67 @@
-"""Fixtures: one open server for most tests, one with keys for those about isolation; a namespace of its own for every test."""
+"""Fixtures: one open server for most tests, one with keys for those about isolation; a namespace of its own for every test.
+
+Tests that ask for a server run once for each store: SQLite and PostgreSQL, or those that @pytest.mark.stores(...) names;
+"postgres-schema" is PostgreSQL with another pg.schema. CENOTE_TEST_STORES=sqlite,postgres leaves others out."""
 import asyncio
+import contextlib
 import itertools
+import os
 import sys
 import pathlib
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from postgres import database, pg_server, pg_url  # noqa: E402,F401
 from server import Server  # noqa: E402
 
 _names = itertools.count()
+STORES = ("sqlite", "postgres", "postgres-schema")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "stores(names...): the stores that the test runs on")
+
+
+def pytest_generate_tests(metafunc):
+    if "kind" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("stores")
+        allowed = os.environ.get("CENOTE_TEST_STORES", ",".join(STORES)).split(",")
+        metafunc.parametrize("kind", [k for k in (mark.args if mark else STORES[:2]) if k in allowed], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
-def server():
-    with Server() as s:
+def kind(request):
+    """The store's name, one of STORES."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def start(request):
+    """start(kind, *args): a context with a server of its own on an empty store of that kind."""
+
+    @contextlib.contextmanager
+    def start(kind, *args, **kw):
+        with contextlib.ExitStack() as stack:
+            if kind != "sqlite":
+                kw["store"] = stack.enter_context(database(request.getfixturevalue("pg_server")))
+            if kind == "postgres-schema":
+                kw["env"] = {"CENOTE_PG_SCHEMA": "Other one", **kw.get("env", {})}
+            yield stack.enter_context(Server(*args, **kw))
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def server(kind, start):
+    with start(kind) as s:
         yield s
 
 
 @pytest.fixture
-def fresh():
+def fresh(kind, start):
     """A server with an empty store, for tests that count or import."""
-    with Server() as s:
+    with start(kind) as s:
         yield s
 
 

@@ -24,7 +24,7 @@ def binary():
 
 def clean_env(**more):
     """The environment without settings of the developer's own."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("CENOTE_", "LANG", "FAILIO_"))
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("CENOTE_", "LANG", "FAILIO_", "PG"))
            and k not in ("PORT", "HOST", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")}
     env["LC_ALL"] = "C.UTF-8"
     env.update({k: str(v) for k, v in more.items()})
@@ -44,16 +44,15 @@ class Reply:
 
 
 class Server:
-    def __init__(self, *args, folder=None, env=None, listen="127.0.0.1:0", wrapper=(), socket_too=True):
+    """store: a URL; a SQLite store in the server's own folder unless given."""
+
+    def __init__(self, *args, folder=None, env=None, listen="127.0.0.1:0", wrapper=(), socket_too=True, store=None):
         self.own_folder = folder is None
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="cenote-test-"))
         self.args, self.wrapper, self.listen, self.socket_too = list(args), list(wrapper), listen, socket_too
+        self.store = store or f"sqlite:{self.folder / 'data'}"
         self.env = clean_env(CENOTE_DATA=self.folder / "data", XDG_CONFIG_HOME=self.folder, **(env or {}))
         self.process, self.url, self.log = None, None, []
-
-    @property
-    def store(self):
-        return f"sqlite:{self.folder / 'data'}"
 
     def command(self):
         return self.wrapper + [binary(), "serve", "--store", self.store, "--listen", self.listen] + self.args
@@ -162,8 +161,8 @@ class Server:
 
     def run(self, *args, stdin=None, env=None, check=None, timeout=120, text=True):
         """The command line against this server's data folder (through its socket when it runs)."""
-        return run(*args, env={"CENOTE_DATA": self.folder / "data", "XDG_CONFIG_HOME": self.folder, **(env or {})}, stdin=stdin,
-                   check=check, timeout=timeout, text=text)
+        mine = {k: v for k, v in self.env.items() if k.startswith(("CENOTE_", "XDG_"))}
+        return run(*args, env={**mine, "CENOTE_STORE": self.store, **(env or {})}, stdin=stdin, check=check, timeout=timeout, text=text)
 
 
 def run(*args, env=None, stdin=None, check=None, timeout=120, text=True):

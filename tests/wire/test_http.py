@@ -8,6 +8,8 @@ import pytest
 
 from server import Server
 
+pytestmark = pytest.mark.stores("sqlite")  # where it says nothing else: this is about HTTP, not about the store
+
 
 def first(answer):
     return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else answer
@@ -69,6 +71,7 @@ def test_malformed_requests(server):
     assert answer == b"" or first(answer) >= 400, answer
 
 
+@pytest.mark.stores("sqlite", "postgres")
 def test_keep_alive_and_pipelining(server):
     body = b'{"namespace":["pipe"],"key":"k%d","value":{"i":%d}}'
     puts = b""
@@ -112,6 +115,7 @@ def test_chunked_body(server):
     assert server.request("GET", "/store/items?namespace=c&key=k").json["value"] == {"a": 1}
 
 
+@pytest.mark.stores("sqlite", "postgres")
 def test_unix_socket(server):
     path = next(p for p in (server.folder / "data").rglob("*") if p.is_socket())
     assert path.stat().st_mode & 0o777 == 0o600
@@ -122,6 +126,7 @@ def test_unix_socket(server):
         assert c.recv(4096).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.stores("sqlite", "postgres")
 def test_health(server):
     for path in ("/livez", "/healthz", "/readyz", "/startupz"):
         r = server.request("GET", path)
@@ -130,6 +135,7 @@ def test_health(server):
     assert verbose["checks"] and verbose["version"]
 
 
+@pytest.mark.stores("sqlite", "postgres")
 def test_metrics(server):
     server.request("GET", "/store/items?namespace=a&key=b")
     r = server.request("GET", "/metrics")
@@ -152,6 +158,7 @@ def test_metrics(server):
         assert ("TYPE", name) in helped or ("TYPE", base) in helped, name
 
 
+@pytest.mark.stores("sqlite", "postgres")
 def test_openapi_describes_what_there_is(server):
     doc = server.request("GET", "/openapi.json").json
     assert doc["openapi"].startswith("3.1") and doc["info"]["title"]
@@ -176,6 +183,7 @@ def test_cors():
         assert "access-control-allow-origin" not in r.headers
 
 
+@pytest.mark.stores("sqlite", "postgres")
 def test_log_lines_are_json_and_quiet_about_content(fresh):
     fresh.request("PUT", "/store/items", {"namespace": ["log"], "key": "k", "value": {"text": "quittenmarmelade"}})
     fresh.request("POST", "/store/items/search", {"namespace_prefix": ["log"], "query": "quittenmarmelade"})

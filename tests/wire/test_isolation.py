@@ -10,8 +10,8 @@ SECRET = "marmalade-of-the-other"
 
 
 @pytest.fixture(scope="module")
-def house():
-    with Server("--auth", "keys") as s:
+def house(kind, start):
+    with start(kind, "--auth", "keys") as s:
         def key(*args):
             made = json.loads(s.run("key", "create", "--json", *args, check=0).stdout)
             return made.get("key") or made["secret"]

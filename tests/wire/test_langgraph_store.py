@@ -8,6 +8,8 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 from langgraph_sdk.errors import BadRequestError, UnprocessableEntityError
 
+pytestmark = pytest.mark.stores("sqlite", "postgres", "postgres-schema")
+
 
 def keys(answer):
     return [i["key"] for i in answer["items"]]
@@ -204,7 +206,7 @@ def agreed():
             yield pytest.param("sqlite", flt, [v for v in VALUES if v in numbers or "n" not in v] if compares else VALUES, id=f"sqlite {flt}")
 
 
-@pytest.mark.parametrize("which,flt,values", agreed())
+@pytest.mark.parametrize("which,flt,values", list(agreed()))
 def test_filter_as_peer(store, ns, which, flt, values, tmp_path):
     with open_peer(which, tmp_path) as peer:
         for i, v in enumerate(values):
