@@ -26,6 +26,20 @@ void pg_exec_stop(struct pg *s, uint64_t deadline)
 	s->exec = NULL;
 }
 
+struct loop *pg_io_loop(struct pg *s)
+{
+	(void)s;
+	return NULL;
+}
+
+enum err pg_io_spawn(struct pg *s, void (*fn)(void *arg), void *arg)
+{
+	(void)s;
+	(void)fn;
+	(void)arg;
+	return err_set(E_INTERNAL, "no io loop in the stand-in");
+}
+
 void pg_exec_metrics(struct pg *s, struct buf *out)
 {
 	(void)s;

@@ -216,8 +216,8 @@ struct pg_job {
 	/* the executor's */
 	struct list node;
 	void *unit;
-	uint64_t deadline, begun;
-	unsigned tries;
+	uint64_t deadline, until;
+	unsigned tries, flags;
 	struct event ev;
 };
 /* Runs the job and waits: by its deadline (of the fiber, and pg.statement_timeout) at the latest. OK: every step has its result.
@@ -245,6 +245,10 @@ enum err pg_exec_start(struct pg *s) MUST_CHECK;
 /* Lets what is under way finish (for as long as the deadline is), ends the threads, closes the connections. */
 void pg_exec_stop(struct pg *s, uint64_t deadline);
 void pg_exec_metrics(struct pg *s, struct buf *out);
+/* The io thread's loop, and a fiber on it: for what gathers work before it becomes a job. fn must not compute for long. Fibers that
+ * run there end before pg_exec_stop. */
+struct loop *pg_io_loop(struct pg *s);
+enum err pg_io_spawn(struct pg *s, void (*fn)(void *arg), void *arg) MUST_CHECK;
 
 /* ------------------------------------------------------- connecting (connect.c, target.c, credential.c) */
 
