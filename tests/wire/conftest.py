@@ -1,7 +1,8 @@
 """Fixtures: one open server for most tests, one with keys for those about isolation; a namespace of its own for every test.
 
 Tests that ask for a server run once for each store: SQLite and PostgreSQL, or those that @pytest.mark.stores(...) names;
-"postgres-schema" is PostgreSQL with another pg.schema. CENOTE_TEST_STORES=sqlite,postgres leaves others out."""
+"postgres-schema" is PostgreSQL with another pg.schema, "postgres-bouncer" PostgreSQL behind PgBouncer in transaction mode.
+CENOTE_TEST_STORES=sqlite,postgres leaves others out."""
 import asyncio
 import contextlib
 import itertools
@@ -12,11 +13,12 @@ import pathlib
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from pgbouncer import PgBouncer  # noqa: E402
 from postgres import database, pg_server, pg_url  # noqa: E402,F401
 from server import Server  # noqa: E402
 
 _names = itertools.count()
-STORES = ("sqlite", "postgres", "postgres-schema")
+STORES = ("sqlite", "postgres", "postgres-schema", "postgres-bouncer")
 
 
 def pytest_configure(config):
@@ -45,6 +47,8 @@ def start(request):
         with contextlib.ExitStack() as stack:
             if kind != "sqlite":
                 kw["store"] = stack.enter_context(database(request.getfixturevalue("pg_server")))
+            if kind == "postgres-bouncer":
+                kw["store"] = stack.enter_context(PgBouncer(kw["store"])).url
             if kind == "postgres-schema":
                 kw["env"] = {"CENOTE_PG_SCHEMA": "Other one", **kw.get("env", {})}
             yield stack.enter_context(Server(*args, **kw))

@@ -6,6 +6,7 @@ import pytest
 
 from server import Server
 
+pytestmark = pytest.mark.stores("sqlite", "postgres", "postgres-bouncer")
 SECRET = "marmalade-of-the-other"
 
 

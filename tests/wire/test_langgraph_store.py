@@ -8,7 +8,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 from langgraph_sdk.errors import BadRequestError, UnprocessableEntityError
 
-pytestmark = pytest.mark.stores("sqlite", "postgres", "postgres-schema")
+pytestmark = pytest.mark.stores("sqlite", "postgres", "postgres-schema", "postgres-bouncer")
 
 
 def keys(answer):

@@ -2,6 +2,7 @@
 import pytest
 
 V = "/cenote/v1"
+pytestmark = pytest.mark.stores("sqlite", "postgres", "postgres-schema", "postgres-bouncer")
 
 
 def item(ns, key):
