@@ -133,17 +133,17 @@ enum pg_lane {
 /* Every statement of the driver has a number: the place of its text in a tenant's cache and its name on a connection. */
 enum pg_st {
 	ST_PING,
-	/* read_item.c, scan.c, walk.c */
+	/* read_item.c, rows.c, scan.c, walk.c */
 	ST_ITEM_GET,
 	ST_ITEM_BY_ID,
-	ST_SCAN_NEW,
-	ST_SCAN_NEW_AFTER,
-	ST_SCAN_ALL,
-	ST_SCAN_ALL_AFTER,
+	ST_SCAN_FEW,
+	ST_SCAN_MORE,
+	ST_SCAN_LIST,
+	ST_SCAN_LIST_HAVING,
+	ST_SCAN_LIST_ALL,
+	ST_ROWS,
 	ST_WALK,
-	ST_WALK_AFTER,
 	ST_WALK_ALL,
-	ST_WALK_ALL_AFTER,
 	ST_NAMESPACES,
 	/* write_item.c */
 	ST_PUT,
@@ -151,18 +151,20 @@ enum pg_st {
 	ST_PUT_ABSENT,
 	ST_PUT_VERSION,
 	ST_DELETE,
-	ST_DELETE_VERSION,
 	ST_TOUCH,
+	ST_WRITE_LOCK,
 	ST_WRITE_LOOK,
 	ST_SWEEP,
 	ST_NEXT_EXPIRY,
 	/* message.c */
+	ST_APPEND_LOCK,
 	ST_APPEND,
 	ST_APPEND_LOOK,
 	ST_MESSAGES,
 	ST_MESSAGE_BY_ID,
 	ST_THREADS,
-	ST_THREAD,
+	ST_THREADS_OF,
+	ST_THREAD_LOCK,
 	ST_THREAD_DELETE,
 	/* admin.c */
 	ST_STATS,
@@ -172,6 +174,7 @@ enum pg_st {
 	ST_KEY_LIST,
 	ST_META_GET,
 	ST_META_PUT,
+	ST_META_DELETE,
 	/* sync.c, verify.c, docs.c */
 	ST_SYNC,
 	ST_PURGE,
@@ -254,11 +257,19 @@ enum err pg_io_spawn(struct pg *s, void (*fn)(void *arg), void *arg) MUST_CHECK;
 
 /* Where passwords come from; called on the connector or admin thread, may block until the deadline. */
 struct pg_credential {
-	/* *password: NUL-terminated, malloc'd, wiped and freed by the caller; NULL: none. *until_ns: monotonic time at which it is
-	 * no longer good for a login (NEVER: not known). fresh: the last one was refused. */
-	enum err (*get)(struct pg_credential *c, bool fresh, uint64_t deadline, char **password, uint64_t *until_ns);
+	/* *password: NUL-terminated, malloc'd, the caller ends it with secret_free; NULL: none. *until_ns: monotonic time at which it
+	 * is no longer good for a login (NEVER: not known). refused: the password that the server has just refused, NULL: none; it
+	 * is not given again from a cache. E_BUSY with the reason when there is none to be had now. */
+	enum err (*get)(struct pg_credential *c, const char *refused, uint64_t deadline, char **password, uint64_t *until_ns);
 	void (*free)(struct pg_credential *c);
 };
+/* The source that the options name; NULL (OK) when the password is a fixed one, or libpq's own affair. */
+enum err pg_credential_new(const struct pg_options *opt, struct pg_credential **out) MUST_CHECK;
+/* Keeps what from gives until a tenth of its life is left, asks it from one thread at a time, and shares the answer. Owns from, also
+ * when it fails. */
+enum err pg_credential_cached(struct pg_credential *from, struct pg_credential **out) MUST_CHECK;
+/* A source that runs a command with /bin/sh; its output is the password. life_ms 0: good until refused. */
+enum err pg_credential_command(struct str command, uint32_t life_ms, struct pg_credential **out) MUST_CHECK;
 struct pg_target; /* parameters for libpq, the credential, the timeouts */
 enum err pg_target_new(struct str conninfo, const struct store_options *opt, struct pg_target **out) MUST_CHECK;
 void pg_target_free(struct pg_target *t);

@@ -1,0 +1,32 @@
+/* Private to the item reads of store/postgres (read_item.c, scan.c, walk.c, rows.c): handing rows to a caller's function. */
+#ifndef CENOTE_STORE_PG_READ_H
+#define CENOTE_STORE_PG_READ_H
+
+#include "store/postgres/pg.h"
+
+/* The row of store that c names: looked up once per row of c, by a subquery that cannot become another kind of join, so that a plan
+ * made for other numbers of rows does no harm. */
+#define PG_STORE_OF_C "(SELECT t.*, t.xmin FROM @store t WHERE t.prefix = c.prefix AND t.key = c.key LIMIT 1) s"
+
+static inline bool pg_omitted(const struct item *it, int64_t omit_us)
+{
+	return omit_us > 0 && it->expires_us > 0 && it->expires_us < omit_us;
+}
+
+struct pg_giver {
+	struct pg_tenant *t;
+	int64_t omit_us;
+	item_fn fn;
+	void *ctx;
+	unsigned page; /* rows of the next page: grows while rows are small */
+	bool stopped;  /* fn wants no more */
+};
+#define PG_PAGE_MAX 512
+
+/* Hands the rows of r (PG_ITEM_COLUMNS first; without a prefix: no row) to fn: on the CPU pool when they are many. */
+enum err pg_give(struct pg_giver *g, const PGresult *r) MUST_CHECK;
+/* Reads the items that are named in r (prefix and key are its columns 0 and 1), in that order and in pages, and hands them to fn;
+ * those that are gone are left out. */
+enum err pg_give_named(struct pg_giver *g, const PGresult *r) MUST_CHECK;
+
+#endif
