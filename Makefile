@@ -1,5 +1,6 @@
 # Thin over meson and ninja. Everything that is made lies in build/.
-# Targets: all unit asan tsan valgrind fuzz wire crash faults lint bench install clean; ./test runs them all.
+# Targets: all unit asan tsan valgrind fuzz wire crash faults demo-pg lint bench install clean; ./test runs them all.
+# What needs a PostgreSQL takes the one in CENOTE_TEST_PG: `tools/pg with make unit` starts one for that time.
 B = build
 JOBS = $(shell nproc)
 ROUNDS = 30
@@ -10,7 +11,7 @@ MESON_TEST = meson test --no-rebuild --num-processes $(JOBS) --print-errorlogs
 TEST_ARGS = --suite unit --suite conformance
 CLANG_FORMAT = $(shell command -v clang-format-14 || command -v clang-format)
 CLANG_TIDY = $(shell command -v clang-tidy-14 || command -v clang-tidy)
-SCRIPTS = run test .ci/run tools/deps tools/check-layers tools/check-banned tests/tools/checkers_test bench/run
+SCRIPTS = run test .ci/run tools/deps tools/check-layers tools/check-banned tests/tools/checkers_test bench/run examples/postgres/run
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 all: $(B)/build.ninja
@@ -72,14 +73,19 @@ $(B)/js/ok: tests/wire/js/package.json
 	cd $(B)/js && npm install --silent --no-audit --no-fund --no-package-lock
 	touch $@
 
-# The kill test: make crash ROUNDS=500 [SEED=n]
+# The kill test: make crash ROUNDS=500 [SEED=n] [STORE=postgres] [GAP=5]
 crash: all $(B)/.venv/ok
-	$(B)/.venv/bin/python tests/crash/kill.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	$(B)/.venv/bin/python tests/crash/kill.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE)) \
+		$(if $(GAP),--gap $(GAP))
 
 $(B)/failio.so: tests/tools/failio.c
 	$(CC) -shared -fPIC -O1 -Wall -Wextra -o $@ $< -ldl
 faults: all $(B)/.venv/ok $(B)/failio.so
 	$(B)/.venv/bin/python -m pytest -q -p no:cacheprovider tests/crash
+
+# PostgresStore, PostgreSQL and Cenote together, step by step.
+demo-pg:
+	examples/postgres/run
 
 lint: layers format shell tidy
 layers:
@@ -106,4 +112,4 @@ install: all
 clean:
 	rm -rf $(B)
 
-.PHONY: all everything unit asan tsan valgrind fuzz wire env crash faults lint layers format fmt shell tidy bench install clean
+.PHONY: all everything unit asan tsan valgrind fuzz wire env crash faults demo-pg lint layers format fmt shell tidy bench install clean

@@ -11,6 +11,10 @@ import urllib.parse
 import psycopg
 
 
+def installed():
+    return shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
+
+
 class PgBouncer:
     """with PgBouncer(url) as b: b.url is the same server and database by way of the pooler. conf: more lines of its [pgbouncer] section."""
 
@@ -29,7 +33,7 @@ class PgBouncer:
         ini = self.folder / "pgbouncer.ini"
         ini.write_text(f"[databases]\n* = host={self.server.hostname} port={self.server.port} user={self.server.username}{word}\n"
                        "[pgbouncer]\n" + "".join(f"{k} = {v}\n" for k, v in lines.items()))
-        command = [shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", str(ini)]
+        command = [installed() or "pgbouncer", str(ini)]
         if os.geteuid() == 0:  # it does not run as root
             for p in (self.folder, ini):
                 shutil.chown(p, "nobody")
