@@ -1,0 +1,103 @@
+/* pg_sweep: deletes what has expired, over all tenants.
+ *
+ * Two Cenotes may sweep at once: rows that another has locked are left to it. Nothing is written when nothing has expired. */
+#include "store/postgres/pg.h"
+
+#define PURGE_EVERY_NS (UINT64_C(60) * 1000000000)
+
+/* $1 op, $2 now, $3 at most. A row that somebody changes at this moment is looked at again when it is locked: it is only deleted
+ * when it has expired still. */
+static const struct pg_stmt st_sweep = {
+	ST_SWEEP, LANE_WRITE, "sweep",
+	"WITH o AS MATERIALIZED (SELECT s.prefix, s.key FROM @store s WHERE s.expires_at < $2::timestamptz ORDER BY s.expires_at"
+	" LIMIT $3::bigint FOR UPDATE SKIP LOCKED),"
+	" d AS (DELETE FROM @store t USING o WHERE t.prefix = o.prefix AND t.key = o.key RETURNING t.prefix, t.key),"
+	" c AS (DELETE FROM @cenote_item i USING d WHERE i.prefix = d.prefix AND i.key = d.key RETURNING i.id, i.prefix),"
+	" j AS (INSERT INTO @cenote_journal(op, step, kind, ids, names) SELECT $1::bigint, 0, 'i', coalesce(array_agg(-id), '{}'),"
+	" coalesce(array_agg(prefix), '{}') FROM c) SELECT count(*) FROM d"};
+static const struct pg_stmt st_next = {ST_NEXT_EXPIRY, LANE_SEARCH, "next_expiry",
+				       "SELECT min(expires_at) FROM @store WHERE expires_at IS NOT NULL"};
+
+static enum err next_expiry(struct pg_tenant *t, int64_t *out)
+{
+	struct pg_params none;
+	PGresult *res;
+	pg_params_init(&none);
+	TRY(pg_query(t, &st_next, &none, &res));
+	*out = pg_get_time(res, 0, 0);
+	PQclear(res);
+	return OK;
+}
+
+static enum err sweep_some(struct pg_tenant *t, int64_t now_us, unsigned max, unsigned *removed)
+{
+	struct pg_params p;
+	PGresult *res;
+	bool repeated;
+	pg_params_init(&p);
+	pg_i64(&p, pg_new_op());
+	pg_time(&p, now_us);
+	pg_i64(&p, max);
+	TRY(pg_write(t, &st_sweep, &p, &res, &repeated));
+	if (!repeated) /* else their number is lost, and the next sweep goes on */
+		*removed = (unsigned)pg_get_i64(res, 0, 0);
+	PQclear(res);
+	return OK;
+}
+
+static enum err sweep_tenant(struct pg_tenant *t, int64_t now_us, unsigned max, unsigned *removed, int64_t *next_us)
+{
+	uint64_t now = clock_mono_ns();
+	*removed = 0;
+	TRY(next_expiry(t, next_us));
+	if (*next_us != 0 && *next_us < now_us && max > 0) {
+		TRY(sweep_some(t, now_us, max, removed));
+		TRY(next_expiry(t, next_us));
+	}
+	if (now - atomic_load(&t->purged_ns) < PURGE_EVERY_NS)
+		return OK;
+	atomic_store(&t->purged_ns, now);
+	return pg_purge(t);
+}
+
+/* Copy of the list; the tenants live as long as the store. */
+static enum err ready_tenants(struct pg *s, struct pg_tenant ***out, size_t *n)
+{
+	size_t it = 0;
+	struct str name;
+	void *v;
+	*n = 0;
+	pthread_mutex_lock(&s->tmu);
+	*out = malloc((s->tenants.count + 1) * sizeof **out);
+	while (*out && map_next(&s->tenants, &it, &name, &v)) {
+		struct pg_tenant *t = v;
+		if (atomic_load(&t->state) == PT_READY)
+			(*out)[(*n)++] = t;
+	}
+	pthread_mutex_unlock(&s->tmu);
+	return *out ? OK : err_set(E_LIMIT, "out of memory");
+}
+
+enum err pg_sweep(struct store *st, int64_t now_us, unsigned max, unsigned *removed, int64_t *next_us)
+{
+	struct pg_tenant **all;
+	size_t n;
+	enum err e = OK;
+	*removed = 0;
+	*next_us = 0;
+	TRY(ready_tenants(pg_of(st), &all, &n));
+	for (size_t i = 0; i < n; i++) {
+		unsigned some = 0;
+		int64_t next = 0;
+		enum err one = sweep_tenant(all[i], now_us, max - *removed, &some, &next);
+		*removed += some;
+		if (one != OK) {
+			e = one; /* with the last failure's sentence; the other tenants go on */
+			continue;
+		}
+		if (next > 0 && (*next_us == 0 || next < *next_us))
+			*next_us = next;
+	}
+	free(all);
+	return e;
+}
