@@ -31,7 +31,18 @@ struct store_options {
 };
 /* E_INVALID: unknown scheme or bad path; E_BUSY: another process owns it (the sentence has its pid); E_CORRUPT; E_IO. */
 enum err store_open(struct str url, const struct store_options *opt, struct store **out) MUST_CHECK;
+
+/* What an administrative command does or would do: one statement, or for drivers without statements one sentence. */
+struct store_step {
+	struct str tenant, place, text; /* place: the schema */
+};
+typedef void (*step_fn)(void *ctx, const struct store_step *s);
+
 /* The path of the unix socket that a daemon on this store listens on, "" if the scheme has none. */
 struct str store_socket_path(struct arena *a, struct str url);
+/* The URL as it may be shown: passwords as ***. Takes anything, also what is no valid URL. */
+void store_url_redact(struct str url, struct buf *out);
+/* Whether there is something in it that store_url_redact hides. */
+bool store_url_has_secret(struct str url);
 
 #endif

@@ -1,0 +1,316 @@
+/* Logging in: each host in turn until the deadline, with the credential of the moment, and what went wrong as a sentence.
+ *
+ * libpq's own blocking connect cannot keep a deadline that is not in whole seconds, and its asynchronous one cannot leave a host
+ * that does not answer; so hosts are tried one by one here, by the asynchronous calls and poll. Only resolving a name blocks. */
+#include "store/postgres/target.h"
+
+#include <errno.h>
+#include <poll.h>
+
+#include "base/secret.h"
+#include "base/uuid7.h"
+
+#define TOO_OLD 130000 /* pg_current_xact_id, pg_snapshot, identity columns */
+
+/* How one try ended. */
+struct
+try {
+	PGconn *c;	  /* logged in */
+	char sqlstate[6]; /* of the server's refusal, "" : it did not come so far */
+	char reason[256]; /* one line */
+	bool no_password; /* the server wants one, there is none */
+	bool timed_out;
+	const struct pg_target_host *host;
+};
+
+/* --------------------------------------------------------------- one host */
+
+/* "connection to server at ..., port N failed: FATAL:  28P01: text" -> 28P01, text. Of several addresses, the last. */
+static void read_reason(struct try *y, const char *msg)
+{
+	const char *from = msg, *state = NULL;
+	for (const char *p = strstr(msg, "failed: "); p; p = strstr(p, "failed: "))
+		from = p += 8;
+	/* The severity may be in any language; behind it are two blanks, five characters and a colon. */
+	for (const char *p = strstr(from, ":  "); p && !state; p = strstr(p + 1, ":  ")) {
+		size_t n = strspn(p + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+		if (n == 5 && p[8] == ':' && p[9] == ' ')
+			state = p + 3;
+	}
+	if (state) {
+		snprintf(y->sqlstate, sizeof y->sqlstate, "%.5s", state);
+		from = state + 7;
+	}
+	snprintf(y->reason, sizeof y->reason, "%.*s", (int)strcspn(from, "\n"), from);
+}
+
+/* Drives the connection until it is logged in or has failed; false with timed_out: neither by then. */
+static bool drive(struct try *y, uint64_t deadline)
+{
+	PostgresPollingStatusType want = PGRES_POLLING_WRITING;
+	while (PQstatus(y->c) != CONNECTION_BAD && want != PGRES_POLLING_FAILED && want != PGRES_POLLING_OK) {
+		uint64_t now = clock_mono_ns();
+		if (now >= deadline) {
+			y->timed_out = true;
+			return false;
+		}
+		uint64_t left = (deadline - now) / 1000000 + 1;
+		struct pollfd p = {PQsocket(y->c), want == PGRES_POLLING_READING ? POLLIN : POLLOUT, 0};
+		if (poll(&p, 1, left > 60000 ? 60000 : (int)left) > 0)
+			want = PQconnectPoll(y->c);
+	}
+	return want == PGRES_POLLING_OK && PQstatus(y->c) == CONNECTION_OK;
+}
+
+static void on_notice(void *arg, const PGresult *r)
+{
+	const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE), *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+	(void)arg;
+	LOG(LOG_DEBUG, "pg", "notice", LF_C("sqlstate", state ? state : ""), LF_C("text", text ? text : ""));
+}
+
+static bool one(struct pg_target *t, const struct pg_target_host *h, const char *attrs, const char *password, bool plain,
+		uint64_t deadline, struct try *y)
+{
+	const char *key[TARGET_PARAMS_MAX + 6], *value[TARGET_PARAMS_MAX + 6];
+	unsigned n = 0;
+	for (unsigned i = 0; i < t->n; i++) {
+		bool secret = password && strcmp(t->key[i], "password") == 0;
+		key[n] = t->key[i];
+		value[n++] = secret ? password : t->value[i];
+	}
+	const char *own[][2] = {{"host", h->host},
+				{"hostaddr", h->addr},
+				{"port", h->port},
+				{"target_session_attrs", attrs},
+				{"options", plain ? t->options : t->backstop}};
+	for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+		key[n] = own[i][0];
+		value[n++] = own[i][1] ? own[i][1] : "";
+	}
+	key[n] = value[n] = NULL;
+	*y = (struct try){.host = h};
+	y->c = PQconnectStartParams(key, value, 0);
+	if (!y->c) {
+		snprintf(y->reason, sizeof y->reason, "out of memory");
+		return false;
+	}
+	PQsetErrorVerbosity(y->c, PQERRORS_VERBOSE); /* has the SQLSTATE, which nothing else tells of a refused login */
+	PQsetNoticeReceiver(y->c, on_notice, NULL);
+	if (drive(y, deadline)) {
+		PQsetErrorVerbosity(y->c, PQERRORS_DEFAULT);
+		return true;
+	}
+	if (y->timed_out)
+		snprintf(y->reason, sizeof y->reason, "no answer in time");
+	else
+		read_reason(y, PQerrorMessage(y->c));
+	y->no_password = PQconnectionNeedsPassword(y->c);
+	PQfinish(y->c);
+	y->c = NULL;
+	return false;
+}
+
+/* With our startup options, unless a pooler has refused them. */
+static bool one_or_plain(struct pg_target *t, const struct pg_target_host *h, const char *attrs, const char *password,
+			 uint64_t deadline, struct try *y)
+{
+	bool plain = atomic_load(&t->plain);
+	if (one(t, h, attrs, password, plain, deadline, y))
+		return true;
+	if (plain || strcmp(y->sqlstate, "08P01") != 0)
+		return false;
+	char why[sizeof y->reason];
+	memcpy(why, y->reason, sizeof why);
+	if (one(t, h, attrs, password, true, deadline, y) || strcmp(y->sqlstate, "08P01") != 0) {
+		if (!atomic_exchange(&t->plain, true))
+			LOG(LOG_WARN, "pg",
+			    "a pooler does not take statement_timeout at login; the server will not end statements by itself",
+			    LF_C("reason", why));
+	}
+	return y->c != NULL;
+}
+
+/* --------------------------------------------------------------- all hosts */
+
+/* Another host may still take us: this one was not there, is not ready, or is not what is looked for. */
+static bool go_on(const struct try *y)
+{
+	return !y->no_password && (y->sqlstate[0] == 0 || strncmp(y->sqlstate, "57P", 3) == 0 || strcmp(y->sqlstate, "53300") == 0);
+}
+
+static bool each(struct pg_target *t, const char *attrs, const char *password, uint64_t deadline, struct try *y)
+{
+	bool sole = strcmp(attrs, "read-write") == 0 || strcmp(attrs, "primary") == 0;
+	unsigned first = sole ? atomic_load(&t->first) : 0;
+	for (unsigned i = 0; i < t->hosts; i++) {
+		unsigned at = (first + i) % t->hosts;
+		uint64_t now = clock_mono_ns(), till = now + (uint64_t)t->connect_ms * 1000000;
+		if (deadline != NEVER && deadline > now && now + (deadline - now) / (t->hosts - i) < till)
+			till = now + (deadline - now) / (t->hosts - i);
+		if (till > deadline)
+			till = deadline;
+		if (one_or_plain(t, &t->host[at], attrs, password, till, y)) {
+			atomic_store(&t->first, at);
+			return true;
+		}
+		if (!go_on(y))
+			return false;
+	}
+	return false;
+}
+
+static bool anywhere(struct pg_target *t, const char *password, uint64_t deadline, struct try *y)
+{
+	if (strcmp(t->attrs, "prefer-standby") != 0)
+		return each(t, t->attrs, password, deadline, y);
+	uint64_t now = clock_mono_ns(), half = deadline == NEVER || deadline < now ? deadline : now + (deadline - now) / 2;
+	return each(t, "standby", password, half, y) || (go_on(y) && each(t, "any", password, deadline, y));
+}
+
+/* --------------------------------------------------------------- sentences */
+
+static void put_where(const struct try *y, char *out, size_t max)
+{
+	const char *h = y->host->host ? y->host->host : y->host->addr ? y->host->addr : "";
+	const char *p = y->host->port ? y->host->port : "5432";
+	snprintf(out, max, *h == '/' ? "%s" : strchr(h, ':') ? "[%s]:%s" : "%s:%s", h, p);
+}
+
+static bool refused(const struct try *y)
+{
+	return strcmp(y->sqlstate, "28P01") == 0 || strcmp(y->sqlstate, "28000") == 0;
+}
+
+static enum err busy(enum err e)
+{
+	diag_get()->retry_after_s = 1;
+	return e;
+}
+
+static enum err not_there(const struct pg_target *t, const struct try *y, const char *where)
+{
+	if (t->lakebase)
+		return busy(err_set(
+			E_BUSY,
+			"Could not connect to Lakebase at %s: %s. Check LAKEBASE_HOST, LAKEBASE_DATABASE, LAKEBASE_USER and "
+			"LAKEBASE_PASSWORD, that the instance is running, and that the network lets this machine reach it "
+			"(VPC peering)",
+			where, y->reason));
+	return busy(
+		err_set(E_BUSY,
+			"could not connect to PostgreSQL at %s: %s. Check that the server runs, that host, port, database and user "
+			"are right, and that the network lets this machine reach it",
+			where, y->reason));
+}
+
+static enum err denied(const struct pg_target *t, const struct try *y, const char *where)
+{
+	if (y->no_password)
+		return err_set(E_DENIED,
+			       "PostgreSQL at %s asks for a password of user \"%s\", and none is set; set pg.password "
+			       "(CENOTE_PG_PASSWORD), pg.password_file or pg.password_command",
+			       where, t->user);
+	if (t->lakebase)
+		return err_set(
+			E_DENIED,
+			"Lakebase at %s refused the login of user \"%s\": %s. Either this role does not exist (a Lakebase resource "
+			"or native login is missing), or user and password (token) belong to different principals",
+			where, t->user, y->reason);
+	return err_set(E_DENIED, "PostgreSQL at %s refused the login of user \"%s\": %s", where, t->user, y->reason);
+}
+
+static enum err sentence(const struct pg_target *t, const struct try *y)
+{
+	char where[300];
+	put_where(y, where, sizeof where);
+	if (y->no_password || refused(y))
+		return denied(t, y, where);
+	if (strcmp(y->sqlstate, "3D000") == 0)
+		return busy(err_set(
+			E_BUSY,
+			"PostgreSQL at %s has no database \"%s\"; make it (createdb) or name another in the store's address", where,
+			t->db));
+	if (strcmp(y->sqlstate, "42501") == 0)
+		return err_set(E_DENIED,
+			       "user \"%s\" may not connect to database \"%s\" at %s; GRANT CONNECT ON DATABASE \"%s\" TO \"%s\"",
+			       t->user, t->db, where, t->db, t->user);
+	if (strcmp(y->sqlstate, "53300") == 0)
+		return busy(err_set(E_BUSY,
+				    "PostgreSQL at %s has no connection left: %s; lower pg.pool.max, or raise the server's "
+				    "max_connections",
+				    where, y->reason));
+	if (strncmp(y->sqlstate, "57P", 3) == 0)
+		return busy(err_set(E_BUSY, "PostgreSQL at %s is not ready: %s", where, y->reason));
+	return not_there(t, y, where);
+}
+
+/* ------------------------------------------------------------------- login */
+
+/* What cannot work is told at once. */
+static enum err suits(const struct pg_target *t, PGconn *c)
+{
+	int v = PQserverVersion(c);
+	const char *encoding = PQparameterStatus(c, "server_encoding"), *name = PQparameterStatus(c, "server_version");
+	if (v > 0 && v < TOO_OLD)
+		return err_set(E_INVALID, "PostgreSQL %s is too old: Cenote needs 13 or newer", name ? name : "");
+	if (encoding && strcmp(encoding, "UTF8") != 0)
+		return err_set(E_INVALID,
+			       "database \"%s\" has the encoding %s, in which not every text can be kept; make one with "
+			       "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+			       t->db, encoding);
+	return OK;
+}
+
+/* The age at which a connection is given up, and the credential's end, minus up to a fifth: they do not all turn over at once. */
+static uint64_t end_of(const struct pg_target *t, uint64_t credential)
+{
+	uint64_t now = clock_mono_ns(), end = t->recycle_ms ? deadline_in_ms(t->recycle_ms) : NEVER, random;
+	if (credential < end)
+		end = credential;
+	if (end == NEVER || end <= now)
+		return end;
+	random_bytes(&random, sizeof random);
+	return end - random % ((end - now) / 5 + 1);
+}
+
+/* One more try with another password when one was refused. */
+static enum err with_credential(struct pg_target *t, uint64_t deadline, struct try *y, uint64_t *end)
+{
+	char *password = NULL;
+	*end = NEVER;
+	if (!t->cred)
+		return anywhere(t, NULL, deadline, y) ? OK : sentence(t, y);
+	TRY(t->cred->get(t->cred, NULL, deadline, &password, end));
+	bool in = anywhere(t, password, deadline, y);
+	if (!in && refused(y)) {
+		char *old = password;
+		password = NULL;
+		enum err e = t->cred->get(t->cred, old ? old : "", deadline, &password, end);
+		secret_free(old);
+		if (e != OK)
+			return err_wrap(e, "the server refused the password, and a new one is not to be had");
+		in = anywhere(t, password, deadline, y);
+	}
+	secret_free(password);
+	return in ? OK : sentence(t, y);
+}
+
+enum err pg_target_connect(struct pg_target *t, uint64_t deadline, PGconn **out, uint64_t *until_ns)
+{
+	struct try y = {.host = &t->host[0]};
+	uint64_t end;
+	*out = NULL;
+	*until_ns = NEVER;
+	if (clock_mono_ns() >= deadline)
+		return err_set(E_TIMEOUT, "there was no time left to connect to PostgreSQL");
+	TRY(with_credential(t, deadline, &y, &end));
+	enum err e = suits(t, y.c);
+	if (e != OK) {
+		PQfinish(y.c);
+		return e;
+	}
+	*out = y.c;
+	*until_ns = end_of(t, end);
+	return OK;
+}
