@@ -229,3 +229,98 @@ enum err filter_match(const struct filter *f, struct arena *scratch, struct str 
 		TRY(cond_match(&f->conds[i], scratch, json_root(&doc), match));
 	return OK;
 }
+
+/* ------------------------------------------------------------- containment */
+
+enum { CONTAINS_BYTES = 64 << 20, CONTAINS_DEPTH = 32, OPERAND_BYTES = 64 << 10, NUMBER_DIGITS = 300, NUMBER_EXPONENT = 1000 };
+
+/* A number that numeric holds exactly: few digits, and no great exponent. */
+static bool plain_number(struct str raw)
+{
+	size_t i = 0, exponent = 0;
+
+	if (raw.n > NUMBER_DIGITS)
+		return false;
+	while (i < raw.n && raw.p[i] != 'e' && raw.p[i] != 'E')
+		i++;
+	for (; i < raw.n; i++)
+		if (raw.p[i] >= '0' && raw.p[i] <= '9' && exponent <= NUMBER_EXPONENT)
+			exponent = exponent * 10 + (size_t)(raw.p[i] - '0');
+	return exponent <= NUMBER_EXPONENT;
+}
+
+/* True for some strings without U+0000, too ("\\u0000" behind another backslash); never false with it. */
+static bool has_nul(struct str raw)
+{
+	static const char nul[] = "\\u0000";
+
+	return raw.n >= 6 && memmem(raw.p, raw.n, nul, 6) != NULL;
+}
+
+/* Whether jsonb can hold the value as it is. */
+static bool portable(struct jval v)
+{
+	for (uint32_t i = v.i, end = j_node(v)->next; i < end; i++) {
+		const struct json_node *node = &v.doc->nodes[i];
+
+		if (node->type == JSON_NUMBER ? !plain_number(node->raw) : node->type == JSON_STRING && has_nul(node->raw))
+			return false;
+	}
+	return true;
+}
+
+static bool containable(const struct cond *k)
+{
+	if (k->op != C_EQ || k->depth > CONTAINS_DEPTH || j_raw(k->operand).n > OPERAND_BYTES || !portable(k->operand))
+		return false;
+	for (size_t i = 0; i < k->depth; i++)
+		if (k->path[i].n > 0 && memchr(k->path[i].p, 0, k->path[i].n))
+			return false;
+	return true;
+}
+
+static size_t common(const struct cond *x, const struct cond *y)
+{
+	size_t n = 0;
+
+	while (x && n < x->depth && n < y->depth && str_eq(x->path[n], y->path[n]))
+		n++;
+	return n;
+}
+
+/* Conditions below one member stand together, so the object is written in one go: the way up from the last path, the way down the
+ * next. A path that begins or ends within another (two conditions on one member) is left out: fewer conditions are contained, too.
+ */
+enum err filter_contains(const struct filter *f, struct arena *a, struct str *out)
+{
+	const struct cond *last = NULL;
+	struct buf b;
+	struct jw w;
+
+	*out = (struct str){0};
+	buf_init(&b, a, CONTAINS_BYTES);
+	jw_init(&w, &b);
+	for (size_t i = 0; f && i < f->n; i++) {
+		const struct cond *k = &f->conds[i];
+		size_t same = common(last, k);
+
+		if (!containable(k) || (last && (same == last->depth || same == k->depth)))
+			continue;
+		if (!last)
+			jw_obj(&w);
+		for (size_t d = last ? last->depth - 1 : 0; d > same; d--)
+			jw_end_obj(&w);
+		for (size_t d = same; d < k->depth; d++) {
+			jw_key_str(&w, k->path[d]);
+			if (d + 1 < k->depth)
+				jw_obj(&w);
+		}
+		jw_raw(&w, j_raw(k->operand));
+		last = k;
+	}
+	for (size_t d = last ? last->depth : 0; d > 0; d--)
+		jw_end_obj(&w);
+	if (b.err == OK && last)
+		*out = buf_slice(&b);
+	return b.err;
+}

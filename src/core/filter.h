@@ -18,5 +18,9 @@ struct filter; /* in the arena; read-only afterwards, may be used by several thr
 enum err filter_compile(struct arena *a, struct jval v, const char *where, struct filter **out) MUST_CHECK;
 /* value: the item's JSON object. scratch is used and left as it was filled (clear it yourself). */
 enum err filter_match(const struct filter *f, struct arena *scratch, struct str value, bool *match) MUST_CHECK;
+/* A JSON object that every value which matches contains, as jsonb's @> has it ({"a": {"b": 5}} is in {"a": {"b": 5, "c": 6}}):
+ * made of the conditions of equality. Empty (OK) when there are none. Left out is what PostgreSQL could not hold: U+0000, numbers
+ * of extreme size, operands of more than 64 KiB. */
+enum err filter_contains(const struct filter *f, struct arena *a, struct str *out) MUST_CHECK;
 
 #endif

@@ -180,6 +180,158 @@ static void stored_garbage_is_corrupt(void **state)
 	arena_release(&a);
 }
 
+/* ------------------------------------------------------------- containment */
+
+static void containment(void **state)
+{
+	static const struct {
+		const char *filter, *contains;
+	} cases[] = {
+		{"{}", ""},
+		{"{\"n\":{\"$gt\":5}}", ""},
+		{"{\"n\":{\"$ne\":5}}", ""},
+		{"{\"n\":9}", "{\"n\":9}"},
+		{"{\"n\":{\"$eq\": [1, {\"x\":null}]}}", "{\"n\":[1, {\"x\":null}]}"},
+		{"{\"a\":{\"b\":5}}", "{\"a\":{\"b\":5}}"},
+		{"{\"a\":{\"b\":5,\"c\":6},\"d\":7}", "{\"a\":{\"b\":5,\"c\":6},\"d\":7}"},
+		{"{\"a\":{\"b\":{\"c\":1,\"d\":{\"e\":2}},\"f\":3},\"g\":{\"h\":4}}",
+		 "{\"a\":{\"b\":{\"c\":1,\"d\":{\"e\":2}},\"f\":3},\"g\":{\"h\":4}}"},
+		{"{\"a\":{\"b\":{\"$gt\":1},\"c\":2},\"d\":{\"$lt\":3}}", "{\"a\":{\"c\":2}}"},
+		{"{\"\":1,\"x\\\"y\":2}", "{\"\":1,\"x\\\"y\":2}"},
+		{"{\"a\":{\"$eq\":1,\"$gt\":0}}", "{\"a\":1}"},
+		/* what PostgreSQL cannot hold */
+		{"{\"a\":\"x\\u0000\",\"b\":1}", "{\"b\":1}"},
+		{"{\"a\":{\"$eq\":{\"k\\u0000\":1}},\"b\":1}", "{\"b\":1}"},
+		{"{\"a\\u0000\":1,\"b\":1}", "{\"b\":1}"},
+		{"{\"a\":1e400000,\"b\":1e308}", "{\"b\":1e308}"},
+		{"{\"a\":[1,-2.5E-99999],\"b\":1}", "{\"b\":1}"},
+	};
+	struct arena a;
+
+	arena_init(&a, 1 << 20);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct filter *f;
+		struct str got;
+
+		OKAY(filter_compile(&a, parsed(&a, cases[i].filter), "", &f));
+		OKAY(filter_contains(f, &a, &got));
+		if (!str_eq(got, str_c(cases[i].contains)))
+			fail_msg("%s: %.*s, not %s", cases[i].filter, STR_ARG(got), cases[i].contains);
+	}
+	arena_release(&a);
+}
+
+/* Containment of jsonb below the top: objects by member, arrays as sets, the rest by equality. */
+static bool holds(struct jval v, struct jval part)
+{
+	struct jval key, x, y;
+
+	if (j_is(part, JSON_OBJECT)) {
+		if (!j_is(v, JSON_OBJECT))
+			return false;
+		for (struct j_iter it = j_iter(part); j_next(&it, &key, &x);) {
+			struct str raw = j_raw(key);
+
+			y = j_get(v, str_sub(raw, 1, raw.n - 1)); /* without escapes here */
+			if (!j_ok(y) || !holds(y, x))
+				return false;
+		}
+		return true;
+	}
+	if (!j_is(part, JSON_ARRAY))
+		return j_equal(v, part);
+	if (!j_is(v, JSON_ARRAY))
+		return false;
+	for (struct j_iter it = j_iter(part); j_next(&it, NULL, &x);) {
+		bool any = false;
+
+		for (struct j_iter of = j_iter(v); !any && j_next(&of, NULL, &y);)
+			any = holds(y, x);
+		if (!any)
+			return false;
+	}
+	return true;
+}
+
+static uint32_t seed = 20260821;
+
+static uint32_t dice(uint32_t sides)
+{
+	seed = seed * 1664525 + 1013904223;
+	return (seed >> 16) % sides;
+}
+
+/* A random value; op: an object's place may hold operators instead. */
+static void random_value(struct buf *b, unsigned depth, bool op)
+{
+	static const char *const plain[] = {"1", "1.0", "2", "\"x\"", "\"y\"", "null", "true"};
+	static const char *const names[] = {"a", "b", "c"};
+	static const char *const ops[] = {"$eq", "$ne", "$gt", "$lte"};
+	uint32_t kind = depth >= 3 ? 0 : dice(6), from = dice(3), n = 1 + dice(3);
+
+	if (op && depth > 0 && kind == 1) {
+		buf_printf(b, "{\"%s\":", ops[dice(4)]);
+		random_value(b, depth + 1, false);
+		buf_lit(b, "}");
+	} else if (kind == 2) {
+		buf_lit(b, "[");
+		for (uint32_t i = 0; i < n; i++) {
+			buf_lit(b, i ? "," : "");
+			random_value(b, depth + 1, false);
+		}
+		buf_lit(b, "]");
+	} else if (depth == 0 || kind >= 3) {
+		for (uint32_t i = 0; i < n; i++) {
+			buf_printf(b, "%s\"%s\":", i ? "," : "{", names[(from + i) % 3]);
+			random_value(b, depth + 1, op);
+		}
+		buf_lit(b, "}");
+	} else {
+		buf_lit(b, plain[dice(7)]);
+	}
+}
+
+static void object(struct arena *a, bool op, struct buf *b)
+{
+	do {
+		buf_init(b, a, 1 << 16);
+		random_value(b, 0, op);
+	} while (b->p[0] != '{');
+	buf_byte(b, 0);
+}
+
+/* Whatever matches contains what filter_contains says. */
+static void matches_contain(void **state)
+{
+	unsigned both = 0, differ = 0;
+	struct arena a;
+
+	arena_init(&a, 1 << 20);
+	for (unsigned i = 0; i < 200000; i++) {
+		struct buf text, value;
+		struct filter *f;
+		struct str part;
+		bool match;
+
+		arena_clear(&a);
+		object(&a, true, &text);
+		object(&a, false, &value);
+		OKAY(filter_compile(&a, parsed(&a, text.p), "", &f));
+		OKAY(filter_match(f, &a, str_of(value.p, value.n - 1), &match));
+		OKAY(filter_contains(f, &a, &part));
+		if (part.n == 0)
+			continue;
+		if (holds(parsed(&a, value.p), parsed(&a, arena_cstr(&a, part)))) {
+			both += match;
+			differ += !match;
+		} else if (match) {
+			fail_msg("%s matches %s, which does not contain %.*s", text.p, value.p, STR_ARG(part));
+		}
+	}
+	arena_release(&a);
+	assert_true(both > 500 && differ > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +339,8 @@ int main(void)
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(limits_and_absence),
 		cmocka_unit_test(stored_garbage_is_corrupt),
+		cmocka_unit_test(containment),
+		cmocka_unit_test(matches_contain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,10 +78,15 @@ static bool on_item(void *ctx, const struct item *it)
 static enum err search_newest(struct memory *m, struct arena *a, const struct principal *who, struct op_search *op)
 {
 	struct scan s = {.op = op, .a = a, .skip = op->offset};
+	struct scan_hint hint = {0};
 	enum err e;
 
+	TRY(filter_contains(op->filter, a, &hint.contains));
+	/* How many are left by conditions that the store is not told of is not known. */
+	if (!op->filter || hint.contains.n > 0)
+		hint.want = (size_t)op->offset + op->limit;
 	arena_init(&s.scratch, scratch_bytes);
-	e = m->store->ops->item_scan(m->store, who, op->prefix, memory_omit_us(m), NULL, on_item, &s);
+	e = m->store->ops->item_scan(m->store, who, op->prefix, memory_omit_us(m), &hint, on_item, &s);
 	if (e == OK && s.err != OK) {
 		*diag_get() = s.diag;
 		e = s.err;
