@@ -175,6 +175,9 @@ enum pg_st {
 	ST_META_GET,
 	ST_META_PUT,
 	ST_META_DELETE,
+	/* tenant.c */
+	ST_TENANT_LOOK,
+	ST_TENANT_META,
 	/* sync.c, verify.c, docs.c */
 	ST_SYNC,
 	ST_PURGE,
@@ -185,6 +188,7 @@ enum pg_st {
 	ST_DOC_ITEM_BY_ID,
 	ST_DOC_MESSAGE_BY_ID,
 	ST_DOC_KEEP,
+	ST_DOC_KEEP_MESSAGE,
 	ST_MAX = 64
 };
 struct pg_stmt {
@@ -295,9 +299,13 @@ struct pg_tenant {
 	char name[64];
 	char schema[64];	     /* as it is: "public" */
 	char quoted[132];	     /* "\"public\"" */
-	unsigned slot;		     /* 0.. ; names of prepared statements are c<slot>_<statement> */
+	unsigned slot;		     /* 0.. when READY; names of prepared statements are c<slot>_<statement> */
 	atomic_int state;	     /* READY is final */
-	uint64_t looked_ns;	     /* ABSENT: when that was found */
+	/* tenant.c's, under tmu */
+	uint64_t looked_ns; /* ABSENT: when that was found */
+	unsigned users;	    /* callers that hold it while it is not READY */
+	bool opening;	    /* somebody looks at it, or makes it */
+	struct list waiters;
 	_Atomic(char *) sql[ST_MAX]; /* rendered texts */
 	struct pg_feed *feed;	     /* sync.c's */
 	_Atomic uint64_t purged_ns;  /* sweep.c's: when pg_purge was called last */
@@ -310,15 +318,6 @@ struct pg_tenant *pg_home(struct pg *s);
 const char *pg_render(struct pg_tenant *t, const struct pg_stmt *st);
 enum err pg_tenants_start(struct pg *s) MUST_CHECK; /* looks at, and makes, the home schema */
 void pg_tenants_free(struct pg *s);
-/* Blocking: looks at the schema's tables on an admin connection; makes what is missing when create. What it finds wrong is the
- * error. */
-struct pg_schema_state {
-	bool exists;	   /* our tables are there */
-	int store_version; /* highest row of store_migrations, -1: no table */
-	bool can_write, can_ddl;
-};
-enum err pg_schema_look(PGconn *c, struct str schema, struct pg_schema_state *out) MUST_CHECK;
-enum err pg_schema_make(PGconn *c, struct str schema, struct str tenant) MUST_CHECK;
 
 /* --------------------------------------------------------------------- feed (sync.c, verify.c, docs.c) */
 
@@ -365,7 +364,7 @@ struct pg {
 	struct pg_gather *gather; /* write_item.c's */
 	pthread_mutex_t tmu;	  /* tenants, slots */
 	struct map tenants;
-	unsigned slots;
+	unsigned slots, not_ready;
 	struct pg_tenant *home;
 };
 static inline struct pg *pg_of(struct store *s)
