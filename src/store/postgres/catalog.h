@@ -1,0 +1,88 @@
+/* Private to the administration of schemas: what a schema holds (catalog.c), what has to be done to it (schema.c), who may what
+ * (rights.c). All of it blocks, on an admin connection. */
+#ifndef CENOTE_STORE_PG_CATALOG_H
+#define CENOTE_STORE_PG_CATALOG_H
+
+#include "store/postgres/ddl.h"
+#include "store/postgres/pg.h"
+
+/* The table's name without schema. */
+const char *pg_table_name(enum pg_table t);
+/* A schema's name "<home>_<tenant>", the home schema's for "default". E_INVALID when it is longer than PostgreSQL's 63 bytes. */
+enum err pg_schema_name(char out[64], struct str home, struct str tenant) MUST_CHECK;
+/* The name as an identifier in double quotes; at most 132 bytes for one of 63. */
+void pg_quote(char *out, size_t cap, const char *name);
+/* Appends sql; an @ before a letter becomes `quoted.`, @@ an @. */
+void pg_expand(struct buf *out, const char *sql, const char *quoted);
+/* Blocking statement with parameters (text format both ways). */
+enum err pg_ask(PGconn *c, const char *sql, int n, const char *const *values, PGresult **res) MUST_CHECK;
+
+/* ------------------------------------------------------------- catalog.c */
+
+enum { MAY_SELECT = 1, MAY_INSERT = 2, MAY_UPDATE = 4, MAY_DELETE = 8, MAY_ALL = 15 };
+struct pg_table_look {
+	bool exists, owned;
+	char kind; /* pg_class.relkind */
+	char owner[64];
+	unsigned may; /* what the role may do */
+};
+struct pg_index_look {
+	bool exists, valid;
+};
+#define PG_OWN_DDL (sizeof pg_own_tables / sizeof *pg_own_tables)
+
+/* What is there, for one role, as the catalogs say; names and versions alone prove nothing. */
+struct pg_catalog {
+	char schema[64], quoted[132], role[64], role_quoted[132], database[64];
+	char schema_owner[64];
+	bool exists, usage, create; /* the schema; USAGE and CREATE on it */
+	bool create_db, connect;    /* CREATE and CONNECT on the database */
+	bool read_only, standby;
+	struct pg_table_look tables[TB_COUNT];
+	/* store */
+	bool js;	       /* it has namespace_path: LangGraph.js */
+	bool primary;	       /* a unique index on (prefix, key) */
+	bool expires, ttl;     /* it has these columns */
+	bool extra;	       /* it has columns that we do not know */
+	char odd[160];	       /* what is wrong with its columns, "" : nothing */
+	bool store_seen;       /* store_version and cenote_meta could be read */
+	int64_t store_version; /* highest row of store_migrations, -1: none */
+	struct pg_index_look prefix_index, expires_index, own_index[PG_OWN_DDL];
+	/* cenote_meta */
+	int64_t cenote_version; /* -1: none */
+	char tenant[64];
+};
+/* role "": the one that is connected. E_NOT_FOUND: no such role. */
+enum err pg_catalog_read(PGconn *c, const char *schema, const char *role, struct pg_catalog *out) MUST_CHECK;
+/* E_CONFLICT with what was found and what to do when the tables are not LangGraph's and ours of versions that we know. */
+enum err pg_catalog_judge(const struct pg_catalog *k, struct str tenant) MUST_CHECK;
+
+/* ------------------------------------------------------------- schema.c */
+
+struct pg_ensure {
+	struct str schema, tenant;
+	bool make;   /* make what is missing; else E_CONFLICT when something is */
+	bool adopt;  /* also next to a `store` that nobody has given to this tenant yet */
+	bool repair; /* also indexes of LangGraph's that are missing or invalid */
+	bool dry;    /* with make: only tell */
+	step_fn fn;  /* told of every statement that was (dry: would be) run; may be NULL */
+	void *ctx;
+};
+/* Brings the schema to what we need. OK (and not dry): all tables are there and the role may use them. */
+enum err pg_schema_ensure(PGconn *c, const struct pg_ensure *ask) MUST_CHECK;
+/* The schemas of home's tenants, the home schema first. tenant "": the schema may be one, but its cenote_meta cannot be read. */
+typedef void (*schema_fn)(void *ctx, const char *schema, const char *tenant);
+enum err pg_schemas(PGconn *c, const char *home, schema_fn fn, void *ctx) MUST_CHECK;
+
+/* ------------------------------------------------------------- rights.c */
+
+/* What the role lacks for serving (everything that we read and write in the tables that exist), as GRANT statements, one a line;
+ * nothing when it may all. what (may be NULL): the same as a few words, "USAGE on the schema, DELETE on store, cenote_item". */
+void pg_rights_missing(const struct pg_catalog *k, struct buf *grants, struct buf *what);
+/* OK, or E_DENIED with the statements; the whole script is logged when it does not fit into a sentence. */
+enum err pg_rights_check(const struct pg_catalog *k) MUST_CHECK;
+/* Everything that role needs in the schemas of home, statement by statement; run: in one transaction, which holds only if it had
+ * its effect. */
+enum err pg_grants(PGconn *c, const char *home, const char *role, bool run, step_fn fn, void *ctx) MUST_CHECK;
+
+#endif
