@@ -47,6 +47,7 @@ struct tenant {
 
 struct fake {
 	struct store base;
+	struct store_ops ops;
 	pthread_mutex_t lock;
 	struct arena arena;
 	struct tenant tenants[MAX_TENANTS];
@@ -55,7 +56,7 @@ struct fake {
 	size_t keys_n;
 	int64_t last_us;
 	enum err fail, sweep_fail;
-	unsigned fail_n, write_calls, writes;
+	unsigned fail_n, write_calls, writes, kept;
 };
 
 static struct fake *fake_of(const struct store *s)
@@ -542,6 +543,53 @@ static enum err fake_doc_scan(struct store *s, const struct principal *who, cons
 	return leave(f, OK);
 }
 
+static bool keep_item(struct fake *f, struct tenant *t, const struct doc_kept *v)
+{
+	for (size_t i = 0; i < t->items.n; i++) {
+		const struct row *old = t->items.p[i];
+		struct row *r;
+
+		if (old->it.id != v->id || old->it.version != v->version)
+			continue;
+		r = ARENA_NEW(&f->arena, struct row);
+		*r = *old;
+		r->terms = arena_str(&f->arena, v->terms);
+		t->items.p[i] = r;
+		return true;
+	}
+	return false;
+}
+
+static bool keep_message(struct fake *f, struct tenant *t, const struct doc_kept *v)
+{
+	for (size_t i = 0; i < t->messages.n; i++) {
+		const struct message *old = t->messages.p[i];
+		struct message *m;
+
+		if (old->id != v->id)
+			continue;
+		m = ARENA_NEW(&f->arena, struct message);
+		*m = *old;
+		m->terms = arena_str(&f->arena, v->terms);
+		t->messages.p[i] = m;
+		return true;
+	}
+	return false;
+}
+
+static enum err fake_doc_keep(struct store *s, const struct principal *who, enum doc_kind kind, const struct doc_kept *v, size_t n)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct tenant *t = enter(f, who, &e);
+
+	if (!t)
+		return e;
+	for (size_t i = 0; i < n; i++)
+		f->kept += kind == DOC_ITEM ? keep_item(f, t, &v[i]) : keep_message(f, t, &v[i]);
+	return leave(f, OK);
+}
+
 /* -------------------------------------------------------------- messages */
 
 static const struct thread_info *find_thread(const struct tenant *t, struct str thread, size_t *at)
@@ -906,7 +954,8 @@ struct store *fake_store_new(void)
 
 	if (!f)
 		abort();
-	f->base.ops = &fake_ops;
+	f->ops = fake_ops;
+	f->base.ops = &f->ops;
 	pthread_mutex_init(&f->lock, NULL);
 	arena_init(&f->arena, (size_t)1 << 30);
 	return &f->base;
@@ -929,6 +978,16 @@ void fake_store_fail_sweep(struct store *s, enum err e)
 	pthread_mutex_lock(&f->lock);
 	f->sweep_fail = e;
 	pthread_mutex_unlock(&f->lock);
+}
+
+void fake_store_keeps(struct store *s)
+{
+	fake_of(s)->ops.doc_keep = fake_doc_keep;
+}
+
+unsigned fake_store_kept(const struct store *s)
+{
+	return fake_of(s)->kept;
 }
 
 unsigned fake_store_write_calls(const struct store *s)

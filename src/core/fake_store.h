@@ -12,6 +12,10 @@ struct store *fake_store_new(void);
 void fake_store_fail(struct store *s, enum err e, unsigned n);
 /* The next sweep fails with e; other calls do not. */
 void fake_store_fail_sweep(struct store *s, enum err e);
+/* From now on it keeps documents that are made again (doc_keep). */
+void fake_store_keeps(struct store *s);
+/* Documents kept so far. */
+unsigned fake_store_kept(const struct store *s);
 /* Calls of item_write and message_append so far, and writes in them. */
 unsigned fake_store_write_calls(const struct store *s);
 unsigned fake_store_writes(const struct store *s);

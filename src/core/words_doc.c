@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "core/session.h"
 
 /* ---------------------------------------------------------------- languages */
@@ -327,16 +328,35 @@ static enum err remake_item(const struct remake *r, struct arena *a, const struc
 	return words_item_doc(r->w, a, it->ns, &doc, paths, paths_n, &d->terms);
 }
 
+/* Hands documents that were made again to a store that keeps them. They are right without that: a failure costs only that they are
+ * made again next time. */
+static void keep(const struct remake *r, const struct doc_kept *v, size_t n)
+{
+	struct store *s = r->w->store;
+	struct diag before = *diag_get();
+	enum err e;
+
+	if (!s->ops->doc_keep || n == 0)
+		return;
+	e = s->ops->doc_keep(s, r->who, r->kind, v, n);
+	if (e != OK)
+		LOG(LOG_DEBUG, "words", "documents that were made again could not be kept", LF_C("error", err_name(e)),
+		    LF_C("reason", diag_get()->text));
+	*diag_get() = before;
+}
+
 static enum err remake_batch(struct remake *r, struct arena *a, size_t from, size_t n,
 			     enum err (*fn)(void *ctx, const struct doc_change *d), void *ctx)
 {
 	struct store *s = r->w->store;
 	struct item *items = ARENA_ARRAY(a, struct item, n);
 	struct message *msgs = ARENA_ARRAY(a, struct message, n);
+	struct doc_kept *kept = ARENA_ARRAY(a, struct doc_kept, n);
 	int64_t ids[REMAKE_BATCH];
 	struct doc_change d;
+	size_t kept_n = 0;
 
-	if (!items || !msgs)
+	if (!items || !msgs || !kept)
 		return E_NOMEM;
 	for (size_t i = 0; i < n; i++)
 		ids[i] = r->v[from + i].id;
@@ -351,8 +371,10 @@ static enum err remake_batch(struct remake *r, struct arena *a, size_t from, siz
 			TRY(remake_item(r, a, &r->v[from + i], &items[i], &d));
 		else
 			TRY(remake_message(r, a, &msgs[i], &d));
+		kept[kept_n++] = (struct doc_kept){d.id, r->kind == DOC_ITEM ? items[i].version : 0, d.terms};
 		TRY(fn(ctx, &d));
 	}
+	keep(r, kept, kept_n);
 	return OK;
 }
 

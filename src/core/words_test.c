@@ -425,6 +425,85 @@ static void a_store_that_fails(void **state)
 	bench_release(&b);
 }
 
+static void must_append(struct store *s, const char *thread, const char *mid, const char *content, struct str terms)
+{
+	struct message m = {.thread = str_c(thread),
+			    .mid = str_c(mid),
+			    .user = STR("u"),
+			    .role = STR("user"),
+			    .content = str_c(content),
+			    .terms = terms};
+
+	OKAY(s->ops->message_append(s, &ann, &m, 1));
+}
+
+static enum err nothing_to_do(void *ctx, const struct scope *s)
+{
+	(void)ctx;
+	(void)s;
+	return OK;
+}
+
+static unsigned refused;
+
+static enum err refuse_to_keep(struct store *s, const struct principal *who, enum doc_kind kind, const struct doc_kept *v, size_t n)
+{
+	(void)s;
+	(void)who;
+	(void)kind;
+	(void)v;
+	refused += (unsigned)n;
+	return err_set(E_BUSY, "it cannot be written to");
+}
+
+/* A store that keeps documents is given those that were made again, once; where that fails, the answers are the same. */
+static void made_again_is_kept(void **state)
+{
+	enum { N = 300 };
+	struct memory_options opt = {.languages = STR("english"), .index_cache_bytes = 1 << 20};
+	struct doc_scope messages = {DOC_MESSAGE, STR("u")};
+	struct words *german[3];
+	struct result r[3];
+	struct bench b;
+	char key[16];
+	bool skipped;
+
+	(void)state;
+	bench_options(&b, &opt);
+	for (int i = 0; i < N; i++) {
+		snprintf(key, sizeof key, "k%d", i);
+		put(&b, "a", key, i % 3 ? "{\"t\":\"Katze und Hund\"}" : "{\"t\":\"viele Hunde\"}");
+	}
+	must_append(b.store, "th", "1", "viele Hunde", STR("\0")); /* outdated */
+	for (int k = 0; k < 3; k++)
+		german[k] = words(b.store, 1 << 20, "german");
+	r[0] = search(german[0], &b.a, "a", "Katzen", 500);
+	assert_int_equal(r[0].n, 200);
+	assert_int_equal(fake_store_kept(b.store), 0); /* it was not asked to */
+	fake_store_keeps(b.store);
+	r[1] = search(german[1], &b.a, "a", "Katzen", 500);
+	same_results(&r[0], &r[1]);
+	assert_int_equal(fake_store_kept(b.store), N);
+	r[2] = search(german[2], &b.a, "a", "Katzen", 500);
+	same_results(&r[0], &r[2]);
+	assert_int_equal(fake_store_kept(b.store), N); /* they were good by now */
+	OKAY(words_with_scope(german[2], &b.a, &ann, &messages, nothing_to_do, NULL, &skipped));
+	assert_int_equal(fake_store_kept(b.store), N + 1);
+	OKAY(words_with_scope(german[1], &b.a, &ann, &messages, nothing_to_do, NULL, &skipped));
+	assert_int_equal(fake_store_kept(b.store), N + 1);
+	/* One that cannot be kept. */
+	struct store_ops refusing = *b.store->ops;
+	refusing.doc_keep = refuse_to_keep;
+	b.store->ops = &refusing;
+	put(&b, "a", "late", "{\"t\":\"noch eine Katze\"}");
+	assert_int_equal(search(german[2], &b.a, "a", "Katzen", 500).n, 201);
+	assert_int_equal(refused, 1);
+	assert_int_equal(fake_store_kept(b.store), N + 1);
+	for (int k = 0; k < 3; k++)
+		words_free(german[k]);
+	bench_release(&b);
+}
+
 /* Documents of another analysis are made again from the values, by the paths that they were made by. */
 static void another_language(void **state)
 {
@@ -549,6 +628,7 @@ int main(void)
 		cmocka_unit_test(a_store_that_forgets),
 		cmocka_unit_test(a_store_that_fails),
 		cmocka_unit_test(another_language),
+		cmocka_unit_test(made_again_is_kept),
 		cmocka_unit_test(threads),
 		cmocka_unit_test(metrics),
 	};
