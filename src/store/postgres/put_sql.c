@@ -132,6 +132,9 @@ static const struct pg_stmt st_touch = {
 								    " FROM c WHERE terms IS NULL) SELECT found, version, ok, ok "
 								    "AND ttl > 0 IS TRUE FROM o ORDER BY n"};
 
+const struct pg_stmt pg_write_patience = {ST_WRITE_PATIENCE, LANE_WRITE, "write_patience",
+					  "SELECT set_config('lock_timeout', '1000ms', true)"};
+
 const struct pg_stmt pg_write_lock = {ST_WRITE_LOCK, LANE_WRITE, "write_lock",
 				      "SELECT 1 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS x(prefix, key, n)"
 				      " JOIN @store s ON s.prefix = x.prefix AND s.key = x.key ORDER BY x.n FOR UPDATE OF s"};

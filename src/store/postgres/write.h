@@ -28,6 +28,8 @@ struct pg_seen {
 
 /* put_sql.c: statements, their parameters, their results. Rows are in byte order of the name, no name twice. */
 extern const struct pg_stmt pg_write_lock; /* locks the rows that exist, in order */
+/* A row that somebody has locked is waited for a second, in this transaction; then it fails (55P03). */
+extern const struct pg_stmt pg_write_patience;
 void pg_row_init(struct pg_row *r, struct item_write *w, uint32_t at);
 int pg_row_cmp(const struct pg_row *a, const struct pg_row *b); /* by name */
 /* Rows that may be in one statement. */
