@@ -1,0 +1,153 @@
+/* The admin threads: what blocks on a connection of its own (DDL, looking at the catalog). Started when asked for, at most three at
+ * a time, so that one long task (an index being built) does not hold up the others.
+ *
+ * Invariants
+ *  1. A task is in x->admin (under amu) or in the hands of one thread; that thread sets its event.
+ *  2. Its caller's deadline is the thread's (fiber_deadline) while it runs; one that comes too late is not begun. */
+#include "store/postgres/exec.h"
+
+#include <signal.h>
+
+#define ADMINS (sizeof((struct pg_exec *)0)->admins / sizeof(pthread_t))
+
+struct task {
+	struct list node;
+	enum err (*fn)(PGconn *c, void *arg);
+	void *arg;
+	uint64_t deadline;
+	enum err err;
+	struct diag diag;
+	struct event ev;
+};
+
+static enum err task_run(struct pg *s, struct task *t)
+{
+	uint64_t until, connect = deadline_in_ms(s->connect_ms);
+	PGconn *c;
+	if (clock_mono_ns() >= t->deadline)
+		return err_set(E_TIMEOUT, "the deadline passed while others used the administrative connections");
+	TRY(pg_target_connect(s->target, connect < t->deadline ? connect : t->deadline, &c, &until));
+	enum err e = t->fn(c, t->arg);
+	PQfinish(c);
+	return e;
+}
+
+static void *admin_main(void *arg)
+{
+	struct pg_exec *x = arg;
+	pthread_mutex_lock(&x->amu);
+	for (;;) {
+		if (!list_empty(&x->admin)) {
+			struct task *t = CONTAINER(x->admin.next, struct task, node);
+			list_del(&t->node);
+			pthread_mutex_unlock(&x->amu);
+			fiber_set_deadline(t->deadline);
+			t->err = task_run(x->s, t);
+			if (t->err != OK)
+				t->diag = *diag_get();
+			event_set(&t->ev);
+			pthread_mutex_lock(&x->amu);
+			continue;
+		}
+		if (x->aquit)
+			break;
+		x->admins_idle++;
+		pthread_cond_wait(&x->acv, &x->amu);
+		x->admins_idle--;
+	}
+	pthread_mutex_unlock(&x->amu);
+	return NULL;
+}
+
+static bool thread_start(struct pg_exec *x)
+{
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	bool up = pthread_create(&x->admins[x->admins_n], NULL, admin_main, x) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	x->admins_n += up;
+	return up;
+}
+
+enum err pg_admin(struct pg *s, enum err (*fn)(PGconn *c, void *arg), void *arg)
+{
+	struct pg_exec *x = s->exec;
+	struct task t = {.fn = fn, .arg = arg, .deadline = fiber_deadline()};
+	if (fiber_cancelled())
+		return err_set(E_CANCELLED, "the request was cancelled before its turn");
+	event_init(&t.ev);
+	pthread_mutex_lock(&x->amu);
+	bool refused = x->aquit;
+	if (!refused && !x->admins_idle && x->admins_n < ADMINS && !thread_start(x) && !x->admins_n)
+		refused = true;
+	if (!refused)
+		list_add_tail(&x->admin, &t.node);
+	pthread_mutex_unlock(&x->amu);
+	if (refused)
+		return err_set(E_BUSY, "the store is being closed, or no thread can be started");
+	pthread_cond_signal(&x->acv);
+	event_wait(&t.ev);
+	if (t.err != OK)
+		*diag_get() = t.diag;
+	return t.err;
+}
+
+void pg_admin_stop(struct pg_exec *x)
+{
+	pthread_mutex_lock(&x->amu);
+	x->aquit = true;
+	pthread_mutex_unlock(&x->amu);
+	pthread_cond_broadcast(&x->acv);
+	for (unsigned i = 0; i < x->admins_n; i++)
+		pthread_join(x->admins[i], NULL);
+	x->admins_n = 0;
+}
+
+/* ---------------------------------------------------------------- statements */
+
+/* Until the answer is there; at the deadline the statement is cancelled, and the connection is of no more use. */
+static enum err wait_answer(PGconn *c)
+{
+	while (PQisBusy(c)) {
+		enum err e = wait_fd(PQsocket(c), WAIT_READ, NEVER, NULL);
+		if (e != OK) {
+			struct diag d = *diag_get();
+			pg_cancel_drop(pg_cancel_start(c));
+			*diag_get() = d;
+			return e;
+		}
+		if (!PQconsumeInput(c))
+			return pg_error(NULL, c);
+	}
+	return OK;
+}
+
+enum err pg_sql(PGconn *c, const char *sql, PGresult **res)
+{
+	PGresult *last = NULL, *r;
+	enum err e = OK;
+	if (!PQsendQuery(c, sql))
+		return pg_error(NULL, c);
+	while ((e = wait_answer(c)) == OK && (r = PQgetResult(c))) {
+		ExecStatusType status = PQresultStatus(r);
+		PQclear(last);
+		last = r;
+		if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY)
+			break;
+	}
+	if (e == OK && r) {
+		e = pg_error(r, c);
+		struct diag d = *diag_get();
+		while (wait_answer(c) == OK && (r = PQgetResult(c)))
+			PQclear(r);
+		*diag_get() = d;
+	}
+	if (e == OK && !last)
+		e = pg_error(NULL, c);
+	if (res)
+		*res = e == OK ? last : NULL;
+	if (!res || e != OK)
+		PQclear(last);
+	return e;
+}

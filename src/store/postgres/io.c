@@ -1,0 +1,599 @@
+/* The io thread: queues by lane, units for connections that have room, deadlines, and what becomes of a job whose unit has ended.
+ *
+ * Invariants
+ *  1. At the end of a tick, a lane has jobs waiting only when no connection of its group has room.
+ *  2. A job is sent at most PG_TRIES times, and never after its deadline.
+ *  3. An answer that says that nothing was written is true: of a write that has been in flight without an answer (JOB_UNKNOWN) it
+ *     is not said.
+ *  4. The timer is set for the earliest moment at which something has to be done about a job or a connection, or earlier. */
+#include "store/postgres/exec.h"
+
+#include <openssl/rand.h>
+
+#define UNREACHABLE_WAIT (1000 * PG_MS) /* for a connection, after attempts have failed */
+
+static bool writes(const struct pg_job *j)
+{
+	return j->write || j->lane == LANE_WRITE;
+}
+
+/* ---------------------------------------------------------------- answers */
+
+void pg_io_answer(struct pg_job *j, enum err e)
+{
+	j->err = e;
+	if (e != OK)
+		j->diag = *diag_get();
+	if (e != OK || j->repeated)
+		pg_job_clear(j);
+	event_set(&j->ev);
+}
+
+/* With a sentence of ours, and what is known about a write. */
+static void refuse(struct pg_job *j, enum err code, const char *why)
+{
+	char text[400];
+	snprintf(text, sizeof text, "%s", why);
+	if (writes(j))
+		err_set(code, "%s; %s", text,
+			j->flags & JOB_UNKNOWN ? "whether the write was done is not known" : "nothing was written");
+	else
+		err_set(code, "%s", text);
+	diag_get()->retry_after_s = code == E_BUSY;
+	pg_io_answer(j, code);
+}
+
+/* With the server's words. */
+static void answer_failed(struct pg_job *j)
+{
+	enum err e = j->err;
+	*diag_get() = j->diag;
+	pg_io_answer(j, e);
+}
+
+static void unqueue(struct lane *l, struct pg_job *j)
+{
+	list_del(&j->node);
+	l->n--;
+}
+
+static void enqueue(struct pg_exec *x, struct pg_job *j, bool first)
+{
+	struct lane *l = &x->lanes[j->lane];
+	if (first)
+		list_add_head(&l->jobs, &j->node);
+	else
+		list_add_tail(&l->jobs, &j->node);
+	l->n++;
+	j->until = clock_mono_ns();
+	pg_io_at(x, j->deadline);
+}
+
+/* Once more, if that is possible. The job is in no list; its unit is not looked at any more. */
+static void again(struct pg_exec *x, struct pg_job *j, enum pg_again why, const char *reason)
+{
+	uint64_t now = clock_mono_ns();
+	char text[300];
+	if (why == AGAIN_ABORTED)
+		j->tries--; /* it has not been tried */
+	if (j->tries >= PG_TRIES) {
+		if (j->flags & JOB_FAILED) {
+			answer_failed(j);
+			return;
+		}
+		snprintf(text, sizeof text, "the connection to the database was lost %u times: %.200s", j->tries, reason);
+		refuse(j, E_BUSY, text);
+		return;
+	}
+	if (now >= j->deadline) {
+		refuse(j, E_TIMEOUT, "the deadline passed before the statement could be sent again");
+		return;
+	}
+	pg_count(&x->figures.retries[why], 1);
+	pg_job_clear(j);
+	j->flags &= ~(unsigned)(JOB_FAILED | JOB_EXPIRED);
+	j->sqlstate[0] = j->constraint[0] = 0;
+	if (why != AGAIN_CONFLICT || !writes(j)) {
+		enqueue(x, j, true);
+		return;
+	}
+	/* Two that have collided do not start again at the same moment. */
+	unsigned char dice = (unsigned char)now;
+	(void)RAND_bytes(&dice, 1);
+	j->until = now + dice * (10 * PG_MS) / 256;
+	list_add_tail(&x->paused, &j->node);
+	pg_io_at(x, j->until);
+}
+
+/* ---------------------------------------------------------------- units */
+
+/* Must it have a unit of its own? */
+static bool solo(const struct pg_job *j)
+{
+	return writes(j) || j->n != 1 || (j->flags & JOB_ALONE) || j->tries > 1;
+}
+
+static struct unit *unit_take(struct lane *l, enum pg_lane lane, unsigned max)
+{
+	unsigned jobs = 0, steps = 0;
+	bool write = false;
+	LIST_EACH (at, &l->jobs) {
+		struct pg_job *j = CONTAINER(at, struct pg_job, node);
+		if (jobs == max || (jobs && solo(j)))
+			break;
+		jobs++;
+		steps += j->n;
+		write = writes(j);
+		if (solo(j))
+			break;
+	}
+	struct unit *u = calloc(1, sizeof *u + 2 * (size_t)steps * sizeof *u->w);
+	if (!u)
+		return NULL;
+	list_init(&u->node);
+	list_init(&u->jobs);
+	u->lane = lane;
+	u->write = write;
+	u->count = jobs;
+	for (unsigned i = 0; i < jobs; i++) {
+		struct pg_job *j = CONTAINER(l->jobs.next, struct pg_job, node);
+		unqueue(l, j);
+		list_add_tail(&u->jobs, &j->node);
+	}
+	return u;
+}
+
+static bool has_room(const struct pconn *c)
+{
+	return !c->retire && c->units_n < (c->x->s->opt.pg.no_pool ? 1 : PG_DEPTH);
+}
+
+/* The connection with the least to do; *unused: how many have nothing to do. */
+static struct pconn *pick(struct group *g, unsigned *unused)
+{
+	struct pconn *best = NULL;
+	LIST_EACH (at, &g->conns) {
+		struct pconn *c = CONTAINER(at, struct pconn, node);
+		*unused += !c->retire && c->units_n == 0;
+		if (has_room(c) && (!best || c->jobs_n < best->jobs_n || (c->jobs_n == best->jobs_n && c->units_n < best->units_n)))
+			best = c;
+	}
+	return best;
+}
+
+/* A group that cannot get a connection (the server has too many) uses those of others. */
+static struct pconn *borrow(struct pg_exec *x, unsigned *unused)
+{
+	struct pconn *best = NULL;
+	for (unsigned i = 0; i < x->groups_n && !best; i++)
+		best = pick(&x->groups[i], unused);
+	return best;
+}
+
+static struct lane *next_lane(struct pg_exec *x, struct group *g, enum pg_lane *which)
+{
+	for (unsigned i = 1; i <= LANES; i++) {
+		unsigned k = (g->turn + i) % LANES;
+		if ((g->lanes >> k & 1) && x->lanes[k].n) {
+			g->turn = k;
+			*which = (enum pg_lane)k;
+			return &x->lanes[k];
+		}
+	}
+	return NULL;
+}
+
+static void dispatch(struct pg_exec *x, struct group *g)
+{
+	enum pg_lane lane;
+	for (struct lane *l; (l = next_lane(x, g, &lane));) {
+		unsigned unused = 0, max = PG_UNIT_READS;
+		struct pconn *c = pick(g, &unused);
+		if (!c && g->open == 0 && x->fails)
+			c = borrow(x, &unused);
+		if (!c)
+			return;
+		if (lane == LANE_SEARCH) {
+			/* They take long: side by side as far as there are connections. */
+			max = unused ? (l->n + unused - 1) / unused : PG_UNIT_SEARCHES;
+			max = max < PG_UNIT_SEARCHES ? max : PG_UNIT_SEARCHES;
+		}
+		struct unit *u = unit_take(l, lane, max);
+		if (!u) {
+			struct pg_job *j = CONTAINER(l->jobs.next, struct pg_job, node);
+			unqueue(l, j);
+			refuse(j, E_LIMIT, "out of memory");
+			continue;
+		}
+		pg_count(&x->figures.units[lane], 1);
+		pg_count(&x->figures.jobs[lane], u->count);
+		pg_conn_send(c, u);
+	}
+}
+
+/* ---------------------------------------------------------------- what becomes of a job */
+
+static bool cancelled_lately(const struct pconn *c)
+{
+	uint64_t ended = c->cancel ? pg_cancel_ended(c->cancel) : 0;
+	return c->cancel && (!ended || clock_mono_ns() - ended < PG_GIVE_UP);
+}
+
+/* False: prepared statements are wanted in any case. */
+static bool prepare_no_more(struct pg_exec *x, const char *why)
+{
+	if (x->s->opt.pg.prepare == PG_PREPARE_ON)
+		return false;
+	if (x->prepare)
+		LOG(LOG_WARN, "store.postgres",
+		    "prepared statements are given up: a pooler is in between (pg.prepare: off says so)", LF_C("reason", why));
+	x->prepare = false;
+	atomic_store(&x->figures.prepared, 0);
+	return true;
+}
+
+/* What to do about the server's error; AGAIN_NO: tell the caller. */
+static enum pg_again judge(struct pconn *c, const struct unit *u, struct pg_job *j)
+{
+	enum pg_again what = pg_again(j->sqlstate, j->diag.text, u->named);
+	if (what == AGAIN_UNNAMED && !prepare_no_more(c->x, j->diag.text))
+		return AGAIN_NO;
+	if (what == AGAIN_PLAN)
+		j->flags |= JOB_UNNAMED;
+	if (what == AGAIN_CANCELLED && ((j->flags & JOB_EXPIRED) || !cancelled_lately(c)))
+		return AGAIN_NO;
+	/* Read-only, perhaps because another server has become the primary: a new connection finds that one. */
+	bool stale = strcmp(j->sqlstate, "25006") == 0 && clock_mono_ns() - c->made_ns > 5000 * PG_MS;
+	if (what == AGAIN_PLAN || what == AGAIN_LOST || stale)
+		c->retire = true;
+	return what;
+}
+
+static void settle(struct pconn *c, struct unit *u, struct pg_job *j)
+{
+	list_del(&j->node);
+	j->unit = NULL;
+	if (!(j->flags & JOB_FAILED)) {
+		if (!u->failed) {
+			pg_io_answer(j, OK);
+			return;
+		}
+		j->flags |= JOB_ALONE;
+		again(c->x, j, AGAIN_ABORTED, "");
+		return;
+	}
+	if (j->write && strcmp(j->sqlstate, "23505") == 0 && strcmp(j->constraint, "cenote_journal_pkey") == 0) {
+		j->repeated = true;
+		pg_io_answer(j, OK);
+		return;
+	}
+	enum pg_again what = judge(c, u, j);
+	if (what != AGAIN_NO)
+		again(c->x, j, what, j->diag.text);
+	else if ((j->flags & JOB_EXPIRED) && strcmp(j->sqlstate, "57014") == 0)
+		refuse(j, E_TIMEOUT, "the deadline passed while the database worked on the write");
+	else
+		answer_failed(j);
+}
+
+void pg_io_unit_done(struct pconn *c, struct unit *u)
+{
+	/* Backwards, because those that are sent again go to the front of the queue. */
+	while (!list_empty(&u->jobs))
+		settle(c, u, CONTAINER(u->jobs.prev, struct pg_job, node));
+	free(u);
+	if (list_empty(&c->units))
+		c->idle_ns = clock_mono_ns();
+	if (c->x->s->opt.pg.no_pool)
+		c->retire = true;
+}
+
+void pg_io_unit_lost(struct pconn *c, struct unit *u, const char *why)
+{
+	while (!list_empty(&u->jobs)) {
+		struct pg_job *j = CONTAINER(u->jobs.prev, struct pg_job, node);
+		list_del(&j->node);
+		j->unit = NULL;
+		if (writes(j))
+			j->flags |= JOB_UNKNOWN;
+		j->flags &= ~(unsigned)JOB_FAILED;
+		if (j->flags & JOB_EXPIRED)
+			refuse(j, E_TIMEOUT, "the deadline passed, and the connection to the database was lost");
+		else
+			again(c->x, j, AGAIN_LOST, why);
+	}
+	free(u);
+}
+
+/* ---------------------------------------------------------------- time */
+
+void pg_io_at(struct pg_exec *x, uint64_t at_ns)
+{
+	if (at_ns >= x->timer_at)
+		return;
+	x->timer_at = at_ns;
+	loop_timer_set(x->timer, at_ns);
+}
+
+static void sooner(uint64_t *next, uint64_t at)
+{
+	if (at < *next)
+		*next = at;
+}
+
+/* While attempts to connect fail, nobody waits long for the next. */
+static bool is_unreachable(const struct pg_exec *x)
+{
+	for (unsigned i = 0; i < x->groups_n; i++)
+		if (x->groups[i].open)
+			return false;
+	return x->fails > 0;
+}
+
+static void refuse_unreachable(struct pg_exec *x, struct pg_job *j)
+{
+	enum err e = x->fail == E_TIMEOUT ? E_BUSY : x->fail;
+	refuse(j, e, x->fail_diag.text);
+}
+
+static uint64_t queued_due(struct pg_exec *x, uint64_t now)
+{
+	uint64_t next = NEVER;
+	bool unreachable = is_unreachable(x);
+	for (unsigned i = 0; i < LANES; i++)
+		LIST_EACH (at, &x->lanes[i].jobs) {
+			struct pg_job *j = CONTAINER(at, struct pg_job, node);
+			bool late = now >= j->deadline, stranded = unreachable && now >= j->until + UNREACHABLE_WAIT;
+			if (!late && !stranded) {
+				sooner(&next, j->deadline);
+				if (unreachable)
+					sooner(&next, j->until + UNREACHABLE_WAIT);
+				continue;
+			}
+			unqueue(&x->lanes[i], j);
+			if (late)
+				refuse(j, E_TIMEOUT,
+				       "the deadline passed while the statement waited for a connection to the database");
+			else
+				refuse_unreachable(x, j);
+		}
+	return next;
+}
+
+static uint64_t paused_due(struct pg_exec *x, uint64_t now)
+{
+	uint64_t next = NEVER;
+	LIST_EACH (at, &x->paused) {
+		struct pg_job *j = CONTAINER(at, struct pg_job, node);
+		if (now < j->until) {
+			sooner(&next, j->until);
+			continue;
+		}
+		list_del(&j->node);
+		enqueue(x, j, true);
+	}
+	return next;
+}
+
+/* A job in flight; returns when to look again. */
+static uint64_t flying_due(struct unit *u, struct pg_job *j, uint64_t now)
+{
+	if (now < (j->flags & JOB_EXPIRED ? j->until : j->deadline))
+		return j->flags & JOB_EXPIRED ? j->until : j->deadline;
+	if (writes(j) && !(j->flags & JOB_EXPIRED)) {
+		j->flags |= JOB_EXPIRED;
+		j->until = now + PG_GIVE_UP;
+		return j->until;
+	}
+	pg_unit_forget(u, j);
+	if (writes(j))
+		j->flags |= JOB_UNKNOWN;
+	refuse(j, E_TIMEOUT,
+	       writes(j) ? "the deadline passed, and the database does not answer"
+			 : "the deadline passed before the database answered");
+	return NEVER;
+}
+
+/* The backend works on what nobody waits for: it is told to stop; when it says nothing then, it is given up. */
+static uint64_t late_due(struct pconn *c, uint64_t now)
+{
+	const struct unit *u = CONTAINER(c->units.next, struct unit, node);
+	uint64_t from = c->heard_ns + (u->at == u->n ? 1000 : 20) * PG_MS;
+	if (c->cancel_ns && now >= c->cancel_ns + PG_GIVE_UP) {
+		pg_conn_lost(c, "the server says nothing any more");
+		return NEVER;
+	}
+	if (c->cancel_ns)
+		return c->cancel_ns + PG_GIVE_UP;
+	if (now < from)
+		return from;
+	pg_cancel_drop(c->cancel);
+	c->cancel = pg_cancel_start(c->pg);
+	c->cancel_ns = now;
+	pg_count(&c->x->figures.cancels, 1);
+	return now + PG_GIVE_UP;
+}
+
+static uint64_t conns_due(struct group *g, uint64_t now)
+{
+	uint64_t next = NEVER;
+	LIST_EACH (at, &g->conns) {
+		struct pconn *c = CONTAINER(at, struct pconn, node);
+		LIST_EACH (ut, &c->units) {
+			struct unit *u = CONTAINER(ut, struct unit, node);
+			LIST_EACH (jt, &u->jobs)
+				sooner(&next, flying_due(u, CONTAINER(jt, struct pg_job, node), now));
+		}
+		if (pg_conn_late(c))
+			sooner(&next, late_due(c, now));
+	}
+	return next;
+}
+
+static void look_again(struct group *g)
+{
+	LIST_EACH (at, &g->conns) {
+		struct pconn *c = CONTAINER(at, struct pconn, node);
+		if (c->look) {
+			c->look = false;
+			pg_conn_receive(c);
+		}
+	}
+}
+
+static void on_timer(void *arg)
+{
+	struct pg_exec *x = arg;
+	uint64_t now = clock_mono_ns(), next = NEVER;
+	x->timer_at = NEVER;
+	for (unsigned i = 0; i < x->groups_n; i++)
+		look_again(&x->groups[i]);
+	for (unsigned i = 0; i < x->groups_n; i++)
+		sooner(&next, conns_due(&x->groups[i], now));
+	sooner(&next, paused_due(x, now));
+	sooner(&next, queued_due(x, now));
+	sooner(&next, pg_pool_due(x, now));
+	if (x->stop_at && now >= x->stop_at)
+		pg_io_refuse_all(x);
+	else if (x->stop_at)
+		sooner(&next, x->stop_at);
+	if (next != NEVER)
+		pg_io_at(x, next > now ? next : now + PG_MS);
+}
+
+/* ---------------------------------------------------------------- in and out */
+
+void pg_io_unreachable(struct pg_exec *x)
+{
+	if (!is_unreachable(x))
+		return;
+	for (unsigned i = 0; i < LANES; i++)
+		LIST_EACH (at, &x->lanes[i].jobs) {
+			struct pg_job *j = CONTAINER(at, struct pg_job, node);
+			unqueue(&x->lanes[i], j);
+			refuse_unreachable(x, j);
+		}
+}
+
+static void refuse_list(struct list *jobs)
+{
+	LIST_EACH (at, jobs) {
+		struct pg_job *j = CONTAINER(at, struct pg_job, node);
+		if (j->unit)
+			pg_unit_forget(j->unit, j);
+		else
+			list_del(&j->node);
+		refuse(j, E_BUSY, "the store is being closed");
+	}
+}
+
+void pg_io_refuse_all(struct pg_exec *x)
+{
+	for (unsigned i = 0; i < LANES; i++) {
+		refuse_list(&x->lanes[i].jobs);
+		x->lanes[i].n = 0;
+	}
+	refuse_list(&x->paused);
+	for (unsigned i = 0; i < x->groups_n; i++)
+		LIST_EACH (at, &x->groups[i].conns)
+			LIST_EACH (ut, &CONTAINER(at, struct pconn, node)->units) {
+				struct unit *u = CONTAINER(ut, struct unit, node);
+				LIST_EACH (jt, &u->jobs) {
+					struct pg_job *j = CONTAINER(jt, struct pg_job, node);
+					if (writes(j))
+						j->flags |= JOB_UNKNOWN;
+				}
+				refuse_list(&u->jobs);
+			}
+}
+
+static void on_wake(void *arg)
+{
+	struct pg_exec *x = arg;
+	struct list in;
+	pthread_mutex_lock(&x->mu);
+	list_add_head(&x->in, &in);
+	list_del(&x->in);
+	x->woken = false;
+	pthread_mutex_unlock(&x->mu);
+	while (!list_empty(&in)) {
+		struct pg_job *j = CONTAINER(in.next, struct pg_job, node);
+		list_del(&j->node);
+		enqueue(x, j, false);
+	}
+}
+
+static bool is_quiet(const struct pg_exec *x)
+{
+	bool quiet = list_empty(&x->paused);
+	for (unsigned i = 0; i < LANES; i++)
+		quiet = quiet && !x->lanes[i].n;
+	for (unsigned i = 0; i < x->groups_n; i++)
+		LIST_EACH (at, &x->groups[i].conns) {
+			const struct pconn *c = CONTAINER(at, struct pconn, node);
+			LIST_EACH (ut, &c->units)
+				quiet = quiet && list_empty(&CONTAINER(ut, struct unit, node)->jobs);
+		}
+	return quiet;
+}
+
+/* Nothing left to answer: the connections are closed, then the loop ends. */
+static void stop_step(struct pg_exec *x)
+{
+	if (!x->copen_no && is_quiet(x))
+		pg_pool_quit(x);
+	if (!x->copen_no || x->total || x->requests || x->stopped)
+		return;
+	x->stopped = true;
+	loop_stop(x->loop);
+}
+
+static void on_halt(void *arg)
+{
+	struct pg_exec *x = arg;
+	pthread_mutex_lock(&x->mu);
+	x->closed = true;
+	pthread_mutex_unlock(&x->mu);
+	on_wake(x); /* what came before that */
+	x->stop_at = x->halt_at ? x->halt_at : 1;
+	pg_io_at(x, x->stop_at);
+}
+
+static void on_tick_end(void *arg)
+{
+	struct pg_exec *x = arg;
+	for (unsigned i = 0; i < x->groups_n; i++)
+		dispatch(x, &x->groups[i]);
+	pg_pool_tend(x);
+	for (unsigned i = 0; i < LANES; i++)
+		atomic_store_explicit(&x->figures.queued[i], x->lanes[i].n, memory_order_relaxed);
+	for (unsigned i = 0; i < x->groups_n; i++)
+		atomic_store_explicit(&x->figures.open[i], x->groups[i].open, memory_order_relaxed);
+	if (x->stop_at)
+		stop_step(x);
+}
+
+enum err pg_io_new(struct pg_exec *x)
+{
+	for (unsigned i = 0; i < LANES; i++)
+		list_init(&x->lanes[i].jobs);
+	list_init(&x->paused);
+	list_init(&x->in);
+	x->timer_at = NEVER;
+	x->wake = (struct loop_task){.fn = on_wake, .arg = x};
+	x->halt = (struct loop_task){.fn = on_halt, .arg = x};
+	x->hook = (struct loop_hook){.fn = on_tick_end, .arg = x};
+	TRY(loop_new(&x->loop));
+	loop_hook_add(x->loop, &x->hook);
+	return loop_timer_new(x->loop, "postgres", on_timer, x, &x->timer);
+}
+
+void pg_io_free(struct pg_exec *x)
+{
+	if (!x->loop)
+		return;
+	loop_timer_free(x->timer);
+	loop_hook_del(&x->hook);
+	loop_free(x->loop);
+	x->loop = NULL;
+}
