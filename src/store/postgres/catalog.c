@@ -2,6 +2,8 @@
  * whatever its rights, so that this always answers. */
 #include "store/postgres/catalog.h"
 
+#include "store/postgres/exec.h"
+
 enum err pg_schema_name(char out[64], struct str home, struct str tenant)
 {
 	bool is_home = str_eq(tenant, STR("default"));
@@ -41,11 +43,48 @@ void pg_expand(struct buf *out, const char *sql, const char *quoted)
 	}
 }
 
+/* The server may go on with a statement that nobody waits for any more. */
+static void cancel(PGconn *c)
+{
+	struct diag d = *diag_get();
+	pg_cancel_drop(pg_cancel_start(c));
+	*diag_get() = d;
+}
+
+enum err pg_result(PGconn *c, const char *sql, int n, const char *const *values, PGresult **res)
+{
+	PGresult *r;
+	*res = NULL;
+	/* n < 0: the simple protocol, without parameters; in it CREATE INDEX CONCURRENTLY stands alone. */
+	if (!(n < 0 ? PQsendQuery(c, sql) : PQsendQueryParams(c, sql, n, NULL, values, NULL, NULL, 0)))
+		return pg_error(NULL, c);
+	for (;;) {
+		while (PQisBusy(c)) {
+			enum err e = wait_fd(PQsocket(c), WAIT_READ, NEVER, NULL);
+			if (e == OK && PQconsumeInput(c))
+				continue;
+			if (e == OK)
+				e = pg_error(NULL, c);
+			else
+				cancel(c);
+			PQclear(*res);
+			*res = NULL;
+			return e;
+		}
+		r = PQgetResult(c);
+		if (!r)
+			return *res ? OK : pg_error(NULL, c);
+		PQclear(*res);
+		*res = r;
+	}
+}
+
 enum err pg_ask(PGconn *c, const char *sql, int n, const char *const *values, PGresult **res)
 {
-	PGresult *r = PQexecParams(c, sql, n, NULL, values, NULL, NULL, 0);
-	ExecStatusType status = PQresultStatus(r);
+	PGresult *r;
 	*res = NULL;
+	TRY(pg_result(c, sql, n, values, &r));
+	ExecStatusType status = PQresultStatus(r);
 	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
 		*res = r;
 		return OK;
@@ -53,6 +92,14 @@ enum err pg_ask(PGconn *c, const char *sql, int n, const char *const *values, PG
 	enum err e = pg_error(r, c);
 	PQclear(r);
 	return e;
+}
+
+enum err pg_exec_text(PGconn *c, const char *sql)
+{
+	PGresult *r;
+	TRY(pg_ask(c, sql, -1, NULL, &r));
+	PQclear(r);
+	return OK;
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -225,13 +272,13 @@ static enum err read_versions(PGconn *c, struct pg_catalog *k)
 	PGresult *r;
 	if (readable(k, TB_STORE_MIGRATIONS)) {
 		snprintf(text, sizeof text, "SELECT coalesce(max(v), -1) FROM %s.store_migrations", k->quoted);
-		TRY(pg_sql(c, text, &r));
+		TRY(pg_ask(c, text, 0, NULL, &r));
 		(void)str_int(str_c(PQgetvalue(r, 0, 0)), INT64_MIN, INT64_MAX, &k->store_version);
 		PQclear(r);
 	}
 	if (readable(k, TB_META)) {
 		snprintf(text, sizeof text, "SELECT name, value FROM %s.cenote_meta WHERE name IN ('schema', 'tenant')", k->quoted);
-		TRY(pg_sql(c, text, &r));
+		TRY(pg_ask(c, text, 0, NULL, &r));
 		for (int i = 0; i < PQntuples(r); i++) {
 			if (strcmp(PQgetvalue(r, i, 0), "tenant") == 0)
 				copy(k->tenant, sizeof k->tenant, PQgetvalue(r, i, 1));

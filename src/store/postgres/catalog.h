@@ -14,8 +14,12 @@ enum err pg_schema_name(char out[64], struct str home, struct str tenant) MUST_C
 void pg_quote(char *out, size_t cap, const char *name);
 /* Appends sql; an @ before a letter becomes `quoted.`, @@ an @. */
 void pg_expand(struct buf *out, const char *sql, const char *quoted);
-/* Blocking statement with parameters (text format both ways). */
+/* Blocking statements on an admin connection, until the deadline of the thread at most; parameters and results as text. */
+/* Whatever the server answers; n < 0: simple protocol. */
+enum err pg_result(PGconn *c, const char *sql, int n, const char *const *values, PGresult **res) MUST_CHECK;
+/* The server's error is ours. */
 enum err pg_ask(PGconn *c, const char *sql, int n, const char *const *values, PGresult **res) MUST_CHECK;
+enum err pg_exec_text(PGconn *c, const char *sql) MUST_CHECK;
 
 /* ------------------------------------------------------------- catalog.c */
 

@@ -114,7 +114,7 @@ static enum err say(struct script *s)
 	buf_byte(&s->text, 0);
 	TRY(s->text.err);
 	if (s->run)
-		TRY(pg_sql(s->c, s->text.p, NULL));
+		TRY(pg_exec_text(s->c, s->text.p));
 	const struct store_step st = {.place = str_c(s->schema), .text = str_c(s->text.p)};
 	s->fn(s->ctx, &st);
 	buf_clear(&s->text);
@@ -237,17 +237,18 @@ enum err pg_grants(PGconn *c, const char *home, const char *role, bool run, step
 		return err_set(E_INVALID, "the name of a role is missing");
 	buf_init(&s.text, NULL, SCRIPT_BYTES);
 	if (run)
-		CHECK(pg_sql(c, "BEGIN", NULL));
+		CHECK(pg_exec_text(c, "BEGIN"));
 	CHECK(pg_schemas(c, home, each_schema, &s));
 	CHECK(s.err);
 	if (s.schemas == 0)
 		CHECK(err_set(E_NOT_FOUND, "there is no schema \"%s\" yet; run `cenote migrate` first", home));
 	if (run)
-		CHECK(pg_sql(c, "COMMIT", NULL));
+		CHECK(pg_exec_text(c, "COMMIT"));
 out:
 	if (e != OK && run) {
 		struct diag d = *diag_get();
-		PQclear(PQexec(c, "ROLLBACK"));
+		if (pg_exec_text(c, "ROLLBACK") != OK)
+			LOG(LOG_DEBUG, "store", "the transaction ends with its connection", LF_C("reason", diag_get()->text));
 		*diag_get() = d;
 	}
 	buf_release(&s.text);

@@ -169,9 +169,10 @@ static bool lost_race(PGresult *r)
 
 static enum err run(PGconn *c, const char *sql, bool *again)
 {
-	PGresult *r = PQexec(c, sql);
-	ExecStatusType status = PQresultStatus(r);
+	PGresult *r;
 	enum err e = OK;
+	TRY(pg_result(c, sql, -1, NULL, &r));
+	ExecStatusType status = PQresultStatus(r);
 	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
 		*again = lost_race(r);
 		e = pg_error(r, c);
@@ -242,7 +243,8 @@ static enum err transaction(PGconn *c, const struct pg_ensure *ask, const char *
 out:
 	if (e != OK) {
 		struct diag d = *diag_get();
-		PQclear(PQexec(c, "ROLLBACK"));
+		if (pg_exec_text(c, "ROLLBACK") != OK)
+			LOG(LOG_DEBUG, "store", "the transaction ends with its connection", LF_C("reason", diag_get()->text));
 		*diag_get() = d;
 	}
 	plan_free(&p);
@@ -380,7 +382,7 @@ static enum err tenant_of(PGconn *c, const char *schema, char tenant[64])
 	PGresult *r;
 	pg_quote(quoted, sizeof quoted, schema);
 	snprintf(text, sizeof text, "SELECT value FROM %s.cenote_meta WHERE name = 'tenant'", quoted);
-	TRY(pg_sql(c, text, &r));
+	TRY(pg_ask(c, text, 0, NULL, &r));
 	snprintf(tenant, 64, "%s", PQntuples(r) ? PQgetvalue(r, 0, 0) : "");
 	PQclear(r);
 	return OK;
