@@ -115,7 +115,6 @@ def test_chunked_body(server):
     assert server.request("GET", "/store/items?namespace=c&key=k").json["value"] == {"a": 1}
 
 
-@pytest.mark.stores("sqlite", "postgres")
 def test_unix_socket(server):
     path = next(p for p in (server.folder / "data").rglob("*") if p.is_socket())
     assert path.stat().st_mode & 0o777 == 0o600
