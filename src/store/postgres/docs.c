@@ -6,19 +6,16 @@
  * is taken before the first page. */
 #include "store/postgres/pg_feed.h"
 
-#define ITEMS_PAGE 2000
-#define MESSAGES_PAGE 1000
-#define IDS_PAGE 2000
+#define PAGE 1000
 
-/* A page begins with the row that the last one ended with. */
+/* A scan takes the numbers first, then their rows by pages. */
 static const struct pg_stmt st_items = {
 	ST_DOC_ITEMS, LANE_SEARCH, "doc_items",
-	"SELECT id, terms, prefix, key FROM @cenote_item WHERE prefix ~>=~ $1 AND prefix ~<~ $3 AND (prefix = $1 OR prefix ~>=~ $2)"
-	" AND (prefix, key) ~>=~ ($4, $5) ORDER BY prefix USING ~<~, key USING ~<~ LIMIT 2000"};
+	"SELECT array_agg(id) FROM @cenote_item WHERE " PG_BELOW("prefix", 1, 2, 3) " AND terms IS DISTINCT FROM ''"};
 static const struct pg_stmt st_messages = {
 	ST_DOC_MESSAGES, LANE_SEARCH, "doc_messages",
-	"SELECT m.id, m.terms, t.thread, m.pos FROM @cenote_thread t JOIN @cenote_message m ON m.thread_id = t.id AND m.pos > CASE"
-	" WHEN t.thread = $2 THEN $3 ELSE -1 END WHERE t.usr = $1 AND t.thread >= $2 ORDER BY t.thread, m.pos LIMIT 1000"};
+	"SELECT array_agg(m.id) FROM @cenote_thread t JOIN @cenote_message m ON m.thread_id = t.id WHERE t.usr = $1 AND m.terms IS"
+	" DISTINCT FROM ''"};
 static const struct pg_stmt st_item_by_id = {
 	ST_DOC_ITEM_BY_ID, LANE_SEARCH, "doc_item_by_id",
 	"SELECT c.id, c.terms, c.prefix FROM unnest($1::bigint[]) i(id) JOIN @cenote_item c ON c.id = i.id ORDER BY c.id"};
@@ -26,7 +23,7 @@ static const struct pg_stmt st_message_by_id = {
 	ST_DOC_MESSAGE_BY_ID, LANE_SEARCH, "doc_message_by_id",
 	"SELECT m.id, m.terms, t.thread FROM unnest($1::bigint[]) i(id) JOIN @cenote_message m ON m.id = i.id JOIN @cenote_thread t"
 	" ON t.id = m.thread_id ORDER BY m.id"};
-enum { D_ID, D_TERMS, D_WHERE, D_KEY, D_POS = D_KEY };
+enum { D_ID, D_TERMS, D_WHERE };
 
 /* Only rows that nobody works on, and only where the document still belongs to what is stored. */
 static const struct pg_stmt st_keep_items = {
@@ -63,64 +60,56 @@ static struct str terms_of(const PGresult *r, int row)
 	return pg_is_null(r, row, D_TERMS) ? STR("\0") : pg_get_str(r, row, D_TERMS);
 }
 
+/* Rows of these documents, in order of their ids. */
+static enum err rows_of(struct docs *x, struct pg_params *p, PGresult **r)
+{
+	return pg_query(x->t, x->scope->kind == DOC_ITEM ? &st_item_by_id : &st_message_by_id, p, r);
+}
+
 /* ----------------------------------------------------------------- a scan */
 
-static void give(struct docs *x, const PGresult *r, int row)
+static enum err scan_page(struct docs *x, struct pg_array *ids, size_t n)
 {
-	struct doc_change d = {.id = pg_get_i64(r, row, D_ID), .terms = terms_of(r, row), .lang_ns = pg_get_str(r, row, D_WHERE)};
-
-	if (d.terms.n)
-		x->stopped = !x->fn(x->ctx, &d);
-}
-
-/* One page after the last row of *last, which it replaces; NULL at the end. */
-static enum err item_page(struct docs *x, PGresult **last)
-{
-	PGresult *old = *last, *r;
-	int at = old ? PQntuples(old) - 1 : 0, row = 0, n;
-	struct str prefix = old ? pg_get_str(old, at, D_WHERE) : x->scope->prefix, key = old ? pg_get_str(old, at, D_KEY) : STR("");
 	struct pg_params p;
+	PGresult *r;
+	int64_t id;
 
 	pg_params_init(&p);
-	pg_scope(&p, x->scope->prefix);
-	pg_text(&p, prefix);
-	pg_text(&p, key);
-	TRY(pg_query(x->t, &st_items, &p, &r));
-	n = PQntuples(r);
-	if (old && n && str_eq(pg_get_str(r, 0, D_WHERE), prefix) && str_eq(pg_get_str(r, 0, D_KEY), key))
-		row = 1;
-	for (; row < n && !x->stopped; row++)
-		give(x, r, row);
-	PQclear(old);
-	*last = r;
-	if (n < ITEMS_PAGE || x->stopped) {
-		PQclear(r);
-		*last = NULL;
+	pg_array(&p, PG_INT8S, n);
+	for (size_t i = 0; i < n && pg_next_i64(ids, &id); i++)
+		pg_el_i64(&p, id);
+	pg_array_end(&p);
+	TRY(rows_of(x, &p, &r));
+	for (int row = 0; row < PQntuples(r) && !x->stopped; row++) {
+		struct doc_change d = {
+			.id = pg_get_i64(r, row, D_ID), .terms = terms_of(r, row), .lang_ns = pg_get_str(r, row, D_WHERE)};
+
+		if (d.terms.n)
+			x->stopped = !x->fn(x->ctx, &d);
 	}
+	PQclear(r);
 	return OK;
 }
 
-static enum err message_page(struct docs *x, PGresult **last)
+static enum err scan(struct docs *x)
 {
-	PGresult *old = *last, *r;
-	int at = old ? PQntuples(old) - 1 : 0, n;
+	bool items = x->scope->kind == DOC_ITEM;
 	struct pg_params p;
+	struct pg_array ids;
+	PGresult *r;
+	enum err e = OK;
 
 	pg_params_init(&p);
-	pg_text(&p, x->scope->prefix);
-	pg_text(&p, old ? pg_get_str(old, at, D_WHERE) : STR(""));
-	pg_i64(&p, old ? pg_get_i64(old, at, D_POS) : -1);
-	TRY(pg_query(x->t, &st_messages, &p, &r));
-	n = PQntuples(r);
-	for (int row = 0; row < n && !x->stopped; row++)
-		give(x, r, row);
-	PQclear(old);
-	*last = r;
-	if (n < MESSAGES_PAGE || x->stopped) {
-		PQclear(r);
-		*last = NULL;
-	}
-	return OK;
+	if (items)
+		pg_scope(&p, x->scope->prefix);
+	else
+		pg_text(&p, x->scope->prefix);
+	TRY(pg_query(x->t, items ? &st_items : &st_messages, &p, &r));
+	pg_get_array(r, 0, 0, &ids);
+	while (ids.n > 0 && e == OK && !x->stopped)
+		e = scan_page(x, &ids, ids.n < PAGE ? (size_t)ids.n : PAGE);
+	PQclear(r);
+	return e;
 }
 
 /* A tenant without a schema has had no changes: its cursor is 0, which its feed, once there, does not know. */
@@ -128,8 +117,6 @@ enum err pg_doc_scan(struct store *s, const struct principal *who, const struct 
 		     void *ctx)
 {
 	struct docs x = {.scope = scope, .fn = fn, .ctx = ctx};
-	PGresult *last = NULL;
-	enum err e;
 	bool exact;
 
 	*cursor = 0;
@@ -139,11 +126,7 @@ enum err pg_doc_scan(struct store *s, const struct principal *who, const struct 
 		return OK;
 	TRY(scope->kind == DOC_ITEM ? pg_verify(x.t, scope->prefix, &exact) : pg_sync(x.t));
 	*cursor = feed_start(&x.t->feed->ring);
-	do {
-		e = scope->kind == DOC_ITEM ? item_page(&x, &last) : message_page(&x, &last);
-	} while (e == OK && last);
-	PQclear(last);
-	return e;
+	return scan(&x);
 }
 
 /* ---------------------------------------------------------------- changes */
@@ -160,7 +143,7 @@ static enum err report(struct docs *x, const struct feed_hit *h, size_t n)
 	for (size_t i = 0; i < n; i++)
 		pg_el_i64(&p, h[i].id);
 	pg_array_end(&p);
-	TRY(pg_query(x->t, x->scope->kind == DOC_ITEM ? &st_item_by_id : &st_message_by_id, &p, &r));
+	TRY(rows_of(x, &p, &r));
 	rows = PQntuples(r);
 	for (size_t i = 0; i < n && !x->stopped; i++) {
 		struct doc_change d = {.id = h[i].id, .lang_ns = h[i].name->lang_ns};
@@ -194,8 +177,8 @@ enum err pg_doc_changes(struct store *s, const struct principal *who, const stru
 	if (atomic_load_explicit(&x.t->feed->ring.head, memory_order_acquire) == to)
 		return OK;
 	TRY(feed_since(&x.t->feed->ring, scope, &to, &hits, &n));
-	for (size_t at = 0; at < n && e == OK && !x.stopped; at += IDS_PAGE)
-		e = report(&x, hits + at, n - at < IDS_PAGE ? n - at : IDS_PAGE);
+	for (size_t at = 0; at < n && e == OK && !x.stopped; at += PAGE)
+		e = report(&x, hits + at, n - at < PAGE ? n - at : PAGE);
 	for (size_t i = 0; i < n; i++)
 		feed_name_drop(hits[i].name);
 	free(hits);
