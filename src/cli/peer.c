@@ -93,6 +93,14 @@ struct str peer_server(const struct call *c)
 	return c->peer->server;
 }
 
+static struct str shown_store(struct call *c)
+{
+	struct buf b;
+	buf_init(&b, &c->arena, 64 << 10);
+	store_url_redact(c->cfg.store, &b);
+	return buf_slice(&b);
+}
+
 enum err peer_open(struct call *c)
 {
 	if (c->peer)
@@ -117,12 +125,12 @@ enum err peer_open(struct call *c)
 				return e;
 			}
 		} else if (e != OK) {
-			return err_wrap(e, "%.*s", STR_ARG(c->cfg.store));
+			return err_wrap(e, "%.*s", STR_ARG(shown_store(c)));
 		}
 	}
 	if (c->verbose)
 		fprintf(stderr, "cenote: %s %.*s\n", k->node ? "opened" : "connected to",
-			STR_ARG(k->node ? c->cfg.store : k->server));
+			STR_ARG(k->node ? shown_store(c) : k->server));
 	return peer_client(c, &k->http);
 }
 

@@ -3,17 +3,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/secret.h"
 #include "http/server.h"
 #include "index/doc.h"
+#include "store/open.h"
 
 #define CONFIG_ARENA (4u << 20)
 #define FILE_READ_MAX ((256u << 10) + 1)
+#define SCHEMA_MAX 50 /* a tenant's name is put behind it; PostgreSQL takes 63 */
 #define NONE str_of(NULL, 0)
 
 void problem_add(struct problems *p, struct str file, unsigned line, unsigned column, struct str key, struct str hint,
@@ -50,8 +54,13 @@ enum err config_init(struct config *c)
 
 void config_release(struct config *c)
 {
-	if (c->api_key.n)
-		explicit_bzero((char *)c->api_key.p, c->api_key.n);
+	size_t n;
+	const struct opt *rows = config_rows(&n);
+	for (size_t i = 0; i < n; i++) {
+		const struct str *s = opt_field_c(c, &rows[i]);
+		if ((rows[i].type == OPT_SECRET || rows[i].type == OPT_URL) && c->origin[i].kind != FROM_DEFAULT && s->n)
+			explicit_bzero((char *)s->p, s->n);
+	}
 	arena_release(&c->arena);
 }
 
@@ -74,8 +83,15 @@ void config_set(struct config *c, const struct opt *o, const struct str *texts, 
 	struct str key = from.kind == FROM_FLAG	 ? arena_printf(a, "--%.*s", STR_ARG(opt_flag(a, o)))
 			 : from.kind == FROM_ENV ? from.env
 						 : str_c(o->key);
-	if (n == 1 && o->type != OPT_SECRET && texts[0].n <= 100 && texts[0].n > 0)
-		problem_add(p, origin_file(c, from), from.line, from.column, key, NONE, "%s, got \"%.*s\"", why, STR_ARG(texts[0]));
+	struct str got = n == 1 && o->type != OPT_SECRET ? texts[0] : NONE;
+	if (o->type == OPT_URL && got.n) {
+		struct buf b;
+		buf_init(&b, a, 64 << 10);
+		store_url_redact(got, &b);
+		got = buf_slice(&b);
+	}
+	if (got.n <= 100 && got.n > 0)
+		problem_add(p, origin_file(c, from), from.line, from.column, key, NONE, "%s, got \"%.*s\"", why, STR_ARG(got));
 	else
 		problem_add(p, origin_file(c, from), from.line, from.column, key, NONE, "%s", why);
 }
@@ -114,35 +130,19 @@ out:
 	return e;
 }
 
-/* A secret must be private; what systemd hands over in its credentials directory is, whatever the mode. */
-static bool private_file(const char *path, const struct stat *st)
-{
-	const char *dir = getenv("CREDENTIALS_DIRECTORY");
-	if (dir && *dir && str_starts(str_c(path), str_c(dir)))
-		return true;
-	return (st->st_mode & 077) == 0;
-}
-
 void config_secret_file(struct config *c, const struct opt *o, struct str path, struct opt_origin from, struct problems *p)
 {
-	struct str file = origin_file(c, from), text, key = from.kind == FROM_ENV ? from.env : str_c(o->key);
-	char *cpath = arena_cstr(&c->arena, path);
-	struct stat st;
+	struct str key = from.kind == FROM_ENV ? from.env : str_c(o->key);
+	char *cpath = arena_cstr(&c->arena, path), *secret;
 	if (cpath == NULL)
 		return;
-	if (read_file(&c->arena, cpath, 8192, &text, &st) != OK) {
-		problem_add(p, file, from.line, from.column, key, NONE, "cannot read %s: %s", cpath, diag_get()->text);
+	if (secret_file_read(cpath, &secret) != OK) {
+		problem_add(p, origin_file(c, from), from.line, from.column, key, NONE, "%s", diag_get()->text);
 		return;
 	}
-	if (!private_file(cpath, &st)) {
-		problem_add(p, file, from.line, from.column, key, NONE, "%s can be read by others; chmod 0600 it", cpath);
-		return;
-	}
-	if (text.n && text.p[text.n - 1] == '\n')
-		text.n--;
-	if (text.n && text.p[text.n - 1] == '\r')
-		text.n--;
+	struct str text = str_c(secret);
 	config_set(c, o, &text, 1, from, p);
+	secret_free(secret);
 }
 
 static const char *env_get(char **env, struct str name)
@@ -200,7 +200,7 @@ static void load_env(struct config *c, char **env, struct problems *p)
 		if (v && (*v || rows[i].type == OPT_LIST)) {
 			struct str text = str_c(v);
 			config_set(c, &rows[i], &text, 1, (struct opt_origin){FROM_ENV, 0, 0, name}, p);
-		} else if (rows[i].type == OPT_SECRET) {
+		} else if (rows[i].type == OPT_SECRET && opt_secret_file(&rows[i])) {
 			name = arena_printf(&c->arena, "%.*s_FILE", STR_ARG(name));
 			v = env_get(env, name);
 			if (v && *v)
@@ -280,6 +280,27 @@ static void check_languages(const struct config *c, struct problems *p)
 	}
 }
 
+static void check_pg(const struct config *c, struct problems *p)
+{
+	struct str schema = c->pg_schema;
+	bool fixed = c->pg_password.n > 0, made = c->pg_password_command.n > 0, filed = c->pg_password_file.n > 0;
+	if (schema.n < 1 || schema.n > SCHEMA_MAX || str_starts(schema, STR("pg_")) || str_eq(schema, STR("information_schema")))
+		problem_add(p, NONE, 0, 0, STR("pg.schema"), NONE,
+			    "must be a name of 1 to %d bytes that is not PostgreSQL's own (pg_..., information_schema)",
+			    SCHEMA_MAX);
+	if (c->pg_pool_max && c->pg_pool_min > c->pg_pool_max)
+		problem_add(p, NONE, 0, 0, STR("pg.pool.min"), NONE, "is %" PRId64 ", above pg.pool.max, which is %" PRId64,
+			    c->pg_pool_min, c->pg_pool_max);
+	if (fixed + made + filed > 1)
+		problem_add(p, NONE, 0, 0, STR("pg.password"), NONE,
+			    "only one of pg.password, pg.password_file and pg.password_command can be set");
+	if (c->pg_password_life && !made && !filed)
+		problem_add(p, NONE, 0, 0, STR("pg.password_life"), NONE, "needs pg.password_command or pg.password_file");
+	if (str_starts(c->store, STR("postgres")) && store_url_has_secret(c->store) && (fixed || made || filed))
+		problem_add(p, NONE, 0, 0, STR("store"), NONE,
+			    "has a password, and pg.password, pg.password_file or pg.password_command is set besides; leave one");
+}
+
 void config_check(const struct config *c, struct problems *p)
 {
 	for (size_t i = 0; c->auth == AUTH_OFF && i < c->listen.n; i++)
@@ -296,6 +317,7 @@ void config_check(const struct config *c, struct problems *p)
 				    "\"%.*s\" is not an origin; write https://HOST or https://HOST:PORT", STR_ARG(o));
 	}
 	check_languages(c, p);
+	check_pg(c, p);
 }
 
 enum err config_load(struct config *c, const struct config_args *args, struct problems *p)
@@ -304,6 +326,7 @@ enum err config_load(struct config *c, const struct config_args *args, struct pr
 	load_env(c, args->env, p);
 	load_platform(c, args->env, p);
 	load_flags(c, args, p);
+	config_foreign_env(c, args->env, p);
 	fill_paths(c, args->env, p);
 	config_check(c, p);
 	if (p->n == 0)

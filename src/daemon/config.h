@@ -39,6 +39,7 @@ struct opt {
 enum { AUTH_OFF, AUTH_KEYS };
 enum { DURABILITY_FULL, DURABILITY_NORMAL };
 enum { LOGFMT_AUTO, LOGFMT_TEXT, LOGFMT_JSON };
+enum { PREPARE_AUTO, PREPARE_ON, PREPARE_OFF };
 
 enum origin { FROM_DEFAULT, FROM_FILE, FROM_ENV, FROM_FLAG };
 #define CONFIG_ROWS_MAX 64
@@ -60,6 +61,9 @@ struct config {
 	int64_t http_header_timeout, http_idle_timeout, http_request_timeout, http_drain_delay, http_shutdown_timeout;
 	struct str_list http_allowed_hosts, cors_origins;
 	int64_t sqlite_durability, sqlite_cache, sqlite_wal_limit;
+	struct str pg_schema, pg_application_name, pg_password, pg_password_command, pg_password_file;
+	int64_t pg_pool_min, pg_pool_max, pg_statement_timeout, pg_connect_timeout, pg_prepare, pg_password_life, pg_recycle;
+	bool pg_pool_enabled, pg_migrate;
 	int64_t index_cache;
 	struct str_list index_languages;
 	int64_t ttl_default, ttl_sweep_interval;
@@ -79,11 +83,14 @@ const struct opt *config_closest(struct str key);
 struct str opt_flag(struct arena *a, const struct opt *o);
 struct str opt_env(struct arena *a, const struct opt *o);
 
+/* Whether secret row x can be given as x_file: not where that is a setting of its own, which reads the file itself. */
+bool opt_secret_file(const struct opt *o);
+
 /* ---- values (values.c) ---- */
 /* Parses the texts (more than one only for LIST and ADDR, each comma-separated) into the field. E_INVALID: the sentence says what
  * is allowed, without the key. Strings are copied into a. */
 enum err opt_parse(const struct opt *o, struct arena *a, const struct str *texts, size_t n, void *field) MUST_CHECK;
-/* Canonical text of the field ("8MiB", "30s"); lists with ", "; secrets as "(set)". */
+/* Canonical text of the field ("8MiB", "30s"); lists with ", "; secrets as "(set)", URLs without their passwords. */
 void opt_format(const struct opt *o, const void *field, struct buf *out);
 bool opt_equal(const struct opt *o, const void *x, const void *y);
 static inline void *opt_field(struct config *c, const struct opt *o)
@@ -132,6 +139,8 @@ void config_release(struct config *c); /* wipes secrets */
 enum err config_load(struct config *c, const struct config_args *args, struct problems *p) MUST_CHECK;
 /* Only the text of a YAML file, over what is there (yaml.c). name is for messages. */
 void config_yaml(struct config *c, struct str text, struct str name, struct problems *p);
+/* What other products' variables say, for settings that are at their default (foreign_env.c). */
+void config_foreign_env(struct config *c, char **env, struct problems *p);
 /* Rules over several settings (listeners beyond loopback need keys, ...). */
 void config_check(const struct config *c, struct problems *p);
 /* Sets one row from texts, reporting to p. */
@@ -141,6 +150,8 @@ void config_set(struct config *c, const struct opt *o, const struct str *texts, 
 void config_secret_file(struct config *c, const struct opt *o, struct str path, struct opt_origin from, struct problems *p);
 
 /* ---- showing ---- */
+/* Where a value comes from: "flag --store", "env CENOTE_STORE", "file /x.yaml:3", "default". */
+void config_origin(const struct config *c, const struct opt *o, struct buf *out);
 /* The effective configuration as YAML; all: also what is at its default; origin: a comment per line. */
 void config_print(const struct config *c, bool all, bool origin, struct buf *out);
 /* docs/configuration.md (reference.c). */

@@ -142,6 +142,14 @@ static void values(void **state)
 		{"store", "sqlite:/x", true},
 		{"store", "sqlite:", false},
 		{"store", "mysql://x", false},
+		{"store", "postgresql://", true},
+		{"store", "postgres://u:p@h:5432/d?sslmode=verify-full", true},
+		{"pg.pool.min", "0", false},
+		{"pg.pool.max", "0", true},
+		{"pg.prepare", "maybe", false},
+		{"pg.migrate", "off", true},
+		{"pg.connect_timeout", "0s", false},
+		{"pg.recycle", "0s", true},
 		{"server", "http://x:1", true},
 		{"server", "x:1", false},
 		{"data", "a\nb", false},
@@ -318,6 +326,147 @@ static void secrets(void **state)
 	assert_non_null(strstr(b.p, "(set)"));
 }
 
+/* A load of its own with only these variables and flags; kept in one for the assertions. */
+static struct config one;
+static struct problems one_p;
+
+static enum err load(char **env, const struct config_flag *flags, size_t n)
+{
+	struct config_args args = {.path = "/dev/null", .flags = flags, .flags_n = n, .env = env};
+	assert_int_equal(config_init(&one), OK);
+	one_p = (struct problems){.a = &one.arena};
+	return config_load(&one, &args, &one_p);
+}
+
+static void stored(const char *store, const char *origin)
+{
+	struct buf b;
+	buf_init(&b, &one.arena, 4096);
+	config_origin(&one, config_row(STR("store")), &b);
+	if (!str_eq(one.store, str_c(store)) || !str_eq(buf_slice(&b), str_c(origin)))
+		fail_msg("%.*s (%.*s), expected %s (%s)", STR_ARG(one.store), STR_ARG(buf_slice(&b)), store, origin);
+}
+
+static void a_store_from_elsewhere(void **state)
+{
+	static const struct {
+		const char *env[8];
+		const char *store, *origin;
+	} t[] = {
+		{{"HOME=/h"}, "sqlite:/h/.local/share/cenote", "default"},
+		{{"HOME=/h", "DATABASE_URL=postgres://u@h/d", "LAKEBASE_HOST=x", "PGHOST=y"},
+		 "postgres://u@h/d",
+		 "env DATABASE_URL"},
+		{{"HOME=/h", "DATABASE_URL=mysql://u@h/d", "PGHOST=y"}, "postgresql://", "env PGHOST"},
+		{{"HOME=/h", "PGSERVICE=s"}, "postgresql://", "env PGSERVICE"},
+		{{"HOME=/h", "PGDATABASE=d", "PGUSER=u"}, "sqlite:/h/.local/share/cenote", "default"},
+		{{"HOME=/h", "PGHOST=y", "CENOTE_STORE=sqlite:/x"}, "sqlite:/x", "env CENOTE_STORE"},
+		{{"LAKEBASE_HOST=x.example", "LAKEBASE_USER=a@b c", "PGHOST=y"},
+		 "postgresql://a%40b%20c@x.example/agents?sslmode=require",
+		 "env LAKEBASE_HOST"},
+		{{"LAKEBASE_HOST=x.example:5433", "LAKEBASE_DATABASE=d/e", "PGSSLMODE=verify-full"},
+		 "postgresql://x.example:5433/d%2Fe",
+		 "env LAKEBASE_HOST"},
+		{{"LAKEBASE_HOST=localhost:5433", "LAKEBASE_USER=u"}, "postgresql://u@localhost:5433/agents", "env LAKEBASE_HOST"},
+		{{"LAKEBASE_HOST=::1"}, "postgresql://[::1]/agents", "env LAKEBASE_HOST"},
+		{{"LAKEBASE_HOST=/run/pg"}, "postgresql://%2Frun%2Fpg/agents", "env LAKEBASE_HOST"},
+		{{"HOME=/h", "LAKEBASE_HOST="}, "sqlite:/h/.local/share/cenote", "default"},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		if (load((char **)t[i].env, NULL, 0) != OK)
+			fail_msg("%s", diag_get()->text);
+		stored(t[i].store, t[i].origin);
+		config_release(&one);
+	}
+	char *env[] = {"DATABASE_URL=postgres://u@h/d", NULL};
+	struct config_flag flag = {config_row(STR("store")), STR("sqlite:/f")};
+	assert_int_equal(load(env, &flag, 1), OK);
+	stored("sqlite:/f", "flag --store");
+	config_release(&one);
+}
+
+static void lakebase_password_and_pool(void **state)
+{
+	char *env[] = {"LAKEBASE_HOST=h",
+		       "LAKEBASE_USER=u",
+		       "LAKEBASE_PASSWORD=secret",
+		       "DB_POOL_MIN_SIZE=3",
+		       "DB_POOL_MAX_SIZE=9",
+		       "USE_NULLPOOL=1",
+		       NULL};
+	struct config_flag flag[] = {{config_row(STR("pg.password_command")), STR("echo x")},
+				     {config_row(STR("pg.pool.max")), STR("7")}};
+	struct buf b;
+	(void)state;
+	assert_int_equal(load(env, NULL, 0), OK);
+	assert_true(str_eq(one.pg_password, STR("secret")));
+	assert_int_equal(one.pg_pool_min, 3);
+	assert_int_equal(one.pg_pool_max, 9);
+	assert_false(one.pg_pool_enabled);
+	buf_init(&b, &one.arena, 64 << 10);
+	config_print(&one, false, true, &b);
+	buf_byte(&b, 0);
+	assert_null(strstr(b.p, "secret"));
+	assert_non_null(strstr(b.p, "password: (set)  # env LAKEBASE_PASSWORD\n"));
+	assert_non_null(strstr(b.p, "  pool.min: 3  # env DB_POOL_MIN_SIZE\n"));
+	assert_non_null(strstr(b.p, "  pool.enabled: false  # env USE_NULLPOOL\n"));
+	config_release(&one);
+	/* What is said to us counts more. */
+	assert_int_equal(load(env, flag, 2), OK);
+	assert_int_equal(one.pg_password.n, 0);
+	assert_int_equal(one.pg_pool_max, 7);
+	config_release(&one);
+	char *odd[] = {"HOME=/h", "USE_NULLPOOL=perhaps", "DB_POOL_MIN_SIZE=many", NULL};
+	assert_int_equal(load(odd, NULL, 0), E_INVALID);
+	assert_int_equal(one_p.n, 2);
+	assert_true(str_eq(one_p.v[0].key, STR("DB_POOL_MIN_SIZE")));
+	assert_true(str_eq(one_p.v[1].key, STR("USE_NULLPOOL")));
+	config_release(&one);
+}
+
+static void postgres_rules(void **state)
+{
+	static const struct {
+		const char *env[5], *key, *part;
+	} t[] = {
+		{{"CENOTE_PG_POOL_MIN=5", "CENOTE_PG_POOL_MAX=4"}, "pg.pool.min", "above"},
+		{{"CENOTE_PG_SCHEMA=pg_x"}, "pg.schema", "own"},
+		{{"CENOTE_PG_SCHEMA=information_schema"}, "pg.schema", "own"},
+		{{"CENOTE_PG_SCHEMA=123456789012345678901234567890123456789012345678901"}, "pg.schema", "50 bytes"},
+		{{"CENOTE_PG_PASSWORD=secret", "CENOTE_PG_PASSWORD_COMMAND=x"}, "pg.password", "only one"},
+		{{"CENOTE_PG_PASSWORD_FILE=/x", "CENOTE_PG_PASSWORD_COMMAND=x"}, "pg.password", "only one"},
+		{{"CENOTE_PG_PASSWORD_LIFE=15m"}, "pg.password_life", "needs"},
+		{{"CENOTE_STORE=postgresql://u:secret@h/d", "CENOTE_PG_PASSWORD=x"}, "store", "besides"},
+		{{"CENOTE_STORE=mysql://u:secret@h/d"}, "CENOTE_STORE", "\"mysql://u:***@h/d\""},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		const char *env[6] = {"HOME=/h"};
+		memcpy(env + 1, t[i].env, sizeof t[i].env);
+		assert_int_equal(load((char **)env, NULL, 0), E_INVALID);
+		const struct problem *q = &one_p.v[0];
+		if (one_p.n != 1 || !str_eq(q->key, str_c(t[i].key)) || !strstr(q->message.p, t[i].part) ||
+		    strstr(q->message.p, "secret"))
+			fail_msg("%zu: %zu problems, %.*s: %.*s", i, one_p.n, STR_ARG(q->key), STR_ARG(q->message));
+		config_release(&one);
+	}
+	char *good[] = {"CENOTE_STORE=postgresql://u:secret@h/d", "CENOTE_PG_SCHEMA=Odd \"one", NULL};
+	struct buf b;
+	assert_int_equal(load(good, NULL, 0), OK);
+	buf_init(&b, &one.arena, 64 << 10);
+	config_print(&one, false, true, &b);
+	buf_byte(&b, 0);
+	assert_null(strstr(b.p, "secret"));
+	assert_non_null(strstr(b.p, "store: \"postgresql://u:***@h/d\"  # env CENOTE_STORE\n"));
+	config_release(&one);
+	/* The file is read by the setting of that name, at each login. */
+	char *file[] = {"HOME=/h", "CENOTE_PG_PASSWORD_FILE=/nonexistent", NULL};
+	assert_int_equal(load(file, NULL, 0), OK);
+	assert_true(str_eq(one.pg_password_file, STR("/nonexistent")));
+	config_release(&one);
+}
+
 /* docs/configuration.md is what the table gives. CENOTE_SOURCE_ROOT: where the tree is, else found from the working directory. */
 static void reference_is_fresh(void **state)
 {
@@ -363,6 +512,9 @@ int main(void)
 					   T(all_problems_are_told),
 					   T(missing_file),
 					   T(secrets),
+					   T(a_store_from_elsewhere),
+					   T(lakebase_password_and_pool),
+					   T(postgres_rules),
 					   T(reference_is_fresh)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

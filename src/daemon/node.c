@@ -83,6 +83,47 @@ static unsigned cores(void)
 	return n < 1 ? 1 : n > LOOPS_MAX ? LOOPS_MAX : (unsigned)n;
 }
 
+/* What the store is and who said so; never its password. */
+static void tell_store(struct node *n)
+{
+	const struct config *c = n->cfg;
+	const struct opt *o = config_row(STR("store"));
+	struct buf url, from;
+	size_t rows;
+	buf_init(&url, &n->arena, 64 << 10);
+	buf_init(&from, &n->arena, 8 << 10);
+	store_url_redact(c->store, &url);
+	config_origin(c, o, &from);
+	LOG(LOG_INFO, "store", "opening", LF_STR("store", buf_slice(&url)), LF_STR("origin", buf_slice(&from)));
+	if (c->origin[o - config_rows(&rows)].kind == FROM_FLAG && store_url_has_secret(c->store))
+		LOG(LOG_WARN, "store",
+		    "the password in --store can be seen by other users of this machine; use CENOTE_PG_PASSWORD, "
+		    "--pg-password-file or "
+		    "--pg-password-command");
+}
+
+/* The settings pg.*. */
+static struct pg_options pg_options(const struct config *c)
+{
+	_Static_assert((int)PREPARE_ON == (int)PG_PREPARE_ON && (int)PREPARE_OFF == (int)PG_PREPARE_OFF, "same order");
+	return (struct pg_options){
+		.schema = c->pg_schema,
+		.pool_min = (unsigned)c->pg_pool_min,
+		.pool_max = (unsigned)c->pg_pool_max,
+		.no_pool = !c->pg_pool_enabled,
+		.statement_ms = (uint32_t)c->pg_statement_timeout,
+		.connect_ms = (uint32_t)c->pg_connect_timeout,
+		.application_name = c->pg_application_name,
+		.prepare = (enum pg_prepare)c->pg_prepare,
+		.password = c->pg_password,
+		.password_command = c->pg_password_command,
+		.password_file = c->pg_password_file,
+		.password_life_ms = (uint32_t)c->pg_password_life,
+		.recycle_ms = (uint32_t)c->pg_recycle,
+		.no_ddl = !c->pg_migrate,
+	};
+}
+
 static enum err open_store(struct node *n, uint32_t busy_ms)
 {
 	const struct config *c = n->cfg;
@@ -91,7 +132,9 @@ static enum err open_store(struct node *n, uint32_t busy_ms)
 		.cache_bytes = (size_t)c->sqlite_cache,
 		.wal_limit_bytes = (size_t)c->sqlite_wal_limit,
 		.busy_ms = busy_ms,
+		.pg = pg_options(c),
 	};
+	tell_store(n);
 	TRY(store_open(c->store, &so, &n->store));
 	struct buf langs;
 	buf_init(&langs, &n->arena, 64 << 10);

@@ -1,6 +1,8 @@
 /* The table of settings, and what follows from a row alone: the names of its flag and its variable, and looking rows up. */
 #include "daemon/config.h"
 
+#include <stdio.h>
+
 #define ROW(key, type, attr, field, dflt, range, help)                                                                             \
 	{                                                                                                                          \
 		key, type, attr, offsetof(struct config, field), dflt, range, help                                                 \
@@ -11,7 +13,9 @@ static const struct opt rows[] = {
 	    "where to accept requests: ADDR:PORT (port 0: any free one), [ADDR6]:PORT or unix:PATH; repeat for several. The unix "
 	    "socket "
 	    "in the store's directory is always there besides"),
-	ROW("store", OPT_URL, OPT_EMBED, store, "sqlite:DATA", NULL, "the store: sqlite:PATH (a directory, made when missing)"),
+	ROW("store", OPT_URL, OPT_EMBED, store, "sqlite:DATA", NULL,
+	    "the store: sqlite:PATH (a directory, made when missing), or postgresql://USER@HOST:PORT/DATABASE?PARAMETERS with "
+	    "everything that libpq takes"),
 	ROW("data", OPT_STR, OPT_EMBED, data, "$XDG_DATA_HOME/cenote", NULL,
 	    "the data directory; the store lies in it unless `store` says otherwise"),
 	ROW("auth", OPT_ENUM, 0, auth, "off", "off|keys",
@@ -38,6 +42,31 @@ static const struct opt rows[] = {
 	ROW("sqlite.cache", OPT_SIZE, OPT_EMBED, sqlite_cache, "8MiB", "64KiB..16GiB", "page cache of one database connection"),
 	ROW("sqlite.wal_limit", OPT_SIZE, OPT_EMBED, sqlite_wal_limit, "8MiB", "1MiB..16GiB",
 	    "size of the write-ahead log that starts a checkpoint"),
+	ROW("pg.schema", OPT_STR, OPT_EMBED, pg_schema, "public", NULL,
+	    "schema of the tables on PostgreSQL; a tenant NAME has SCHEMA_NAME"),
+	ROW("pg.pool.enabled", OPT_BOOL, OPT_EMBED, pg_pool_enabled, "true", NULL,
+	    "keep connections to PostgreSQL open; false: one at a time, closed when it is no longer used"),
+	ROW("pg.pool.min", OPT_INT, OPT_EMBED, pg_pool_min, "2", "1..1000", "connections to PostgreSQL that are kept open"),
+	ROW("pg.pool.max", OPT_INT, OPT_EMBED, pg_pool_max, "0", "0..1000", "connections to PostgreSQL at most; 0: two per core"),
+	ROW("pg.statement_timeout", OPT_DURATION, OPT_EMBED, pg_statement_timeout, "30s", "100ms..1h",
+	    "time for one statement on PostgreSQL"),
+	ROW("pg.connect_timeout", OPT_DURATION, OPT_EMBED, pg_connect_timeout, "5s", "100ms..5m",
+	    "time for one login to PostgreSQL"),
+	ROW("pg.application_name", OPT_STR, OPT_EMBED, pg_application_name, "cenote", NULL,
+	    "name shown in pg_stat_activity, unless the URL or PGAPPNAME gives one"),
+	ROW("pg.prepare", OPT_ENUM, OPT_EMBED, pg_prepare, "auto", "auto|on|off",
+	    "prepared statements; auto: until a pooler turns out to lose them"),
+	ROW("pg.password", OPT_SECRET, OPT_EMBED, pg_password, "", NULL, "password for PostgreSQL"),
+	ROW("pg.password_file", OPT_STR, OPT_EMBED, pg_password_file, "", NULL,
+	    "file with the password for PostgreSQL, read at each login; mode 0600 or a systemd credential"),
+	ROW("pg.password_command", OPT_STR, OPT_EMBED, pg_password_command, "", NULL,
+	    "command (for /bin/sh) that prints the password for PostgreSQL, for passwords that expire"),
+	ROW("pg.password_life", OPT_DURATION, OPT_EMBED, pg_password_life, "0s", "0s..30d",
+	    "how long a password of the command or the file is good for logins; connections end with it; 0: until it is refused"),
+	ROW("pg.recycle", OPT_DURATION, OPT_EMBED, pg_recycle, "45m", "0s..30d",
+	    "age at which a connection to PostgreSQL is replaced; 0: never"),
+	ROW("pg.migrate", OPT_BOOL, OPT_EMBED, pg_migrate, "true", NULL,
+	    "make missing tables on PostgreSQL; false: only look whether they are there"),
 	ROW("index.cache", OPT_SIZE, OPT_EMBED, index_cache, "128MiB", "0..1TiB",
 	    "memory for word indexes of scopes; 0: search scans each time"),
 	ROW("index.languages", OPT_LIST, OPT_EMBED, index_languages, "english", NULL,
@@ -73,6 +102,13 @@ const struct opt *config_row(struct str key)
 		if (str_eq(str_c(rows[i].key), key))
 			return &rows[i];
 	return NULL;
+}
+
+bool opt_secret_file(const struct opt *o)
+{
+	char key[64];
+	snprintf(key, sizeof key, "%s_file", o->key);
+	return o->type == OPT_SECRET && config_row(str_c(key)) == NULL;
 }
 
 const struct opt *config_closest(struct str key)

@@ -51,20 +51,22 @@ static void yaml_value(const struct opt *o, const void *field, struct buf *out)
 	buf_release(&text);
 }
 
-static void put_origin(const struct config *c, const struct opt_origin *from, const struct opt *o, struct buf *out)
+void config_origin(const struct config *c, const struct opt *o, struct buf *out)
 {
+	size_t n;
+	const struct opt_origin *from = &c->origin[o - config_rows(&n)];
 	switch (from->kind) {
 	case FROM_DEFAULT:
-		buf_lit(out, "  # default");
+		buf_lit(out, "default");
 		break;
 	case FROM_FILE:
-		buf_printf(out, "  # file %.*s:%u", STR_ARG(c->file), from->line);
+		buf_printf(out, "file %.*s:%u", STR_ARG(c->file), from->line);
 		break;
 	case FROM_ENV:
-		buf_printf(out, "  # env %.*s", STR_ARG(from->env));
+		buf_printf(out, "env %.*s", STR_ARG(from->env));
 		break;
 	case FROM_FLAG:
-		buf_lit(out, "  # flag --");
+		buf_lit(out, "flag --");
 		for (const char *k = o->key; *k; k++)
 			buf_byte(out, *k == '.' || *k == '_' ? '-' : *k);
 		break;
@@ -94,8 +96,10 @@ void config_print(const struct config *c, bool all, bool origin, struct buf *out
 			opt_format(o, field, out);
 		else
 			yaml_value(o, field, out);
-		if (origin)
-			put_origin(c, &c->origin[i], o, out);
+		if (origin) {
+			buf_lit(out, "  # ");
+			config_origin(c, o, out);
+		}
 		buf_byte(out, '\n');
 	}
 }
@@ -128,8 +132,11 @@ static void md_row(struct arena *a, const struct opt *o, struct buf *out)
 	opt_allowed(o, &allowed);
 	buf_byte(&allowed, '\0');
 	buf_printf(out, "| `%s` | ", o->key);
-	if (o->type == OPT_SECRET)
-		buf_printf(out, "`--key` (commands)<br>`%.*s`, `%.*s_FILE` | ", STR_ARG(env), STR_ARG(env));
+	if (opt_secret_file(o))
+		buf_printf(out, "%s`%.*s`, `%.*s_FILE` | ", o->attr & OPT_CLIENT ? "`--key` (commands)<br>" : "", STR_ARG(env),
+			   STR_ARG(env));
+	else if (o->type == OPT_SECRET)
+		buf_printf(out, "`%.*s` | ", STR_ARG(env));
 	else
 		buf_printf(out, "`--%.*s`<br>`%.*s` | ", STR_ARG(flag), STR_ARG(env));
 	if (o->dflt[0])
@@ -163,7 +170,17 @@ static const char md_head[] =
 	"in a\n"
 	"flag of the server, never in the YAML file.\n\n"
 	"If `listen` is not set, `PORT` (with `HOST`, else `127.0.0.1`) or `DATABRICKS_APP_PORT` (on `0.0.0.0`) is taken from the\n"
-	"environment.\n\n";
+	"environment.\n\n"
+	"If `store` is not set, the first of these in the environment names it: `DATABASE_URL` (when it is a `postgresql://` or\n"
+	"`postgres://` URL); `LAKEBASE_HOST` with `LAKEBASE_DATABASE` (else `agents`), `LAKEBASE_USER` and `LAKEBASE_PASSWORD` "
+	"(TLS\n"
+	"is required unless the host is this machine or `PGSSLMODE` says otherwise); `PGHOST`, `PGHOSTADDR` or `PGSERVICE` with\n"
+	"libpq's other `PG*` variables. `DB_POOL_MIN_SIZE`, `DB_POOL_MAX_SIZE` and `USE_NULLPOOL=true` stand for `pg.pool.min`,\n"
+	"`pg.pool.max` and `pg.pool.enabled: false` where those are not set. What the URL does not say, libpq takes from the "
+	"service\n"
+	"file, the `PG*` variables and the password file.\n\n"
+	"A password in the store's URL is printed as `***` everywhere; on the command line other users of the machine can see it:\n"
+	"use `CENOTE_PG_PASSWORD`, `pg.password_file` or `pg.password_command`.\n\n";
 
 static void md_table(struct arena *a, const char *title, bool client, struct buf *out)
 {

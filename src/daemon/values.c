@@ -4,6 +4,8 @@
 #include <ctype.h>
 #include <inttypes.h>
 
+#include "store/open.h"
+
 struct unit {
 	const char *name;
 	int64_t factor;
@@ -121,8 +123,10 @@ static enum err check_url(const struct opt *o, struct str s)
 			return err_set(E_INVALID, "must be http://HOST:PORT, https://HOST or unix:PATH");
 		return OK;
 	}
+	if (str_starts(s, STR("postgresql://")) || str_starts(s, STR("postgres://")))
+		return OK; /* libpq judges the rest when it is opened */
 	if (!str_starts(s, STR("sqlite:")))
-		return err_set(E_INVALID, "must be sqlite:PATH");
+		return err_set(E_INVALID, "must be sqlite:PATH or postgresql://...");
 	return s.n > 7 ? OK : err_set(E_INVALID, "sqlite: needs a path behind it");
 }
 
@@ -247,6 +251,9 @@ void opt_format(const struct opt *o, const void *field, struct buf *out)
 	}
 	case OPT_SECRET:
 		buf_lit(out, ((const struct str *)field)->n ? "(set)" : "");
+		break;
+	case OPT_URL:
+		store_url_redact(*(const struct str *)field, out);
 		break;
 	default:
 		buf_str(out, *(const struct str *)field);

@@ -156,7 +156,7 @@ static const struct opt *secret_file_row(struct str key)
 	if (!str_ends(key, STR("_file")))
 		return NULL;
 	const struct opt *o = config_row(str_sub(key, 0, key.n - 5));
-	return o && o->type == OPT_SECRET ? o : NULL;
+	return o && opt_secret_file(o) ? o : NULL;
 }
 
 static bool is_group(struct str key)

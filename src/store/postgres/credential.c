@@ -308,11 +308,14 @@ static enum err cached_get(struct pg_credential *base, const char *refused, uint
 	enum err e = OK;
 	*password = NULL;
 	pthread_mutex_lock(&c->mu);
-	bool other = c->password && (!refused || strcmp(c->password, refused) != 0);
-	if (!other || clock_mono_ns() >= c->renew_at)
+	if (c->password && refused && strcmp(c->password, refused) == 0) {
+		secret_free(c->password);
+		c->password = NULL;
+	}
+	if (!c->password || clock_mono_ns() >= c->renew_at)
 		e = c->busy ? join(c, deadline) : renew(c, refused, deadline);
 	/* It could not be renewed, but the old one is still good. */
-	if (e != OK && other && clock_mono_ns() < c->until)
+	if (e != OK && c->password && clock_mono_ns() < c->until)
 		e = OK;
 	if (e == OK)
 		e = give(c, password, until_ns);
