@@ -48,6 +48,11 @@ extern const struct principal ALICE, BOB; /* tenants "alice" and "bob", all righ
 #define assert_str(want, got) suite_assert_str(want, got, __FILE__, __LINE__)
 void suite_assert_str(struct str want, struct str got, const char *file, int line);
 
+/* Values: the same bytes, or the same JSON where the driver keeps no bytes. Threads may call it. */
+bool suite_same(struct str want, struct str got);
+#define assert_value(want, got) suite_assert_value(want, got, __FILE__, __LINE__)
+void suite_assert_value(struct str want, struct str got, const char *file, int line);
+
 struct item_write put_of(const char *ns, const char *key, const char *value);
 /* Writes one and expects OK. */
 void put(const char *ns, const char *key, const char *value);

@@ -111,11 +111,11 @@ static void isolated(void **state)
 	assert_ok(S->ops->item_write(S, &BOB, d, 2, false));
 	assert_false(d[0].existed || d[1].existed);
 	assert_err(E_NOT_FOUND, S->ops->thread_delete(S, &BOB, STR("t")));
-	assert_str(STR("{\"secret\":1}"), get("n", "k"));
+	assert_value(STR("{\"secret\":1}"), get("n", "k"));
 	fill(&BOB, &bobs_item, &bobs_message); /* the same names, a thread of the same name */
 	assert_ok(S->ops->item_write(S, &BOB, d, 1, false));
 	assert_true(d[0].changed);
-	assert_str(STR("{\"secret\":1}"), get("n", "k"));
+	assert_value(STR("{\"secret\":1}"), get("n", "k"));
 	assert_string_equal(names(""), "n");
 	assert_ok(S->ops->tenants(S, other_tenant, &n));
 	assert_int_equal(n, 2);
@@ -141,7 +141,7 @@ static void fails_closed(void **state)
 	const struct principal reader = {.tenant = STR("alice"), .rights = RIGHT_READ};
 	struct item_write w = put_of("n", "k", "{}");
 	assert_err(E_DENIED, S->ops->item_write(S, &reader, &w, 1, false));
-	assert_str(STR("{\"secret\":1}"), get("n", "k"));
+	assert_value(STR("{\"secret\":1}"), get("n", "k"));
 }
 
 static bool add_key(void *ctx, const struct key_record *k)
