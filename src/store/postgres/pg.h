@@ -139,7 +139,6 @@ enum pg_st {
 	ST_SCAN_FEW,
 	ST_SCAN_MORE,
 	ST_SCAN_LIST,
-	ST_SCAN_LIST_HAVING,
 	ST_SCAN_LIST_ALL,
 	ST_ROWS,
 	ST_WALK,
@@ -351,6 +350,8 @@ enum err pg_item_copy(struct arena *a, const struct item *it, struct item *out) 
 struct pg_gather; /* write_item.c: puts of many callers in one statement */
 enum err pg_gather_start(struct pg *s) MUST_CHECK;
 void pg_gather_stop(struct pg *s);
+/* Calls that wait for it or are on their way. */
+unsigned pg_gather_waiting(struct pg *s);
 
 /* ---------------------------------------------------------------------- the store (postgres.c) */
 

@@ -23,10 +23,15 @@ struct pg_giver {
 };
 #define PG_PAGE_MAX 512
 
-/* Hands the rows of r (PG_ITEM_COLUMNS first; without a prefix: no row) to fn: on the CPU pool when they are many. */
-enum err pg_give(struct pg_giver *g, const PGresult *r) MUST_CHECK;
+/* Hands the first n rows of r (PG_ITEM_COLUMNS first; without a prefix: no row) to fn: on the CPU pool when they are many. */
+enum err pg_give(struct pg_giver *g, const PGresult *r, int n) MUST_CHECK;
 /* Reads the items that are named in r (prefix and key are its columns 0 and 1), in that order and in pages, and hands them to fn;
  * those that are gone are left out. */
 enum err pg_give_named(struct pg_giver *g, const PGresult *r) MUST_CHECK;
+
+/* The statements; tests look at their plans. */
+extern const struct pg_stmt pg_get_one, pg_get_by_id, pg_list_namespaces, pg_rows_named;
+extern const struct pg_stmt pg_scan_few, pg_scan_more, pg_scan_list, pg_scan_list_all;
+extern const struct pg_stmt pg_walk_page, pg_walk_list;
 
 #endif

@@ -1,19 +1,20 @@
 /* Reads of items: one by name, many by id, the list of namespaces.
  *
  * A row of `store` counts with or without a row of cenote_item beside it; without one its id reads as 0 (nothing but item_get, scan
- * and walk gives such items). What other clients may have left NULL reads as 0: a time that is not known, no expiry, no ttl. */
+ * and walk gives such items). What other clients may have left NULL reads as 0: a time that is not known, no expiry, no ttl; an
+ * unknown update as the creation. */
 #include "store/postgres/read.h"
 
 #define BY_ID_MAX 4096 /* ids of one statement */
 #define NAMES_PAGE 512 /* namespaces of one statement; LIMIT of its text */
 
-static const struct pg_stmt item_get = {
+const struct pg_stmt pg_get_one = {
 	ST_ITEM_GET,
 	LANE_POINT,
 	"item_get",
 	"SELECT " PG_ITEM_COLUMNS " FROM " PG_ITEM_FROM " WHERE s.prefix = $1 AND s.key = $2",
 };
-static const struct pg_stmt item_by_id = {
+const struct pg_stmt pg_get_by_id = {
 	ST_ITEM_BY_ID,
 	LANE_SEARCH,
 	"item_by_id",
@@ -23,7 +24,7 @@ static const struct pg_stmt item_by_id = {
 };
 /* From one namespace to the next by the index on prefix, so that it costs one look-up per namespace, however many items they have.
  * $1..$3 the scope, $4 where to begin (strictly after it, the namespace $1 itself only when $5). */
-static const struct pg_stmt namespaces = {
+const struct pg_stmt pg_list_namespaces = {
 	ST_NAMESPACES,
 	LANE_SEARCH,
 	"namespaces",
@@ -47,6 +48,8 @@ void pg_item_read(const PGresult *r, int row, struct item *out)
 		.id = pg_get_i64(r, row, 7),
 		.version = pg_get_i64(r, row, 8),
 	};
+	if (pg_is_null(r, row, 4))
+		out->updated_us = out->created_us;
 }
 
 enum err pg_item_copy(struct arena *a, const struct item *it, struct item *out)
@@ -74,7 +77,7 @@ enum err pg_item_get(struct store *s, struct arena *a, const struct principal *w
 	pg_params_init(&p);
 	pg_text(&p, ns);
 	pg_text(&p, key);
-	TRY(pg_query(t, &item_get, &p, &r));
+	TRY(pg_query(t, &pg_get_one, &p, &r));
 	if (PQntuples(r) > 0) {
 		pg_item_read(r, 0, &it);
 		*found = !pg_omitted(&it, omit_us);
@@ -109,7 +112,7 @@ static enum err some_by_id(struct pg_tenant *t, struct arena *a, const int64_t *
 	for (size_t i = 0; i < n; i++)
 		pg_el_i64(&p, ids[i]);
 	pg_array_end(&p);
-	TRY(pg_query(t, &item_by_id, &p, &r));
+	TRY(pg_query(t, &pg_get_by_id, &p, &r));
 	enum err e = copy_by_id(a, r, out, n);
 	PQclear(r);
 	return e;
@@ -154,7 +157,7 @@ static enum err list_names(struct pg_tenant *t, struct str prefix, name_fn fn, v
 		pg_scope(&p, prefix);
 		pg_text(&p, first ? prefix : buf_slice(place));
 		pg_bool(&p, first);
-		TRY(pg_query(t, &namespaces, &p, &r));
+		TRY(pg_query(t, &pg_list_namespaces, &p, &r));
 		enum err e = give_names(r, fn, ctx, place, &more);
 		PQclear(r);
 		TRY(e);

@@ -12,7 +12,7 @@
 #define DIRECT_BYTES (64u << 10)
 #define DIRECT_ROWS 256
 
-static const struct pg_stmt rows_named = {
+const struct pg_stmt pg_rows_named = {
 	ST_ROWS,
 	LANE_SEARCH,
 	"item_rows",
@@ -25,14 +25,14 @@ static const struct pg_stmt rows_named = {
 struct give {
 	struct pg_giver *g;
 	const PGresult *r;
+	int n;
 };
 
 static enum err give_task(void *arg)
 {
 	struct give *x = arg;
 	struct pg_giver *g = x->g;
-	int n = PQntuples(x->r);
-	for (int i = 0; i < n && !g->stopped; i++) {
+	for (int i = 0; i < x->n && !g->stopped; i++) {
 		struct item it;
 		if (pg_is_null(x->r, i, 0))
 			continue;
@@ -43,10 +43,10 @@ static enum err give_task(void *arg)
 	return OK;
 }
 
-static size_t weight(const PGresult *r)
+static size_t weight(const PGresult *r, int n)
 {
 	size_t bytes = 0;
-	for (int i = 0, n = PQntuples(r); i < n; i++)
+	for (int i = 0; i < n; i++)
 		bytes += (size_t)PQgetlength(r, i, 2);
 	return bytes;
 }
@@ -61,12 +61,12 @@ static void grow(struct pg_giver *g, size_t rows, size_t bytes)
 	g->page = page > PG_PAGE_MAX ? PG_PAGE_MAX : page < 4 ? 4 : (unsigned)page;
 }
 
-enum err pg_give(struct pg_giver *g, const PGresult *r)
+enum err pg_give(struct pg_giver *g, const PGresult *r, int n)
 {
-	struct give x = {g, r};
-	size_t rows = (size_t)PQntuples(r), bytes = weight(r);
-	grow(g, rows, bytes);
-	return rows > DIRECT_ROWS || bytes > DIRECT_BYTES ? work_run(give_task, &x) : give_task(&x);
+	struct give x = {g, r, n};
+	size_t bytes = weight(r, n);
+	grow(g, (size_t)n, bytes);
+	return n > DIRECT_ROWS || bytes > DIRECT_BYTES ? work_run(give_task, &x) : give_task(&x);
 }
 
 static enum err give_some(struct pg_giver *g, const PGresult *names, int from, int to)
@@ -80,8 +80,8 @@ static enum err give_some(struct pg_giver *g, const PGresult *names, int from, i
 			pg_el_str(&p, pg_get_str(names, i, col));
 		pg_array_end(&p);
 	}
-	TRY(pg_query(g->t, &rows_named, &p, &r));
-	enum err e = pg_give(g, r);
+	TRY(pg_query(g->t, &pg_rows_named, &p, &r));
+	enum err e = pg_give(g, r, PQntuples(r));
 	PQclear(r);
 	return e;
 }

@@ -18,7 +18,7 @@
 #define BY_NAME(x) " ORDER BY " x ".prefix USING ~<~, " x ".key USING ~<~"
 /* A row of cenote_item whose item is gone is a row of the page, too, so that the place moves on: its name is in the last columns.
  */
-static const struct pg_stmt page_of = {
+const struct pg_stmt pg_walk_page = {
 	ST_WALK,
 	LANE_SEARCH,
 	"item_walk",
@@ -27,7 +27,7 @@ static const struct pg_stmt page_of = {
 		   "512") ") q" BY_NAME("q") " LIMIT $7) c LEFT JOIN LATERAL " PG_STORE_OF_C " ON true" BY_NAME("c"),
 };
 enum { COL_NS = 9, COL_KEY = 10 };
-static const struct pg_stmt list_of = {
+const struct pg_stmt pg_walk_list = {
 	ST_WALK_ALL,
 	LANE_SEARCH,
 	"item_walk_list",
@@ -98,8 +98,8 @@ static enum err walk_pages(struct walk *x)
 	while (more && !x->g.stopped) {
 		unsigned n = x->g.page;
 		PGresult *r;
-		TRY(query(x, &page_of, n, &r));
-		enum err e = pg_give(&x->g, r);
+		TRY(query(x, &pg_walk_page, n, &r));
+		enum err e = pg_give(&x->g, r, PQntuples(r));
 		more = (unsigned)PQntuples(r) == n;
 		if (e == OK && more)
 			e = go_on(x, pg_get_str(r, (int)n - 1, COL_NS), pg_get_str(r, (int)n - 1, COL_KEY));
@@ -115,7 +115,7 @@ static enum err walk_list(struct walk *x)
 	bool more = true;
 	while (more && !x->g.stopped) {
 		PGresult *r;
-		TRY(query(x, &list_of, n, &r));
+		TRY(query(x, &pg_walk_list, n, &r));
 		enum err e = pg_give_named(&x->g, r);
 		more = (unsigned)PQntuples(r) == n;
 		if (e == OK && more)
