@@ -98,6 +98,11 @@ bool j_equal(struct jval a, struct jval b);
 /* Compares two numbers: <0, 0, >0. Exact for literals of any length and form (they are compared as decimals, never as doubles). */
 int j_num_cmp(struct jval a, struct jval b);
 
+/* The one text that all equal values have: members by the bytes of their names, numbers as json_number_canonical has them, no
+ * blanks, only those characters escaped that must be. Texts are equal exactly when j_equal says so of the values. Needs memory of a
+ * for the members' names. */
+enum err json_canonical(struct arena *a, struct jval v, struct buf *out) MUST_CHECK;
+
 /* Checks that obj has no members but those named; E_INVALID with field "/name" and the closest allowed name otherwise. OK when obj
  * is absent, E_INVALID when it is no object. */
 enum err j_only(struct jval obj, const struct str *names, size_t n) MUST_CHECK;

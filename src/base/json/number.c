@@ -115,6 +115,26 @@ bool json_number_i64(struct str raw, int64_t *out)
 	return true;
 }
 
+void json_number_canonical(struct str raw, struct buf *out)
+{
+	struct decimal d;
+
+	take_apart(raw, &d);
+	if (!d.digits) {
+		buf_byte(out, '0');
+		return;
+	}
+	if (d.negative)
+		buf_byte(out, '-');
+	for (const char *p = d.p; p < d.end; p++)
+		if (*p != '.')
+			buf_byte(out, *p);
+	if (d.point != (int64_t)d.digits) {
+		buf_byte(out, 'e');
+		buf_i64(out, d.point - (int64_t)d.digits);
+	}
+}
+
 static locale_t c_locale;
 static pthread_once_t locale_once = PTHREAD_ONCE_INIT;
 
