@@ -32,11 +32,32 @@ struct store_options {
 /* E_INVALID: unknown scheme or bad path; E_BUSY: another process owns it (the sentence has its pid); E_CORRUPT; E_IO. */
 enum err store_open(struct str url, const struct store_options *opt, struct store **out) MUST_CHECK;
 
-/* What an administrative command does or would do: one statement, or for drivers without statements one sentence. */
+/* ---- administration: what the commands migrate, grants and doctor do. They need no daemon and leave nothing open. */
+
+/* What was done or would be done: a statement, or for drivers without statements a sentence. */
 struct store_step {
-	struct str tenant, place, text; /* place: the schema */
+	struct str tenant, place, text; /* place: schema, file; "" : none */
 };
 typedef void (*step_fn)(void *ctx, const struct store_step *s);
+/* Makes or upgrades the tables of the tenant ("" : of all that are there, and of "default"), as their owner. dry_run: only tells.
+ * fn is called for every step; for none when all is as it should be. */
+enum err store_migrate(struct str url, const struct store_options *opt, struct str tenant, bool dry_run, step_fn fn,
+		       void *ctx) MUST_CHECK;
+/* The rights that a role needs for serving the store and all its tenants. run: grants them, and looks that it took effect.
+ * E_INVALID: the driver knows no roles. */
+enum err store_grants(struct str url, const struct store_options *opt, struct str role, bool run, step_fn fn, void *ctx) MUST_CHECK;
+
+enum finding_level { FIND_OK, FIND_WARN, FIND_FAIL };
+struct store_finding {
+	enum finding_level level;
+	const char *check;    /* "rights" */
+	struct str place;     /* schema, table, file; "" : the whole */
+	struct str text, fix; /* one sentence each; fix "" : none, or the statement to run */
+	struct str data;      /* figures, a JSON object; "" : none */
+};
+typedef void (*finding_fn)(void *ctx, const struct store_finding *f);
+/* Examines the store without changing it. Errors only when it cannot be reached at all: what is wrong with it are findings. */
+enum err store_doctor(struct str url, const struct store_options *opt, finding_fn fn, void *ctx) MUST_CHECK;
 
 /* The path of the unix socket that a daemon on this store listens on, "" if the scheme has none. */
 struct str store_socket_path(struct arena *a, struct str url);

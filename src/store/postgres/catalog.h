@@ -89,4 +89,18 @@ enum err pg_rights_check(const struct pg_catalog *k) MUST_CHECK;
  * its effect. */
 enum err pg_grants(PGconn *c, const char *home, const char *role, bool run, step_fn fn, void *ctx) MUST_CHECK;
 
+/* ----------------------------------------------- commands.c, for doctor.c too */
+
+/* A connection for a command, and what it was made of. */
+struct pg_session {
+	struct store_options opt;
+	struct pg_target *target;
+	PGconn *c;
+	char home[64]; /* pg.schema */
+	uint64_t login_ns;
+};
+/* patient: statements may take as long as they take. */
+enum err pg_session_open(struct pg_session *x, struct str conninfo, const struct store_options *opt, bool patient) MUST_CHECK;
+void pg_session_close(struct pg_session *x);
+
 #endif

@@ -10,4 +10,11 @@
  * E_CONFLICT: tables of another product or version (what was found, what to do). */
 enum err postgres_store_open(struct str conninfo, const struct store_options *opt, struct store **out) MUST_CHECK;
 
+/* commands.c, doctor.c: see store/open.h. */
+enum err postgres_store_migrate(struct str conninfo, const struct store_options *opt, struct str tenant, bool dry_run, step_fn fn,
+				void *ctx) MUST_CHECK;
+enum err postgres_store_grants(struct str conninfo, const struct store_options *opt, struct str role, bool run, step_fn fn,
+			       void *ctx) MUST_CHECK;
+enum err postgres_store_doctor(struct str conninfo, const struct store_options *opt, finding_fn fn, void *ctx) MUST_CHECK;
+
 #endif

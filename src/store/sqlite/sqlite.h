@@ -9,4 +9,9 @@
  * tests name theirs. */
 enum err sqlite_store_open(struct str path, const struct store_options *opt, const char *vfs, struct store **out) MUST_CHECK;
 
+/* doctor.c: see store/open.h. */
+enum err sqlite_store_migrate(struct str path, const struct store_options *opt, struct str tenant, bool dry_run, step_fn fn,
+			      void *ctx) MUST_CHECK;
+enum err sqlite_store_doctor(struct str path, const struct store_options *opt, finding_fn fn, void *ctx) MUST_CHECK;
+
 #endif
