@@ -45,7 +45,7 @@ static const struct opt rows[] = {
 	ROW("pg.schema", OPT_STR, OPT_EMBED, pg_schema, "public", NULL,
 	    "schema of the tables on PostgreSQL; a tenant NAME has SCHEMA_NAME"),
 	ROW("pg.pool.enabled", OPT_BOOL, OPT_EMBED, pg_pool_enabled, "true", NULL,
-	    "keep connections to PostgreSQL open; false: one at a time, closed when it is no longer used"),
+	    "keep connections to PostgreSQL open; false: a connection per use"),
 	ROW("pg.pool.min", OPT_INT, OPT_EMBED, pg_pool_min, "2", "1..1000", "connections to PostgreSQL that are kept open"),
 	ROW("pg.pool.max", OPT_INT, OPT_EMBED, pg_pool_max, "0", "0..1000", "connections to PostgreSQL at most; 0: two per core"),
 	ROW("pg.statement_timeout", OPT_DURATION, OPT_EMBED, pg_statement_timeout, "30s", "100ms..1h",

@@ -179,7 +179,7 @@ static void tell(const struct child *ch, bool good)
 	struct str said = str_trim(str_of(ch->said, ch->said_n)), secret = str_trim(str_of(ch->text, ch->text_n));
 	if (said.n == 0 || (secret.n && memmem(said.p, said.n, secret.p, secret.n)))
 		return;
-	LOG(good ? LOG_INFO : LOG_WARN, "pg", "pg.password_command wrote to its standard error", LF_STR("text", said));
+	LOG(good ? LOG_INFO : LOG_WARN, "store.postgres", "pg.password_command wrote to its standard error", LF_STR("text", said));
 }
 
 static enum err judge(const struct child *ch, int status, struct str *password)

@@ -12,9 +12,14 @@
 
 #define TOO_OLD 130000 /* pg_current_xact_id, pg_snapshot, identity columns */
 
+/* What is asked for. */
+struct ask {
+	struct pg_target *t;
+	const char *password; /* of the credential; NULL: there is none of ours */
+};
+
 /* How one try ended. */
-struct
-try {
+struct attempt {
 	PGconn *c;	  /* logged in */
 	char sqlstate[6]; /* of the server's refusal, "" : it did not come so far */
 	char reason[256]; /* one line */
@@ -26,7 +31,7 @@ try {
 /* --------------------------------------------------------------- one host */
 
 /* "connection to server at ..., port N failed: FATAL:  28P01: text" -> 28P01, text. Of several addresses, the last. */
-static void read_reason(struct try *y, const char *msg)
+static void read_reason(struct attempt *y, const char *msg)
 {
 	const char *from = msg, *state = NULL;
 	for (const char *p = strstr(msg, "failed: "); p; p = strstr(p, "failed: "))
@@ -45,7 +50,7 @@ static void read_reason(struct try *y, const char *msg)
 }
 
 /* Drives the connection until it is logged in or has failed; false with timed_out: neither by then. */
-static bool drive(struct try *y, uint64_t deadline)
+static bool drive(struct attempt *y, uint64_t deadline)
 {
 	PostgresPollingStatusType want = PGRES_POLLING_WRITING;
 	while (PQstatus(y->c) != CONNECTION_BAD && want != PGRES_POLLING_FAILED && want != PGRES_POLLING_OK) {
@@ -66,18 +71,19 @@ static void on_notice(void *arg, const PGresult *r)
 {
 	const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE), *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
 	(void)arg;
-	LOG(LOG_DEBUG, "pg", "notice", LF_C("sqlstate", state ? state : ""), LF_C("text", text ? text : ""));
+	LOG(LOG_DEBUG, "store.postgres", "notice", LF_C("sqlstate", state ? state : ""), LF_C("text", text ? text : ""));
 }
 
-static bool one(struct pg_target *t, const struct pg_target_host *h, const char *attrs, const char *password, bool plain,
-		uint64_t deadline, struct try *y)
+static bool one(const struct ask *a, const struct pg_target_host *h, const char *attrs, bool plain, uint64_t deadline,
+		struct attempt *y)
 {
+	const struct pg_target *t = a->t;
 	const char *key[TARGET_PARAMS_MAX + 6], *value[TARGET_PARAMS_MAX + 6];
 	unsigned n = 0;
 	for (unsigned i = 0; i < t->n; i++) {
-		bool secret = password && strcmp(t->key[i], "password") == 0;
+		bool secret = a->password && strcmp(t->key[i], "password") == 0;
 		key[n] = t->key[i];
-		value[n++] = secret ? password : t->value[i];
+		value[n++] = secret ? a->password : t->value[i];
 	}
 	const char *own[][2] = {{"host", h->host},
 				{"hostaddr", h->addr},
@@ -89,7 +95,7 @@ static bool one(struct pg_target *t, const struct pg_target_host *h, const char 
 		value[n++] = own[i][1] ? own[i][1] : "";
 	}
 	key[n] = value[n] = NULL;
-	*y = (struct try){.host = h};
+	*y = (struct attempt){.host = h};
 	y->c = PQconnectStartParams(key, value, 0);
 	if (!y->c) {
 		snprintf(y->reason, sizeof y->reason, "out of memory");
@@ -112,19 +118,20 @@ static bool one(struct pg_target *t, const struct pg_target_host *h, const char 
 }
 
 /* With our startup options, unless a pooler has refused them. */
-static bool one_or_plain(struct pg_target *t, const struct pg_target_host *h, const char *attrs, const char *password,
-			 uint64_t deadline, struct try *y)
+static bool one_or_plain(const struct ask *a, const struct pg_target_host *h, const char *attrs, uint64_t deadline,
+			 struct attempt *y)
 {
+	struct pg_target *t = a->t;
 	bool plain = atomic_load(&t->plain);
-	if (one(t, h, attrs, password, plain, deadline, y))
+	if (one(a, h, attrs, plain, deadline, y))
 		return true;
 	if (plain || strcmp(y->sqlstate, "08P01") != 0)
 		return false;
 	char why[sizeof y->reason];
 	memcpy(why, y->reason, sizeof why);
-	if (one(t, h, attrs, password, true, deadline, y) || strcmp(y->sqlstate, "08P01") != 0) {
+	if (one(a, h, attrs, true, deadline, y) || strcmp(y->sqlstate, "08P01") != 0) {
 		if (!atomic_exchange(&t->plain, true))
-			LOG(LOG_WARN, "pg",
+			LOG(LOG_WARN, "store.postgres",
 			    "a pooler does not take statement_timeout at login; the server will not end statements by itself",
 			    LF_C("reason", why));
 	}
@@ -134,13 +141,14 @@ static bool one_or_plain(struct pg_target *t, const struct pg_target_host *h, co
 /* --------------------------------------------------------------- all hosts */
 
 /* Another host may still take us: this one was not there, is not ready, or is not what is looked for. */
-static bool go_on(const struct try *y)
+static bool go_on(const struct attempt *y)
 {
 	return !y->no_password && (y->sqlstate[0] == 0 || strncmp(y->sqlstate, "57P", 3) == 0 || strcmp(y->sqlstate, "53300") == 0);
 }
 
-static bool each(struct pg_target *t, const char *attrs, const char *password, uint64_t deadline, struct try *y)
+static bool each(const struct ask *a, const char *attrs, uint64_t deadline, struct attempt *y)
 {
+	struct pg_target *t = a->t;
 	bool sole = strcmp(attrs, "read-write") == 0 || strcmp(attrs, "primary") == 0;
 	unsigned first = sole ? atomic_load(&t->first) : 0;
 	for (unsigned i = 0; i < t->hosts; i++) {
@@ -150,7 +158,7 @@ static bool each(struct pg_target *t, const char *attrs, const char *password, u
 			till = now + (deadline - now) / (t->hosts - i);
 		if (till > deadline)
 			till = deadline;
-		if (one_or_plain(t, &t->host[at], attrs, password, till, y)) {
+		if (one_or_plain(a, &t->host[at], attrs, till, y)) {
 			atomic_store(&t->first, at);
 			return true;
 		}
@@ -160,24 +168,25 @@ static bool each(struct pg_target *t, const char *attrs, const char *password, u
 	return false;
 }
 
-static bool anywhere(struct pg_target *t, const char *password, uint64_t deadline, struct try *y)
+static bool anywhere(const struct ask *a, uint64_t deadline, struct attempt *y)
 {
+	const struct pg_target *t = a->t;
 	if (strcmp(t->attrs, "prefer-standby") != 0)
-		return each(t, t->attrs, password, deadline, y);
+		return each(a, t->attrs, deadline, y);
 	uint64_t now = clock_mono_ns(), half = deadline == NEVER || deadline < now ? deadline : now + (deadline - now) / 2;
-	return each(t, "standby", password, half, y) || (go_on(y) && each(t, "any", password, deadline, y));
+	return each(a, "standby", half, y) || (go_on(y) && each(a, "any", deadline, y));
 }
 
 /* --------------------------------------------------------------- sentences */
 
-static void put_where(const struct try *y, char *out, size_t max)
+static void put_where(const struct attempt *y, char *out, size_t max)
 {
 	const char *h = y->host->host ? y->host->host : y->host->addr ? y->host->addr : "";
 	const char *p = y->host->port ? y->host->port : "5432";
 	snprintf(out, max, *h == '/' ? "%s" : strchr(h, ':') ? "[%s]:%s" : "%s:%s", h, p);
 }
 
-static bool refused(const struct try *y)
+static bool refused(const struct attempt *y)
 {
 	return strcmp(y->sqlstate, "28P01") == 0 || strcmp(y->sqlstate, "28000") == 0;
 }
@@ -188,7 +197,7 @@ static enum err busy(enum err e)
 	return e;
 }
 
-static enum err not_there(const struct pg_target *t, const struct try *y, const char *where)
+static enum err not_there(const struct pg_target *t, const struct attempt *y, const char *where)
 {
 	if (t->lakebase)
 		return busy(err_set(
@@ -204,7 +213,7 @@ static enum err not_there(const struct pg_target *t, const struct try *y, const 
 			where, y->reason));
 }
 
-static enum err denied(const struct pg_target *t, const struct try *y, const char *where)
+static enum err denied(const struct pg_target *t, const struct attempt *y, const char *where)
 {
 	if (y->no_password)
 		return err_set(E_DENIED,
@@ -220,7 +229,7 @@ static enum err denied(const struct pg_target *t, const struct try *y, const cha
 	return err_set(E_DENIED, "PostgreSQL at %s refused the login of user \"%s\": %s", where, t->user, y->reason);
 }
 
-static enum err sentence(const struct pg_target *t, const struct try *y)
+static enum err sentence(const struct pg_target *t, const struct attempt *y)
 {
 	char where[300];
 	put_where(y, where, sizeof where);
@@ -275,42 +284,52 @@ static uint64_t end_of(const struct pg_target *t, uint64_t credential)
 }
 
 /* One more try with another password when one was refused. */
-static enum err with_credential(struct pg_target *t, uint64_t deadline, struct try *y, uint64_t *end)
+static enum err with_credential(struct ask *a, uint64_t deadline, struct attempt *y, uint64_t *end)
 {
+	struct pg_credential *from = a->t->cred;
 	char *password = NULL;
 	*end = NEVER;
-	if (!t->cred)
-		return anywhere(t, NULL, deadline, y) ? OK : sentence(t, y);
-	TRY(t->cred->get(t->cred, NULL, deadline, &password, end));
-	bool in = anywhere(t, password, deadline, y);
+	if (!from)
+		return anywhere(a, deadline, y) ? OK : sentence(a->t, y);
+	TRY(from->get(from, NULL, deadline, &password, end));
+	a->password = password;
+	bool in = anywhere(a, deadline, y);
 	if (!in && refused(y)) {
 		char *old = password;
 		password = NULL;
-		enum err e = t->cred->get(t->cred, old ? old : "", deadline, &password, end);
+		enum err e = from->get(from, old ? old : "", deadline, &password, end);
 		secret_free(old);
 		if (e != OK)
 			return err_wrap(e, "the server refused the password, and a new one is not to be had");
-		in = anywhere(t, password, deadline, y);
+		a->password = password;
+		in = anywhere(a, deadline, y);
 	}
 	secret_free(password);
-	return in ? OK : sentence(t, y);
+	a->password = NULL;
+	return in ? OK : sentence(a->t, y);
 }
 
-enum err pg_target_connect(struct pg_target *t, uint64_t deadline, PGconn **out, uint64_t *until_ns)
+static enum err login(struct ask *a, uint64_t deadline, PGconn **out, uint64_t *until_ns)
 {
-	struct try y = {.host = &t->host[0]};
+	struct attempt y = {.host = &a->t->host[0]};
 	uint64_t end;
 	*out = NULL;
 	*until_ns = NEVER;
 	if (clock_mono_ns() >= deadline)
 		return err_set(E_TIMEOUT, "there was no time left to connect to PostgreSQL");
-	TRY(with_credential(t, deadline, &y, &end));
-	enum err e = suits(t, y.c);
+	TRY(with_credential(a, deadline, &y, &end));
+	enum err e = suits(a->t, y.c);
 	if (e != OK) {
 		PQfinish(y.c);
 		return e;
 	}
 	*out = y.c;
-	*until_ns = end_of(t, end);
+	*until_ns = end_of(a->t, end);
 	return OK;
+}
+
+enum err pg_target_connect(struct pg_target *t, uint64_t deadline, PGconn **out, uint64_t *until_ns)
+{
+	struct ask a = {.t = t};
+	return login(&a, deadline, out, until_ns);
 }
