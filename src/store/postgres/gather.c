@@ -12,8 +12,8 @@
  *  3. A name is in a batch once. A request is in one batch wholly: its writes are one transaction.
  *  4. A request whose deadline passes in the queue was not written; one that has been sent is answered without knowing, after
  * GRACE_NS in which the server may say how it ended.
- *  5. A batch of several requests that fails by the fault of one - its data, or a row that a stranger has locked - is given back to
- * all callers, each of which tries alone. */
+ *  5. A batch that fails by the fault of one of several requests, or because a stranger has a row locked, is given back to its
+ * callers, each of which tries alone. */
 #include "store/postgres/write.h"
 
 #include <time.h>
@@ -174,11 +174,11 @@ static enum err recall(struct batch *b, int64_t op)
 	return OK;
 }
 
-/* Errors that are about the data or a lock of one row: the other requests need not have them. */
+/* Errors that are about the data of one row, or about the time it took: the other requests need not have them. */
 static bool of_one(const char *sqlstate)
 {
 	return memcmp(sqlstate, "22", 2) == 0 || memcmp(sqlstate, "23", 2) == 0 || memcmp(sqlstate, "54", 2) == 0 ||
-	       strcmp(sqlstate, "55P03") == 0 || strcmp(sqlstate, "57014") == 0;
+	       strcmp(sqlstate, "57014") == 0;
 }
 
 static enum err run(struct batch *b, bool *alone)
@@ -192,11 +192,9 @@ static enum err run(struct batch *b, bool *alone)
 		b->rows[i].step_rows = (unsigned)b->n;
 	}
 	qsort(b->sorted, b->n, sizeof *b->sorted, by_name);
-	if (b->reqs_n > 1) {
-		pg_params_init(&p[k]);
-		steps[k] = (struct pg_step){.st = &pg_write_patience, .p = &p[k]};
-		k++;
-	}
+	pg_params_init(&p[k]);
+	steps[k] = (struct pg_step){.st = &pg_write_patience, .p = &p[k]};
+	k++;
 	if (b->rows[0].st != ST_PUT) {
 		pg_params_init(&p[k]);
 		pg_names_params(&p[k], b->sorted, b->n);
@@ -216,7 +214,7 @@ static enum err run(struct batch *b, bool *alone)
 	else if (e == OK)
 		pg_write_result(steps[k - 1].res, b->sorted, b->n);
 	else
-		*alone = b->reqs_n > 1 && of_one(j.sqlstate);
+		*alone = strcmp(j.sqlstate, "55P03") == 0 || (b->reqs_n > 1 && of_one(j.sqlstate));
 	pg_job_clear(&j);
 	for (unsigned i = 0; i < k; i++)
 		pg_params_release(&p[i]);
@@ -452,6 +450,17 @@ enum err pg_gather_write(struct pg_tenant *t, struct item_write *w, size_t n, bo
 }
 
 /* ---------------------------------------------------------------- life */
+
+unsigned pg_gather_waiting(struct pg *s, unsigned *batches)
+{
+	struct pg_gather *g = s->gather;
+	*batches = 0;
+	pthread_mutex_lock(&g->mu);
+	for (unsigned i = 0; i < THREADS; i++)
+		*batches += g->batches[i].reqs_n > 0;
+	pthread_mutex_unlock(&g->mu);
+	return atomic_load(&g->waiting);
+}
 
 enum err pg_gather_start(struct pg *s)
 {

@@ -350,8 +350,8 @@ enum err pg_item_copy(struct arena *a, const struct item *it, struct item *out) 
 struct pg_gather; /* write_item.c: puts of many callers in one statement */
 enum err pg_gather_start(struct pg *s) MUST_CHECK;
 void pg_gather_stop(struct pg *s);
-/* Calls that wait for it or are on their way. */
-unsigned pg_gather_waiting(struct pg *s);
+/* Calls that wait for it or are on their way; *batches: how many are on their way. */
+unsigned pg_gather_waiting(struct pg *s, unsigned *batches);
 
 /* ---------------------------------------------------------------------- the store (postgres.c) */
 

@@ -133,7 +133,7 @@ static const struct pg_stmt st_touch = {
 								    "AND ttl > 0 IS TRUE FROM o ORDER BY n"};
 
 const struct pg_stmt pg_write_patience = {ST_WRITE_PATIENCE, LANE_WRITE, "write_patience",
-					  "SELECT set_config('lock_timeout', '1000ms', true)"};
+					  "SELECT set_config('lock_timeout', '500ms', true)"};
 
 const struct pg_stmt pg_write_lock = {ST_WRITE_LOCK, LANE_WRITE, "write_lock",
 				      "SELECT 1 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS x(prefix, key, n)"

@@ -25,6 +25,8 @@ static enum err next_expiry(struct pg_tenant *t, int64_t *out)
 	pg_params_init(&none);
 	TRY(pg_query(t, &st_next, &none, &res));
 	*out = pg_get_time(res, 0, 0);
+	if (*out < 1 && !pg_is_null(res, 0, 0))
+		*out = 1; /* 0 is "never", and other clients may write any time */
 	PQclear(res);
 	return OK;
 }

@@ -28,7 +28,8 @@ struct pg_seen {
 
 /* put_sql.c: statements, their parameters, their results. Rows are in byte order of the name, no name twice. */
 extern const struct pg_stmt pg_write_lock; /* locks the rows that exist, in order */
-/* A row that somebody has locked is waited for a second, in this transaction; then it fails (55P03). */
+/* A row that somebody has locked is waited for half a second, in this transaction; then it fails (55P03), so that those behind it
+ * on the connection get their turn. */
 extern const struct pg_stmt pg_write_patience;
 void pg_row_init(struct pg_row *r, struct item_write *w, uint32_t at);
 int pg_row_cmp(const struct pg_row *a, const struct pg_row *b); /* by name */
@@ -55,8 +56,8 @@ void pg_recall(const struct pg_row *r, const struct pg_seen *seen, bool atomic);
 /* An error of the server about the data: says which item it is about, when there is one only. */
 enum err pg_name_item(enum err e, const struct item_write *w, size_t n);
 
-/* gather.c: an unconditional write joins those of others. *alone: it was not written, because another's write or its own failed;
- * it should be tried alone. */
+/* gather.c: an unconditional write joins those of others. *alone: it was not written, because of another's write or of a lock; it
+ * should be tried alone. */
 #define PG_GATHER_ROWS 64
 bool pg_gather_fits(const struct item_write *w, size_t n);
 enum err pg_gather_write(struct pg_tenant *t, struct item_write *w, size_t n, bool *alone) MUST_CHECK;

@@ -9,7 +9,8 @@
  * that was committed and whose answer was lost is told by the journal, and is not done again.
  *  2. An atomic call's conditions are in its statements: one that does not hold makes the transaction fail (22012). Which one it
  * was is found by looking afterwards and doing the call in memory; when that finds none - somebody was in between - the call is
- * tried again. */
+ * tried again.
+ *  3. A row that another client has locked is waited for in short turns, each a transaction of its own, until the deadline. */
 #include "store/postgres/write.h"
 
 #define STEP_ROWS 1000
@@ -205,6 +206,7 @@ static enum err plan(struct call *c)
 {
 	struct pg_params *p;
 	int step = 0;
+	TRY(add_step(c, &pg_write_patience, NULL, 0, &p));
 	set_rounds(c);
 	if (needs_lock(c))
 		TRY(add_lock(c));
@@ -393,17 +395,18 @@ static enum err pinpoint(struct call *c, bool *again)
 	return e;
 }
 
-/* One attempt. */
-static enum err attempt(struct call *c, bool *again)
+/* One attempt. *locked: (with an error) nothing was done, because somebody has a row locked. */
+static enum err attempt(struct call *c, bool *again, bool *locked)
 {
 	c->op = pg_new_op();
 	reset(c->rows[0].w, c->n);
-	*again = false;
+	*again = *locked = false;
 	TRY(plan(c));
 	struct pg_job j = {.t = c->t, .steps = c->steps, .n = c->steps_n, .lane = LANE_WRITE, .write = true};
 	enum err e = pg_run(&j);
 	if (e != OK && c->atomic && strcmp(j.sqlstate, "22012") == 0)
 		return pinpoint(c, again);
+	*locked = strcmp(j.sqlstate, "55P03") == 0;
 	if (e != OK)
 		return pg_name_item(e, c->rows[0].w, c->n);
 	return j.repeated ? recall_all(c, NULL) : take_results(c, again);
@@ -411,12 +414,19 @@ static enum err attempt(struct call *c, bool *again)
 
 static enum err run(struct call *c)
 {
-	bool again = true;
+	uint64_t until = deadline_in_ms(c->t->s->statement_ms);
+	bool again = true, locked = false;
 	enum err e = OK;
+	if (fiber_deadline() < until)
+		until = fiber_deadline();
 	for (int i = 0; i < ATTEMPTS && again && e == OK; i++) {
-		e = attempt(c, &again);
-		drop_steps(c);
+		do {
+			e = attempt(c, &again, &locked);
+			drop_steps(c);
+		} while (e != OK && locked && !fiber_cancelled() && clock_mono_ns() < until);
 	}
+	if (e != OK && locked)
+		e = err_wrap(e, "another client of the database holds an item that is to be written; nothing was written");
 	if (e == OK && again && c->n > 1) {
 		e = err_set(E_BUSY, "others kept changing the items that this call has conditions on; try again");
 		diag_get()->retry_after_s = 1;
