@@ -86,6 +86,9 @@ bool cmd_takes(const struct cmd *cmd, const struct opt *o)
 		return false;
 	if ((cmd->attr & CMD_SERVER) && !(o->attr & OPT_CLIENT))
 		return true;
+	if (cmd->attr & CMD_OPENS)
+		return str_starts(str_c(o->key), STR("sqlite.")) || str_starts(str_c(o->key), STR("pg.")) ||
+		       str_eq(str_c(o->key), STR("index.languages"));
 	return (cmd->attr & CMD_STORE) && (o->attr & (OPT_CLIENT | OPT_EMBED));
 }
 

@@ -19,6 +19,7 @@ enum cmd_attr {
 	CMD_SERVER = 2u, /* takes the server's settings */
 	CMD_CONFIG = 4u, /* reads the configuration */
 	CMD_HIDDEN = 8u,
+	CMD_OPENS = 32u, /* opens stores itself: takes the settings sqlite.*, pg.* and index.languages */
 	CMD_RAW = 16u, /* arguments are not looked at (__complete) */
 };
 
@@ -107,6 +108,7 @@ int run_ls(struct call *c);
 int run_rm(struct call *c);
 int run_import(struct call *c);
 int run_export(struct call *c);
+int run_copy(struct call *c);
 int run_stats(struct call *c);
 int run_key_create(struct call *c);
 int run_key_list(struct call *c);

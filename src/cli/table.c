@@ -52,6 +52,11 @@ static const struct flag export_flags[] = {
 	{"kind", 0, "KIND", "items, messages or all (default)"},
 	{"to", 0, "FILE", "write to FILE (made anew, mode 0600) instead of stdout"},
 };
+static const struct flag copy_flags[] = {
+	{"tenant", 0, "TENANT", "only this tenant; can be given more than once (default: all)"},
+	{"dry-run", 0, NULL, "only count what would be copied"},
+	{"no-verify", 0, NULL, "do not compare the two stores afterwards"},
+};
 static const struct flag key_create_flags[] = {
 	{"name", 0, "NAME", "what the key is for"},
 	{"tenant", 0, "TENANT", "whose data it opens (default: default)"},
@@ -97,6 +102,16 @@ static const struct cmd table[] = {
 	 "interrupted import goes on where it stopped when it is started again."},
 	{"export", "", "write items and messages as JSON Lines", FLAGS(export_flags), CMD_STORE, 0, 0, run_export,
 	 "The first line says what follows, the last one has the SHA-256 of what stands above it."},
+	{"copy", "FROM TO", "copy a store into another, whatever they are kept in", FLAGS(copy_flags), CMD_OPENS, 2, 2, run_copy,
+	 "FROM and TO are store URLs: sqlite:PATH or postgresql://... Items with their times and expiry, messages and API keys of "
+	 "all "
+	 "tenants are copied; what TO has already and is newer stays, and nothing is removed from it. Versions are not kept: they "
+	 "begin "
+	 "anew in TO. An interrupted copy goes on where it stopped when it is started again. Then both stores are compared by "
+	 "count and "
+	 "checksum. What TO cannot keep (PostgreSQL has no U+0000 in JSON) is told item by item, the rest is copied: exit 7; exit "
+	 "1 when "
+	 "the stores differ at the end. No server may run on a SQLite store that is copied."},
 	{"stats", "", "show what the store holds", NO_FLAGS, CMD_STORE, 0, 0, run_stats, NULL},
 	{"key create", "", "make an API key; it is shown once", FLAGS(key_create_flags), CMD_STORE, 0, 0, run_key_create, NULL},
 	{"key list", "", "list API keys (never their secrets)", NO_FLAGS, CMD_STORE, 0, 0, run_key_list, NULL},

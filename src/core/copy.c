@@ -366,6 +366,8 @@ enum err copy_tenant(struct store *from, struct store *to, struct str tenant, co
 	map_init(&c.failed);
 	CHECK(memory_new(to ? to : from, &mo, &c.memory));
 	CHECK(load(&c));
+	if (out->resumed && opt->resumes)
+		opt->resumes(opt->ctx, tenant, c.done);
 	CHECK(from->ops->stats(from, &c.who, &st));
 	c.total = (uint64_t)(st.items + st.messages);
 	e = stages(&c);

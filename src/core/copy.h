@@ -30,7 +30,9 @@ struct copy_options {
 	struct str languages; /* as memory_options.languages */
 	bool dry_run;	      /* change nothing: count what would be copied */
 	bool no_verify;
-	/* May be NULL. done and total count items and messages of the tenant; stopped: end with E_CANCELLED as soon as it can. */
+	/* May be NULL. resumes: an earlier run had come so far. done and total count items and messages of the tenant; stopped: end
+	 * with E_CANCELLED as soon as it can. */
+	void (*resumes)(void *ctx, struct str tenant, uint64_t done);
 	void (*tick)(void *ctx, struct str tenant, uint64_t done, uint64_t total);
 	void (*problem)(void *ctx, const struct copy_problem *p);
 	bool (*stopped)(void *ctx);

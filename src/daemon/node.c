@@ -124,30 +124,40 @@ static struct pg_options pg_options(const struct config *c)
 	};
 }
 
-static enum err open_store(struct node *n, uint32_t busy_ms)
+struct store_options node_store_options(const struct config *c, uint32_t busy_ms)
 {
-	const struct config *c = n->cfg;
-	struct store_options so = {
+	return (struct store_options){
 		.durable = c->sqlite_durability == DURABILITY_FULL,
 		.cache_bytes = (size_t)c->sqlite_cache,
 		.wal_limit_bytes = (size_t)c->sqlite_wal_limit,
 		.busy_ms = busy_ms,
 		.pg = pg_options(c),
 	};
+}
+
+struct str node_languages(const struct config *c, struct buf *out)
+{
+	for (size_t i = 0; i < c->index_languages.n; i++) {
+		buf_lit(out, i ? "," : "");
+		buf_str(out, c->index_languages.v[i]);
+	}
+	return out->n ? buf_slice(out) : STR("english");
+}
+
+static enum err open_store(struct node *n, uint32_t busy_ms)
+{
+	const struct config *c = n->cfg;
+	struct store_options so = node_store_options(c, busy_ms);
+	struct buf langs;
 	tell_store(n);
 	TRY(store_open(c->store, &so, &n->store));
-	struct buf langs;
 	buf_init(&langs, &n->arena, 64 << 10);
-	for (size_t i = 0; i < c->index_languages.n; i++) {
-		buf_lit(&langs, i ? "," : "");
-		buf_str(&langs, c->index_languages.v[i]);
-	}
 	struct memory_options mo = {
 		.index_cache_bytes = (size_t)c->index_cache,
 		.refresh_on_read = c->ttl_refresh_on_read,
 		.default_ttl_minutes = (double)c->ttl_default / 60000.0,
 		.omit_expired = c->ttl_omit_expired,
-		.languages = langs.n ? buf_slice(&langs) : STR("english"),
+		.languages = node_languages(c, &langs),
 	};
 	return memory_new(n->store, &mo, &n->memory);
 }

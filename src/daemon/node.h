@@ -7,8 +7,14 @@
 
 #include "daemon/config.h"
 #include "core/memory.h"
+#include "store/open.h"
 
 struct node;
+
+/* How the configuration wants stores opened. The strings are the configuration's. */
+struct store_options node_store_options(const struct config *c, uint32_t busy_ms);
+/* index.languages as memory_options has it. */
+struct str node_languages(const struct config *c, struct buf *out);
 
 /* Opens the store (takes its lock) and prepares everything but the network. c must outlive the node. busy_ms: how long to wait for
  * a store that another process holds. */
