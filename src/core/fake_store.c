@@ -483,6 +483,7 @@ static bool doc_state(const struct tenant *t, const struct change *c, const stru
 		if (r->it.id == c->id) {
 			out->removed = false;
 			out->terms = r->terms;
+			out->version = r->it.version;
 		}
 	}
 	for (size_t i = 0; c->kind == DOC_MESSAGE && i < t->messages.n; i++) {
@@ -527,7 +528,7 @@ static enum err fake_doc_scan(struct store *s, const struct principal *who, cons
 		return e;
 	for (size_t i = 0; go && scope->kind == DOC_ITEM && i < t->items.n; i++) {
 		const struct row *r = t->items.p[i];
-		struct doc_change d = {.id = r->it.id, .terms = r->terms, .lang_ns = r->it.ns};
+		struct doc_change d = {.id = r->it.id, .terms = r->terms, .lang_ns = r->it.ns, .version = r->it.version};
 
 		if (below(r->it.ns, scope->prefix))
 			go = fn(ctx, &d);

@@ -66,11 +66,12 @@ struct doc_change {
 	bool removed;	    /* then terms is empty */
 	struct str terms;   /* index document (index/doc.h) as it was given to the write */
 	struct str lang_ns; /* namespace (items) or thread id (messages) it lies in */
+	int64_t version;    /* of the item that terms were stored with, for doc_keep; 0: not known, or a message */
 };
 typedef bool (*doc_fn)(void *ctx, const struct doc_change *d);
-/* A document that core has made of an item or message which came without one (another client wrote it). */
+/* A document that core has made of an item or message which came without one (another client wrote it), or with an outdated one. */
 struct doc_kept {
-	int64_t id, version; /* of the item it was made of; messages: 0 */
+	int64_t id, version; /* of the item it was made of, which is also that of the document it replaces; messages: 0 */
 	struct str terms;
 };
 /* A scope of the index: items below a namespace prefix, or messages of one user ("" : of threads without a user). */

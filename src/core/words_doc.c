@@ -281,7 +281,7 @@ enum err remake_add(struct remake *r, const struct doc_change *d)
 		r->cap = cap;
 	}
 	e = &r->v[r->n];
-	*e = (struct remake_entry){.id = d->id};
+	*e = (struct remake_entry){.id = d->id, .version = d->version};
 	if (doc_open(d->terms, &reader, &h) == DOC_GOOD && reader.has_paths) {
 		e->doc = malloc(d->terms.n);
 		if (!e->doc)
@@ -371,7 +371,9 @@ static enum err remake_batch(struct remake *r, struct arena *a, size_t from, siz
 			TRY(remake_item(r, a, &r->v[from + i], &items[i], &d));
 		else
 			TRY(remake_message(r, a, &msgs[i], &d));
-		kept[kept_n++] = (struct doc_kept){d.id, r->kind == DOC_ITEM ? items[i].version : 0, d.terms};
+		/* An item that was written in the meantime has brought its own document, perhaps of some paths only. */
+		if (r->kind == DOC_MESSAGE || items[i].version == r->v[from + i].version)
+			kept[kept_n++] = (struct doc_kept){d.id, r->v[from + i].version, d.terms};
 		TRY(fn(ctx, &d));
 	}
 	keep(r, kept, kept_n);

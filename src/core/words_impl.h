@@ -28,7 +28,7 @@ struct remake {
 	const struct principal *who;
 	enum doc_kind kind;
 	struct remake_entry {
-		int64_t id;
+		int64_t id, version;
 		char *doc; /* the old document when it says which paths were indexed, else NULL */
 		size_t doc_n;
 	} * v;

@@ -504,6 +504,47 @@ static void made_again_is_kept(void **state)
 	bench_release(&b);
 }
 
+static struct bench *interfered;
+static const struct store_ops *plain_ops;
+
+/* Before the items are read, somebody puts one of them, not to be found by words. */
+static enum err put_first(struct store *s, struct arena *a, const struct principal *who, const int64_t *ids, size_t n,
+			  struct item *out)
+{
+	struct op_put hidden = {.ns = STR("a"),
+				.key = STR("k"),
+				.value = STR("{\"t\":\"hidden words\"}"),
+				.index = TRI_NO,
+				.ttl_minutes = TTL_DEFAULT};
+
+	OKAY(memory_put(interfered->m, &interfered->a, who, &hidden));
+	return plain_ops->item_by_id(s, a, who, ids, n, out);
+}
+
+/* The document of a put that came between is not replaced by one that was made for the state before. */
+static void made_again_too_late(void **state)
+{
+	struct words *german;
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	put(&b, "a", "k", "{\"t\":\"Katze und Hund\"}");
+	fake_store_keeps(b.store);
+	german = words(b.store, 1 << 20, "german");
+	struct store_ops meddling = *b.store->ops;
+	meddling.item_by_id = put_first;
+	plain_ops = b.store->ops;
+	interfered = &b;
+	b.store->ops = &meddling;
+	assert_int_equal(search(german, &b.a, "a", "Katzen", 10).n, 0);
+	b.store->ops = plain_ops;
+	assert_int_equal(fake_store_kept(b.store), 0);
+	assert_int_equal(search(german, &b.a, "a", "hidden", 10).n, 0);
+	words_free(german);
+	bench_release(&b);
+}
+
 /* Documents of another analysis are made again from the values, by the paths that they were made by. */
 static void another_language(void **state)
 {
@@ -629,6 +670,7 @@ int main(void)
 		cmocka_unit_test(a_store_that_fails),
 		cmocka_unit_test(another_language),
 		cmocka_unit_test(made_again_is_kept),
+		cmocka_unit_test(made_again_too_late),
 		cmocka_unit_test(threads),
 		cmocka_unit_test(metrics),
 	};

@@ -16,14 +16,14 @@ static const struct pg_stmt st_messages = {
 	ST_DOC_MESSAGES, LANE_SEARCH, "doc_messages",
 	"SELECT array_agg(m.id) FROM @cenote_thread t JOIN @cenote_message m ON m.thread_id = t.id WHERE t.usr = $1 AND m.terms IS"
 	" DISTINCT FROM ''"};
-static const struct pg_stmt st_item_by_id = {
-	ST_DOC_ITEM_BY_ID, LANE_SEARCH, "doc_item_by_id",
-	"SELECT c.id, c.terms, c.prefix FROM unnest($1::bigint[]) i(id) JOIN @cenote_item c ON c.id = i.id ORDER BY c.id"};
+static const struct pg_stmt st_item_by_id = {ST_DOC_ITEM_BY_ID, LANE_SEARCH, "doc_item_by_id",
+					     "SELECT c.id, c.terms, c.prefix, c.version FROM unnest($1::bigint[]) i(id) JOIN "
+					     "@cenote_item c ON c.id = i.id ORDER BY c.id"};
 static const struct pg_stmt st_message_by_id = {
 	ST_DOC_MESSAGE_BY_ID, LANE_SEARCH, "doc_message_by_id",
-	"SELECT m.id, m.terms, t.thread FROM unnest($1::bigint[]) i(id) JOIN @cenote_message m ON m.id = i.id JOIN @cenote_thread t"
-	" ON t.id = m.thread_id ORDER BY m.id"};
-enum { D_ID, D_TERMS, D_WHERE };
+	"SELECT m.id, m.terms, t.thread, 0::bigint FROM unnest($1::bigint[]) i(id) JOIN @cenote_message m ON m.id = i.id"
+	" JOIN @cenote_thread t ON t.id = m.thread_id ORDER BY m.id"};
+enum { D_ID, D_TERMS, D_WHERE, D_VERSION };
 
 /* Only rows that nobody works on, and only where the document still belongs to what is stored. */
 static const struct pg_stmt st_keep_items = {
@@ -55,9 +55,12 @@ static enum err check_scope(const struct principal *who, const struct doc_scope 
 	return OK;
 }
 
-static struct str terms_of(const PGresult *r, int row)
+static struct doc_change row_of(const PGresult *r, int row)
 {
-	return pg_is_null(r, row, D_TERMS) ? STR("\0") : pg_get_str(r, row, D_TERMS);
+	return (struct doc_change){.id = pg_get_i64(r, row, D_ID),
+				   .terms = pg_is_null(r, row, D_TERMS) ? STR("\0") : pg_get_str(r, row, D_TERMS),
+				   .lang_ns = pg_get_str(r, row, D_WHERE),
+				   .version = pg_get_i64(r, row, D_VERSION)};
 }
 
 /* Rows of these documents, in order of their ids. */
@@ -81,8 +84,7 @@ static enum err scan_page(struct docs *x, struct pg_array *ids, size_t n)
 	pg_array_end(&p);
 	TRY(rows_of(x, &p, &r));
 	for (int row = 0; row < PQntuples(r) && !x->stopped; row++) {
-		struct doc_change d = {
-			.id = pg_get_i64(r, row, D_ID), .terms = terms_of(r, row), .lang_ns = pg_get_str(r, row, D_WHERE)};
+		struct doc_change d = row_of(r, row);
 
 		if (d.terms.n)
 			x->stopped = !x->fn(x->ctx, &d);
@@ -148,10 +150,8 @@ static enum err report(struct docs *x, const struct feed_hit *h, size_t n)
 	for (size_t i = 0; i < n && !x->stopped; i++) {
 		struct doc_change d = {.id = h[i].id, .lang_ns = h[i].name->lang_ns};
 
-		if (row < rows && pg_get_i64(r, row, D_ID) == d.id) {
-			d.terms = terms_of(r, row);
-			d.lang_ns = pg_get_str(r, row++, D_WHERE);
-		}
+		if (row < rows && pg_get_i64(r, row, D_ID) == d.id)
+			d = row_of(r, row++);
 		d.removed = d.terms.n == 0;
 		x->stopped = !x->fn(x->ctx, &d);
 	}

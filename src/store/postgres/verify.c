@@ -19,14 +19,13 @@
 #define SHORT_NS UINT64_C(2000000)
 #define COMPLAIN_NS (UINT64_C(60) * 1000000000)
 
-static const struct pg_stmt st_verify = {ST_VERIFY, LANE_SEARCH, "verify",
-					 "SELECT s.prefix, s.key, c.id, c.mark FROM (SELECT prefix, key, xmin AS mark FROM @store "
-					 "WHERE " PG_BELOW(
-						 "prefix", 1,
-						 2, 3) ") s FULL JOIN (SELECT id, prefix, key, mark FROM @cenote_item "
-						       "WHERE " PG_BELOW("prefix", 1, 2,
-									 3) ") c ON c.prefix = s.prefix AND c.key = s.key WHERE "
-									    "c.mark IS DISTINCT FROM s.mark LIMIT 20000"};
+static const struct pg_stmt st_verify = {
+	ST_VERIFY, LANE_SEARCH, "verify",
+	"SELECT s.prefix, s.key, c.id, c.mark FROM (SELECT prefix, key, xmin AS mark FROM @store "
+	"WHERE " PG_BELOW("prefix", 1, 2, 3) ") s FULL JOIN (SELECT id, prefix, key, mark FROM @cenote_item "
+					     "WHERE " PG_BELOW("prefix", 1, 2,
+							       3) ") c ON c.prefix = s.prefix AND c.key = s.key WHERE "
+								  "c.mark IS DISTINCT FROM s.mark LIMIT 20000"};
 enum { V_PREFIX, V_KEY, V_ID, V_MARK };
 
 static const struct pg_stmt st_adopt = {
@@ -43,9 +42,9 @@ static const struct pg_stmt st_adopt = {
 	" c.mark = o.mark::text::xid WHERE NOT EXISTS (SELECT FROM @store s WHERE s.prefix = c.prefix AND s.key = c.key)"
 	" ORDER BY c.id FOR UPDATE OF c SKIP LOCKED),"
 	" gone AS (DELETE FROM @cenote_item c USING lone WHERE c.id = lone.id RETURNING c.id, c.prefix),"
-	" both AS (SELECT id, prefix FROM made UNION ALL SELECT -id, prefix FROM gone)"
+	" changed AS (SELECT id, prefix FROM made UNION ALL SELECT -id, prefix FROM gone)"
 	" INSERT INTO @cenote_journal(op, step, kind, ids, names) SELECT $1, 0, 'i', coalesce(array_agg(id), '{}'),"
-	" coalesce(array_agg(prefix), '{}') FROM both RETURNING cardinality(ids)"};
+	" coalesce(array_agg(prefix), '{}') FROM changed RETURNING cardinality(ids)"};
 
 /* ---------------------------------------------------------------- scopes */
 
@@ -193,6 +192,17 @@ static void adopt_params(struct pg_params *p, const PGresult *r, int from, int t
 	}
 }
 
+/* The server will not have it, now or ever, but can still be read: read only, no right, no room, a limit. */
+static bool is_refusal(const char *sqlstate)
+{
+	static const char *const classes[] = {"25", "42501", "53", "54", "55"};
+
+	for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++)
+		if (strncmp(sqlstate, classes[i], strlen(classes[i])) == 0)
+			return true;
+	return false;
+}
+
 /* *n: rows that were taken in. What the server refuses is no error here (v->refused). */
 static enum err adopt_chunk(struct verify *v, const PGresult *r, int from, int to, int64_t *n)
 {
@@ -207,7 +217,7 @@ static enum err adopt_chunk(struct verify *v, const PGresult *r, int from, int t
 	*n = 0;
 	if (e == OK)
 		*n = j.repeated ? 1 : pg_get_i64(step.res, 0, 0);
-	else if (j.sqlstate[0] && !pg_only_mine(e)) {
+	else if (is_refusal(j.sqlstate)) {
 		v->refused = true;
 		complain(v->t, diag_get()->text);
 		e = OK;
