@@ -739,7 +739,10 @@ static void sweeps_skip_locked(void **state)
 	sql("BEGIN; SELECT 1 FROM store WHERE key = 'b' FOR UPDATE");
 	assert_ok(S->ops->sweep(S, 5000, 100, &removed, &next));
 	assert_int_equal(removed, 3);
-	assert_int_equal(next, 1001);
+	assert_int_equal(next, 5000 + 1000000); /* a second later */
+	int64_t rows = number("SELECT count(*) FROM cenote_journal");
+	assert_ok(S->ops->sweep(S, 5000, 100, &removed, &next));
+	assert_int_equal(number("SELECT count(*) FROM cenote_journal"), rows);
 	sql("COMMIT");
 	assert_ok(S->ops->sweep(S, 5000, 100, &removed, &next));
 	assert_int_equal(removed, 1);
@@ -747,9 +750,32 @@ static void sweeps_skip_locked(void **state)
 	assert_int_equal(number("SELECT count(*) FROM store"), 0);
 	assert_int_equal(number("SELECT count(*) FROM cenote_item"), 0);
 	assert_int_equal(number("SELECT sum(cardinality(ids)) FROM cenote_journal WHERE ids[1] < 0"), 3);
-	int64_t rows = number("SELECT count(*) FROM cenote_journal");
+}
+
+/* Another process has made the tenant; this one has never heard of it. */
+static void sweeps_tenants_of_others(void **state)
+{
+	(void)state;
+	static const struct principal them = {.tenant = STR_INIT("them"), .rights = RIGHT_ALL, .id = STR_INIT("test")};
+	struct store *s2 = must_open();
+	struct item_write w = put_of("a", "{}");
+	unsigned removed;
+	int64_t next;
+	w.expires_us = 1000;
+	assert_ok(s2->ops->item_write(s2, &them, &w, 1, true));
+	s2->ops->close(s2);
 	assert_ok(S->ops->sweep(S, 5000, 100, &removed, &next));
-	assert_int_equal(number("SELECT count(*) FROM cenote_journal"), rows);
+	assert_int_equal(removed, 1);
+	/* What is not there needs no schema to be missing. */
+	struct principal nobody = them;
+	nobody.tenant = STR("nobody");
+	struct item_write d[2] = {{.op = W_DELETE, .ns = STR("n"), .key = STR("k")},
+				  {.op = W_DELETE, .ns = STR("n"), .key = STR("k"), .cond = IF_VERSION, .if_version = 1}};
+	assert_ok(S->ops->item_write(S, &nobody, d, 2, false));
+	assert_true(!d[0].existed && !d[0].changed && d[0].err == OK && d[1].err == E_CONFLICT);
+	assert_int_equal(S->ops->item_write(S, &nobody, d, 2, true), E_CONFLICT);
+	assert_int_equal(number("SELECT count(*) FROM pg_namespace WHERE nspname = '%s_nobody'", schema), 0);
+	sql("DROP SCHEMA \"%s_them\" CASCADE", schema);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -772,6 +798,7 @@ int main(void)
 		TEST(deadlines),
 		TEST(queue_is_bounded),
 		TEST(sweeps_skip_locked),
+		TEST(sweeps_tenants_of_others),
 	};
 	url = getenv("CENOTE_TEST_PG");
 	if (!url || !*url) {

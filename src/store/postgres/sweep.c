@@ -1,9 +1,11 @@
 /* pg_sweep: deletes what has expired, over all tenants.
  *
- * Two Cenotes may sweep at once: rows that another has locked are left to it. Nothing is written when nothing has expired. */
+ * Two Cenotes may sweep at once: rows that another has locked are left to it. Nothing is written when nothing has expired.
+ * Tenants that another process has made are found within a minute. */
 #include "store/postgres/pg.h"
 
-#define PURGE_EVERY_NS (UINT64_C(60) * 1000000000)
+#define AGAIN_US 1000000			   /* when to look again at what was locked */
+#define PURGE_EVERY_NS (UINT64_C(60) * 1000000000) /* how often pg_purge is called, and tenants are looked for */
 
 /* $1 op, $2 now, $3 at most. A row that somebody changes at this moment is looked at again when it is locked: it is only deleted
  * when it has expired still. */
@@ -14,7 +16,7 @@ static const struct pg_stmt st_sweep = {
 	" d AS (DELETE FROM @store t USING o WHERE t.prefix = o.prefix AND t.key = o.key RETURNING t.prefix, t.key),"
 	" c AS (DELETE FROM @cenote_item i USING d WHERE i.prefix = d.prefix AND i.key = d.key RETURNING i.id, i.prefix),"
 	" j AS (INSERT INTO @cenote_journal(op, step, kind, ids, names) SELECT $1::bigint, 0, 'i', coalesce(array_agg(-id), '{}'),"
-	" coalesce(array_agg(prefix), '{}') FROM c) SELECT count(*) FROM d"};
+	" coalesce(array_agg(prefix), '{}') FROM c HAVING (SELECT count(*) FROM d) > 0) SELECT count(*) FROM d"};
 static const struct pg_stmt st_next = {ST_NEXT_EXPIRY, LANE_SEARCH, "next_expiry",
 				       "SELECT min(expires_at) FROM @store WHERE expires_at IS NOT NULL"};
 
@@ -55,11 +57,28 @@ static enum err sweep_tenant(struct pg_tenant *t, int64_t now_us, unsigned max, 
 	if (*next_us != 0 && *next_us < now_us && max > 0) {
 		TRY(sweep_some(t, now_us, max, removed));
 		TRY(next_expiry(t, next_us));
+		if (*removed < max && *next_us != 0 && *next_us < now_us) /* the rest is locked */
+			*next_us = now_us + AGAIN_US;
 	}
 	if (now - atomic_load(&t->purged_ns) < PURGE_EVERY_NS)
 		return OK;
 	atomic_store(&t->purged_ns, now);
 	return pg_purge(t);
+}
+
+static bool known(void *ctx, struct str name)
+{
+	(void)ctx;
+	(void)name;
+	return true;
+}
+
+/* Listing makes tenants ready that nobody has used here yet. */
+static enum err find_tenants(struct pg *s)
+{
+	if (clock_mono_ns() - atomic_load(&pg_home(s)->purged_ns) < PURGE_EVERY_NS)
+		return OK;
+	return pg_tenants(&s->base, known, NULL);
 }
 
 /* Copy of the list; the tenants live as long as the store. */
@@ -87,6 +106,7 @@ enum err pg_sweep(struct store *st, int64_t now_us, unsigned max, unsigned *remo
 	enum err e = OK;
 	*removed = 0;
 	*next_us = 0;
+	TRY(find_tenants(pg_of(st)));
 	TRY(ready_tenants(pg_of(st), &all, &n));
 	for (size_t i = 0; i < n; i++) {
 		unsigned some = 0;
