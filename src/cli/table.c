@@ -68,6 +68,13 @@ static const struct flag key_revoke_flags[] = {
 	{"yes", 'y', NULL, "do not ask"},
 	{"dry-run", 0, NULL, "only say what would be revoked"},
 };
+static const struct flag migrate_flags[] = {
+	{"tenant", 0, "TENANT", "only this tenant, whose schema is made when it is not there (default: all that are)"},
+	{"dry-run", 0, NULL, "only print the statements"},
+};
+static const struct flag grants_flags[] = {
+	{"run", 0, NULL, "grant the rights and look that it took effect, instead of printing the script"},
+};
 static const struct flag config_print_flags[] = {
 	{"all", 0, NULL, "also what is at its default"},
 	{"origin", 0, NULL, "say where each value comes from"},
@@ -113,6 +120,18 @@ static const struct cmd table[] = {
 	 "1 when "
 	 "the stores differ at the end. No server may run on a SQLite store that is copied."},
 	{"stats", "", "show what the store holds", NO_FLAGS, CMD_STORE, 0, 0, run_stats, NULL},
+	{"migrate", "", "make or upgrade the store's tables, as their owner", FLAGS(migrate_flags), CMD_STORE, 0, 0, run_migrate,
+	 "On PostgreSQL: schema, LangGraph's store tables and Cenote's own, of all tenants; also indexes that are missing or "
+	 "invalid. Nothing is dropped, and running it again changes nothing. The server then needs no right to make tables "
+	 "(`cenote grants`). On SQLite: opens the store, which upgrades its files, and says their layout."},
+	{"grants", "ROLE", "print the rights that a PostgreSQL role needs to serve the store", FLAGS(grants_flags), CMD_STORE, 1, 1,
+	 run_grants,
+	 "A script of GRANTs for the tables of all tenants that are there, and for those that their owner makes later; for psql, "
+	 "as the owner of the tables. Not among them: CREATE, which only `cenote migrate` needs."},
+	{"doctor", "[URL]", "examine the store and say what is wrong with it, and what to do", NO_FLAGS, CMD_STORE, 0, 1, run_doctor,
+	 "On PostgreSQL: connection and encryption, pooler, clock, rights (each missing GRANT), tables and their versions, indexes, "
+	 "dead rows, free connections, settings, locks. On SQLite: the lock, free disk space, layout and health of each file. "
+	 "Changes nothing. Exit 0 when nothing failed, 1 when something did, 5 when the store cannot be reached."},
 	{"key create", "", "make an API key; it is shown once", FLAGS(key_create_flags), CMD_STORE, 0, 0, run_key_create, NULL},
 	{"key list", "", "list API keys (never their secrets)", NO_FLAGS, CMD_STORE, 0, 0, run_key_list, NULL},
 	{"key revoke", "ID", "end an API key", FLAGS(key_revoke_flags), CMD_STORE, 1, 1, run_key_revoke, NULL},

@@ -37,6 +37,7 @@ enum err store_open(struct str url, const struct store_options *opt, struct stor
 /* What was done or would be done: a statement, or for drivers without statements a sentence. */
 struct store_step {
 	struct str tenant, place, text; /* place: schema, file; "" : none */
+	bool sql;			/* text is a statement */
 };
 typedef void (*step_fn)(void *ctx, const struct store_step *s);
 /* Makes or upgrades the tables of the tenant ("" : of all that are there, and of "default"), as their owner. dry_run: only tells.

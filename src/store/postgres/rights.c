@@ -115,13 +115,13 @@ static enum err say(struct script *s)
 	TRY(s->text.err);
 	if (s->run)
 		TRY(pg_exec_text(s->c, s->text.p));
-	const struct store_step st = {.place = str_c(s->schema), .text = str_c(s->text.p)};
+	const struct store_step st = {.place = str_c(s->schema), .text = str_c(s->text.p), .sql = true};
 	s->fn(s->ctx, &st);
 	buf_clear(&s->text);
 	return OK;
 }
 
-/* "GRANT x ON [SEQUENCE] a, b, c TO role" for the names of a result's first column whose second column is kind; none: nothing. */
+/* "GRANT x ON a, b, c TO role" for the names of a result's first column whose second column is kind; none: nothing. */
 static enum err grant_names(struct script *s, const struct pg_catalog *k, const PGresult *r, const char *kind, const char *verb)
 {
 	const char *comma = "";
@@ -131,7 +131,7 @@ static enum err grant_names(struct script *s, const struct pg_catalog *k, const 
 			continue;
 		pg_quote(quoted, sizeof quoted, PQgetvalue(r, i, 0));
 		if (!comma[0])
-			buf_printf(&s->text, "GRANT %s ON ", verb);
+			buf_printf(&s->text, "GRANT %s ON %s", verb, kind[0] == 's' ? "SEQUENCE " : "");
 		buf_printf(&s->text, "%s%s.%s", comma, k->quoted, quoted);
 		comma = ", ";
 	}

@@ -183,7 +183,7 @@ static enum err run(PGconn *c, const char *sql, bool *again)
 
 static void tell(const struct pg_ensure *ask, const struct pg_catalog *k, const char *sql)
 {
-	const struct store_step s = {.tenant = ask->tenant, .place = str_c(k->schema), .text = str_c(sql)};
+	const struct store_step s = {.tenant = ask->tenant, .place = str_c(k->schema), .text = str_c(sql), .sql = true};
 	if (ask->fn)
 		ask->fn(ask->ctx, &s);
 	if (!ask->dry)
