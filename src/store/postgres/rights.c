@@ -69,26 +69,37 @@ void pg_rights_missing(const struct pg_catalog *k, struct buf *grants, struct bu
 	}
 }
 
+/* The whole script, if a diagnostic can hold it; with what is lacking in words, if that fits, too. */
+static enum err rights_error(const struct pg_catalog *k, struct str script, struct str what)
+{
+	size_t room = sizeof diag_get()->text - strlen(k->role_quoted) - strlen(k->quoted) - 60;
+	if (script.n + what.n < room)
+		return err_set(E_DENIED, "role %s lacks %.*s in schema %s; as the owner run: %.*s", k->role_quoted, STR_ARG(what),
+			       k->quoted, STR_ARG(script));
+	if (script.n < room)
+		return err_set(E_DENIED, "role %s lacks rights in schema %s; as the owner run: %.*s", k->role_quoted, k->quoted,
+			       STR_ARG(script));
+	return err_set(E_DENIED,
+		       "role %s lacks rights in schema %s (the log has the GRANTs); as the owner run `cenote grants %s --run`",
+		       k->role_quoted, k->quoted, k->role_quoted);
+}
+
 enum err pg_rights_check(const struct pg_catalog *k)
 {
 	struct buf grants, what;
-	char script[300];
+	enum err e = OK;
 	buf_init(&grants, NULL, SCRIPT_BYTES);
 	buf_init(&what, NULL, SCRIPT_BYTES);
 	pg_rights_missing(k, &grants, &what);
-	if (grants.n == 0)
-		return OK;
 	for (size_t i = 0; i < grants.n; i++)
 		if (grants.p[i] == '\n')
 			grants.p[i] = ' ';
-	LOG(LOG_ERROR, "store", "the role lacks rights; the owner of the tables has to run the statements",
-	    LF_C("schema", k->schema), LF_C("role", k->role), LF_STR("statements", buf_slice(&grants)));
-	if (grants.n < sizeof script)
-		snprintf(script, sizeof script, "%.*s", STR_ARG(buf_slice(&grants)));
-	else
-		snprintf(script, sizeof script, "`cenote grants %s --run`", k->role_quoted);
-	enum err e = err_set(E_DENIED, "role %s lacks %.*s%s in schema %s; as the owner run: %s", k->role_quoted,
-			     (int)(what.n > 100 ? 100 : what.n), what.p, what.n > 100 ? "..." : "", k->quoted, script);
+	if (grants.n) {
+		struct str script = str_trim(buf_slice(&grants));
+		LOG(LOG_ERROR, "store", "the role lacks rights; the owner of the tables has to run the statements",
+		    LF_C("schema", k->schema), LF_C("role", k->role), LF_STR("statements", script));
+		e = rights_error(k, script, buf_slice(&what));
+	}
 	buf_release(&grants);
 	buf_release(&what);
 	return e;
