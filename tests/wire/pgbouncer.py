@@ -33,14 +33,17 @@ class PgBouncer:
         ini = self.folder / "pgbouncer.ini"
         ini.write_text(f"[databases]\n* = host={self.server.hostname} port={self.server.port} user={self.server.username}{word}\n"
                        "[pgbouncer]\n" + "".join(f"{k} = {v}\n" for k, v in lines.items()))
-        command = [installed() or "pgbouncer", str(ini)]
+        self.program = [installed() or "pgbouncer", str(ini)]
         if os.geteuid() == 0:  # it does not run as root
             for p in (self.folder, ini):
                 shutil.chown(p, "nobody")
-            command = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command]
+            self.program = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *self.program]
         self.log = open(self.folder / "log", "w")
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd="/")
         self.url = self.server._replace(netloc=f"{self.server.username}@127.0.0.1:{self.port}").geturl()
+        return self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.program, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd="/")
         until = time.monotonic() + 30
         while True:
             try:
@@ -51,6 +54,12 @@ class PgBouncer:
                     text = (self.folder / "log").read_text()
                     self.__exit__()
                     raise RuntimeError("pgbouncer did not start: " + text) from None
+
+    def restart(self):
+        """Ends it, connections and all, and starts it on the same port."""
+        self.process.kill()
+        self.process.wait()
+        self.start()
 
     def command(self, sql):
         """On its console: PAUSE, RESUME, RECONNECT, SHOW POOLS, ..."""
