@@ -6,11 +6,12 @@ function setup(thread)
 end
 function init(args)
 	count = tonumber(os.getenv("CENOTE_BENCH_KEYS"))
+	spread = tonumber(os.getenv("CENOTE_BENCH_SPREAD") or "50")
 	math.randomseed(id * 7919 + 1)
 end
 function request()
 	local i = math.random(0, count - 1)
-	return wrk.format("GET", "/store/items?namespace=bench.g" .. (i % 50) .. "&key=k" .. i)
+	return wrk.format("GET", "/store/items?namespace=bench.g" .. (i % spread) .. "&key=k" .. i)
 end
 function done(summary, latency, requests)
 	io.write(string.format("RESULT rate %.0f p50 %.3f p99 %.3f errors %d\n", summary.requests / summary.duration * 1e6,

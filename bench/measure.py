@@ -1,12 +1,12 @@
 """Measures the table of figures: each row starts its own server on a fresh store in $TMPDIR (or /tmp), which is removed again.
 
 Load comes from wrk on the same machine (closed loop, 64 connections, one thread: it shares the cores with the server), the import from the
-command line, and the peer is LangGraph's SqliteStore called in-process by 8 threads."""
+command line. The peers are LangGraph's SqliteStore and PostgresStore called in-process by 8 threads. Rows that begin with pg- run on a
+PostgreSQL of their own (postgres.py)."""
 import json
 import os
 import pathlib
 import platform
-import re
 import shutil
 import sqlite3
 import statistics
@@ -16,64 +16,9 @@ import tempfile
 import threading
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "wire")]
-from server import Server, binary, run  # noqa: E402
-from words import Words  # noqa: E402
-
-SECONDS = int(os.environ.get("BENCH_SECONDS", 15))
-ITEMS = int(os.environ.get("BENCH_ITEMS", 1_000_000))
-CONNECTIONS = 64
-rows = []
-
-
-def say(text):
-    print(f"  {text}", file=sys.stderr, flush=True)
-
-
-def row(what, figure, target, met):
-    rows.append((what, figure, target, met))
-    say(f"{what}: {figure} (at least/most: {target}){'' if met else '  MISSED'}")
-
-
-def wrk(server, script, seconds=SECONDS, connections=CONNECTIONS, **env):
-    r = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / script), server.url, str(time.time_ns())],
-                       capture_output=True, text=True, env={**os.environ, **{k: str(v) for k, v in env.items()}})
-    m = re.search(r"RESULT rate (\d+) p50 ([\d.]+) p99 ([\d.]+) errors (\d+)", r.stdout)
-    if not m or int(m.group(4)):
-        raise RuntimeError(f"wrk: {r.stdout}\n{r.stderr}")
-    return int(m.group(1)), float(m.group(2)), float(m.group(3))
-
-
-def value_1k(w, i):
-    """A JSON object of 1,024 bytes."""
-    head = {"title": w.text(40), "tags": [w.word(), w.word()], "n": i, "text": ""}
-    head["text"] = w.text(1024 - len(json.dumps(head)))
-    return json.dumps(head)
-
-
-def values_file(folder):
-    w, path = Words(3), folder / "values.jsonl"
-    path.write_text("".join(value_1k(w, i) + "\n" for i in range(2000)))
-    return path
-
-
-def items_file(path, count, name="u", seed=5, spread=100):
-    """JSON Lines of items with values of 300 bytes. Texts repeat after 20,000 items but for their number."""
-    w = Words(seed)
-    texts = [w.text(270) for _ in range(20_000)]
-    with open(path, "w", buffering=1 << 20) as f:
-        for i in range(count):
-            n = f"{i:08d}"
-            f.write('{"namespace":["bench","%s%d"],"key":"k%s","value":{"n":%d,"text":"%s"}}\n' %
-                    (name, i % spread, n, i, texts[i % 20_000][:300 - 17 - len(str(i))]))
-    return path
-
-
-def rss(server):
-    for line in pathlib.Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
+from load import CONNECTIONS, ITEMS, SECONDS, Words, items_file, rows, row, rss, say, value_1k, values_file, wrk
+from server import Server, binary, run
+import postgres
 
 
 def peer_puts(folder, seconds):
@@ -231,7 +176,8 @@ def growth(folder):
         rate >= 0.7 * empty_rate)
 
 
-ROWS = {"put": put, "get": get, "search": search, "import": import_, "start": start, "memory": memory, "growth": growth}
+ROWS = {"put": put, "get": get, "search": search, "import": import_, "start": start, "memory": memory, "growth": growth,
+        **postgres.ROWS}
 
 
 def main():
@@ -245,11 +191,12 @@ def main():
             say(f"--- {name}")
             ROWS[name](folder)
     finally:
+        postgres.stop()
         shutil.rmtree(folder, ignore_errors=True)
     version = subprocess.run([binary(), "version"], capture_output=True, text=True).stdout.split("\n")[0]
     model = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), platform.machine())
     print(f"{version}; {os.cpu_count()} cores ({model}), Linux {platform.release()}, SQLite of the peer {sqlite3.sqlite_version}; "
-          f"{CONNECTIONS} connections, {SECONDS} s per figure\n")
+          f"{CONNECTIONS} connections, {SECONDS} s per figure{postgres.described()}\n")
     print("| what | measured | at least / at most | met |\n|---|---|---|---|")
     for what, figure, target, met in rows:
         print(f"| {what} | {figure} | {target} | {'yes' if met else 'no'} |")
