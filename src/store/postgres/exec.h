@@ -62,7 +62,7 @@ struct request {
 	PGconn *c; /* close: which; else the answer */
 	enum err err;
 	struct diag diag;
-	uint64_t until_ns;
+	uint64_t until_ns, asked_ns;
 };
 /* One connection of the pool (pconn.c). */
 struct pconn {
@@ -95,6 +95,7 @@ struct group {
 	unsigned share, floor;
 	struct list conns;
 	unsigned open, connecting;
+	bool grow; /* a unit had to go behind another */
 };
 
 enum pg_again { AGAIN_NO, AGAIN_LOST, AGAIN_CONFLICT, AGAIN_UNNAMED, AGAIN_PLAN, AGAIN_CANCELLED, AGAIN_ABORTED, AGAINS };
@@ -130,6 +131,7 @@ struct pg_exec {
 	unsigned total, requests;
 	unsigned fails; /* attempts that failed since the last that did not */
 	uint64_t failed_ns, retry_ns;
+	bool mute; /* the last attempt got no answer at all: connections that are there may be dead */
 	enum err fail;
 	struct diag fail_diag;
 	pthread_t connector;
@@ -171,7 +173,7 @@ void pg_io_answer(struct pg_job *j, enum err e);
 void pg_io_unit_done(struct pconn *c, struct unit *u);
 /* The connection is gone, and with it the units on it. */
 void pg_io_unit_lost(struct pconn *c, struct unit *u, const char *why);
-/* No connection, and none to be had: those that wait are answered with x->fail. */
+/* An attempt to connect has failed: those that have no connection to wait for are answered with x->fail. */
 void pg_io_unreachable(struct pg_exec *x);
 /* Stopping: refuses all that is left now. */
 void pg_io_refuse_all(struct pg_exec *x);

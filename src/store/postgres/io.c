@@ -162,6 +162,14 @@ static struct pconn *pick(struct group *g, unsigned *unused)
 }
 
 /* A group that cannot get a connection (the server has too many) uses those of others. */
+static bool may_borrow(const struct pg_exec *x)
+{
+	bool open = false;
+	for (unsigned i = 0; i < x->groups_n; i++)
+		open = open || x->groups[i].open;
+	return open && x->fails && !x->mute;
+}
+
 static struct pconn *borrow(struct pg_exec *x, unsigned *unused)
 {
 	struct pconn *best = NULL;
@@ -189,10 +197,12 @@ static void dispatch(struct pg_exec *x, struct group *g)
 	for (struct lane *l; (l = next_lane(x, g, &lane));) {
 		unsigned unused = 0, max = PG_UNIT_READS;
 		struct pconn *c = pick(g, &unused);
-		if (!c && g->open == 0 && x->fails)
+		if (!c && g->open == 0 && may_borrow(x))
 			c = borrow(x, &unused);
 		if (!c)
 			return;
+		if (c->units_n)
+			g->grow = true;
 		if (lane == LANE_SEARCH) {
 			/* They take long: side by side as far as there are connections. */
 			max = unused ? (l->n + unused - 1) / unused : PG_UNIT_SEARCHES;
@@ -322,12 +332,9 @@ static void sooner(uint64_t *next, uint64_t at)
 }
 
 /* While attempts to connect fail, nobody waits long for the next. */
-static bool is_unreachable(const struct pg_exec *x)
+static bool is_stranded(const struct pg_exec *x, enum pg_lane lane)
 {
-	for (unsigned i = 0; i < x->groups_n; i++)
-		if (x->groups[i].open)
-			return false;
-	return x->fails > 0;
+	return x->fails && x->of_lane[lane]->open == 0 && !may_borrow(x);
 }
 
 static void refuse_unreachable(struct pg_exec *x, struct pg_job *j)
@@ -339,8 +346,8 @@ static void refuse_unreachable(struct pg_exec *x, struct pg_job *j)
 static uint64_t queued_due(struct pg_exec *x, uint64_t now)
 {
 	uint64_t next = NEVER;
-	bool unreachable = is_unreachable(x);
-	for (unsigned i = 0; i < LANES; i++)
+	for (unsigned i = 0; i < LANES; i++) {
+		bool unreachable = is_stranded(x, (enum pg_lane)i);
 		LIST_EACH (at, &x->lanes[i].jobs) {
 			struct pg_job *j = CONTAINER(at, struct pg_job, node);
 			bool late = now >= j->deadline, stranded = unreachable && now >= j->until + UNREACHABLE_WAIT;
@@ -357,6 +364,7 @@ static uint64_t queued_due(struct pg_exec *x, uint64_t now)
 			else
 				refuse_unreachable(x, j);
 		}
+	}
 	return next;
 }
 
@@ -465,14 +473,15 @@ static void on_timer(void *arg)
 
 void pg_io_unreachable(struct pg_exec *x)
 {
-	if (!is_unreachable(x))
-		return;
-	for (unsigned i = 0; i < LANES; i++)
+	for (unsigned i = 0; i < LANES; i++) {
+		if (!is_stranded(x, (enum pg_lane)i))
+			continue;
 		LIST_EACH (at, &x->lanes[i].jobs) {
 			struct pg_job *j = CONTAINER(at, struct pg_job, node);
 			unqueue(&x->lanes[i], j);
 			refuse_unreachable(x, j);
 		}
+	}
 }
 
 static void refuse_list(struct list *jobs)

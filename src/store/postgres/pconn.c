@@ -9,12 +9,6 @@
 
 /* ---------------------------------------------------------------- life */
 
-static void no_notice(void *arg, const PGresult *r)
-{
-	(void)arg;
-	(void)r;
-}
-
 static bool watch(struct pconn *c)
 {
 	return loop_poll_set(c->poll, LOOP_READ | (c->writing ? LOOP_WRITE : 0)) == OK;
@@ -62,7 +56,6 @@ enum err pg_conn_new(struct pg_exec *x, struct group *g, PGconn *pg, uint64_t un
 	c->tls = PQsslInUse(pg);
 	list_init(&c->node);
 	list_init(&c->units);
-	PQsetNoticeReceiver(pg, no_notice, NULL);
 	enum err e = OK;
 	if (PQsetnonblocking(pg, 1) != 0 || PQenterPipelineMode(pg) != 1)
 		e = err_set(E_BUSY, "the new connection cannot be used: %s", PQerrorMessage(pg));

@@ -10,6 +10,7 @@
 
 #define IDLE_NS (60000 * PG_MS)
 #define DEMAND_NS (100 * PG_MS)
+#define MUTE_NS (900 * PG_MS)
 
 static const uint64_t backoff[] = {0, 100 * PG_MS, 300 * PG_MS, 1000 * PG_MS};
 
@@ -94,12 +95,13 @@ void pg_pool_drop(struct pconn *c)
 
 /* ---------------------------------------------------------------- opening */
 
-static void failed(struct pg_exec *x, enum err e, const struct diag *d)
+static void failed(struct pg_exec *x, enum err e, const struct diag *d, uint64_t since)
 {
 	unsigned n = sizeof backoff / sizeof *backoff;
 	x->fails++;
 	x->failed_ns = clock_mono_ns();
 	x->retry_ns = x->failed_ns + backoff[x->fails <= n ? x->fails - 1 : n - 1];
+	x->mute = x->failed_ns - since >= MUTE_NS;
 	x->fail = e;
 	x->fail_diag = *d;
 	pg_count(&x->figures.refused, 1);
@@ -122,7 +124,7 @@ static void on_opened(void *arg)
 	}
 	if (e != OK) {
 		x->total--;
-		failed(x, e, &r->diag);
+		failed(x, e, &r->diag, r->asked_ns);
 		free(r);
 		return;
 	}
@@ -164,10 +166,10 @@ static void open_one(struct pg_exec *x, struct group *g)
 	struct request *r = calloc(1, sizeof *r);
 	if (!r) {
 		err_set(E_LIMIT, "out of memory");
-		failed(x, E_LIMIT, diag_get());
+		failed(x, E_LIMIT, diag_get(), clock_mono_ns());
 		return;
 	}
-	*r = (struct request){.x = x, .g = g, .done = {.fn = on_opened, .arg = r}};
+	*r = (struct request){.x = x, .g = g, .asked_ns = clock_mono_ns(), .done = {.fn = on_opened, .arg = r}};
 	list_init(&r->node);
 	x->total++;
 	g->connecting++;
@@ -194,9 +196,10 @@ void pg_pool_tend(struct pg_exec *x)
 	}
 	for (unsigned i = 0; i < x->groups_n; i++) {
 		struct group *g = &x->groups[i];
-		/* It grows by one at a time, when what there is has no room (else nothing would be waiting). */
+		/* It grows by one at a time, when what there is does not suffice. */
 		bool waiting = is_waiting(x, g);
-		unsigned want = waiting && g->open + 1 > g->floor ? g->open + 1 : g->floor;
+		unsigned want = (waiting || g->grow) && g->open + 1 > g->floor ? g->open + 1 : g->floor;
+		g->grow = false;
 		while (g->open + g->connecting < want && g->open + g->connecting < g->share && x->total < x->s->pool_max &&
 		       may_try(x, waiting))
 			open_one(x, g);
@@ -292,6 +295,9 @@ void pg_pool_quit(struct pg_exec *x)
 	for (unsigned i = 0; i < x->groups_n; i++)
 		LIST_EACH (at, &x->groups[i].conns) {
 			struct pconn *c = CONTAINER(at, struct pconn, node);
+			/* Nobody waits for it; the backend would not notice that we are gone before it is done. */
+			if (!list_empty(&c->units))
+				pg_cancel_drop(pg_cancel_start(c->pg));
 			LIST_EACH (ut, &c->units) {
 				struct unit *u = CONTAINER(ut, struct unit, node);
 				list_del(&u->node);
