@@ -1,5 +1,5 @@
 # Thin over meson and ninja. Everything that is made lies in build/.
-# Targets: all unit asan tsan valgrind fuzz wire crash faults demo-pg lint bench install clean; ./test runs them all.
+# Targets: all unit asan tsan valgrind fuzz wire crash faults faults-full demo-pg lint bench install clean; ./test runs them all.
 # What needs a PostgreSQL takes the one in CENOTE_TEST_PG: `tools/pg with make unit` starts one for that time.
 B = build
 JOBS = $(shell nproc)
@@ -82,6 +82,9 @@ $(B)/failio.so: tests/tools/failio.c
 	$(CC) -shared -fPIC -O1 -Wall -Wextra -o $@ $< -ldl
 faults: all $(B)/.venv/ok $(B)/failio.so
 	$(B)/.venv/bin/python -m pytest -q -p no:cacheprovider tests/crash
+# The same as long as the product's promises say: 5 s without a database, 30 s of killed connections, ... (some minutes)
+faults-full: all $(B)/.venv/ok $(B)/failio.so
+	CENOTE_FAULTS_FULL=1 $(B)/.venv/bin/python -m pytest -q -p no:cacheprovider tests/crash
 
 # PostgresStore, PostgreSQL and Cenote together, step by step.
 demo-pg:
@@ -112,4 +115,4 @@ install: all
 clean:
 	rm -rf $(B)
 
-.PHONY: all everything unit asan tsan valgrind fuzz wire env crash faults demo-pg lint layers format fmt shell tidy bench install clean
+.PHONY: all everything unit asan tsan valgrind fuzz wire env crash faults faults-full demo-pg lint layers format fmt shell tidy bench install clean
