@@ -333,6 +333,24 @@ static enum err run_plan(PGconn *c, struct attempt *t, const struct plan *p)
 	return OK;
 }
 
+/* An index that is there and not valid may be one that somebody is just building, another Cenote or LangGraph's setup(). Changing
+ * the table now would have the two wait for each other. */
+static enum err wait_for_builder(PGconn *c, struct attempt *t)
+{
+	const char *schema = t->schema;
+	PGresult *r;
+	TRY(pg_ask(c,
+		   "SELECT NOT pg_try_advisory_xact_lock(hashtextextended('cenote index ' || $1::text, 0)) OR EXISTS (SELECT 1 FROM"
+		   " pg_catalog.pg_stat_progress_create_index p JOIN pg_catalog.pg_class c ON c.oid = p.relid JOIN"
+		   " pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname = 'store' AND"
+		   " p.datname = current_database())",
+		   1, &schema, &r));
+	t->waited = PQgetvalue(r, 0, 0)[0] == 't' && clock_mono_ns() < t->until;
+	PQclear(r);
+	t->again = t->waited;
+	return t->waited ? wait_until(deadline_in_ms(50)) : OK;
+}
+
 static enum err attempt(PGconn *c, struct attempt *t)
 {
 	struct plan p = {.n = 0};
@@ -343,6 +361,10 @@ static enum err attempt(PGconn *c, struct attempt *t)
 	CHECK(plan_make(&p, &t->k, t->ask->tenant, t->repair));
 	if (p.n)
 		CHECK(may_run(t->ask, &t->k, &p));
+	if (p.n && !t->ask->dry && t->k.prefix_index.exists && !t->k.prefix_index.valid)
+		CHECK(wait_for_builder(c, t));
+	if (t->waited)
+		goto out;
 	CHECK(run_plan(c, t, &p));
 	t->repair = t->repair && t->waited; /* once: of what cannot be repaired a warning is given */
 out:
