@@ -8,6 +8,12 @@
  * made for other numbers of rows does no harm. */
 #define PG_STORE_OF_C "(SELECT t.*, t.xmin FROM @store t WHERE t.prefix = c.prefix AND t.key = c.key LIMIT 1) s"
 
+/* The first n rows of a select (of alias c) by order(alias). The planner must not know n: else it would rather read and sort a
+ * whole namespace than follow the index, as soon as it believes that the namespace has no more than n rows. The outer limit bounds
+ * what it expects. */
+#define PG_FIRST(n, select, order)                                                                                                 \
+	"SELECT o.* FROM (" select " ORDER BY " order("c") " LIMIT (SELECT " #n ")) o ORDER BY " order("o") " LIMIT " #n
+
 static inline bool pg_omitted(const struct item *it, int64_t omit_us)
 {
 	return omit_us > 0 && it->expires_us > 0 && it->expires_us < omit_us;

@@ -31,7 +31,8 @@ const struct pg_stmt pg_list_namespaces = {
 	"WITH RECURSIVE n(prefix) AS (SELECT $4::text UNION ALL"
 	" SELECT (SELECT s.prefix FROM @store s WHERE s.prefix ~>=~ $2 AND s.prefix ~>~ n.prefix AND s.prefix ~<~ $3"
 	" ORDER BY s.prefix USING ~<~ LIMIT 1) FROM n WHERE n.prefix IS NOT NULL)"
-	" SELECT n.prefix FROM n WHERE CASE WHEN n.prefix = $4 THEN $5 AND EXISTS (SELECT FROM @store s WHERE s.prefix = $1)"
+	" SELECT n.prefix FROM n WHERE CASE WHEN n.prefix = $4 THEN $5 AND $1 ="
+	" (SELECT s.prefix FROM @store s WHERE s.prefix ~>=~ $1 ORDER BY s.prefix USING ~<~ LIMIT 1)"
 	" ELSE n.prefix IS NOT NULL END LIMIT 512",
 };
 

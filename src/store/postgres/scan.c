@@ -13,7 +13,7 @@
  *  1. The order is (time descending, namespace, key), bytes compared; a row that another client left without an
  *     update time counts as of its creation, without that as of 1970. Each statement goes on strictly behind the last name of the
  *     one before, so no item comes twice and none that stays as it is is left out.
- *  2. No statement's cost hangs on the planner's idea of a parameter: limits are constants, and filters have a neutral weight. */
+ *  2. No statement's cost hangs on the planner's idea of a parameter: filters have a neutral weight, limits see PG_FIRST. */
 #include "store/postgres/read.h"
 
 #define FEW 10
@@ -38,48 +38,52 @@
 	" SELECT (SELECT c.prefix FROM @cenote_item c WHERE c.prefix ~>=~ $2 AND c.prefix ~>~ n.prefix AND c.prefix ~<~ $3"        \
 	" ORDER BY c.prefix USING ~<~ LIMIT 1), n.i + 1 FROM n WHERE n.prefix IS NOT NULL AND n.i < 34),"                          \
 	" p AS (SELECT prefix FROM n WHERE prefix IS NOT NULL LIMIT 34), many(n) AS (SELECT count(*) FROM p)"
+#define BY_TIME(x) x ".updated_at DESC"
+#define NEWEST_OF_P PG_FIRST(512, "SELECT c.* FROM @cenote_item c WHERE c.prefix = p.prefix", BY_TIME)
 #define PASSING(few)                                                                                                               \
-	"SELECT " PG_ITEM_COLUMNS ", c.updated_at AS at FROM (SELECT c.* FROM @cenote_item c WHERE c.prefix = p.prefix"            \
-	" ORDER BY c.updated_at DESC LIMIT 512) c CROSS JOIN LATERAL " PG_STORE_OF_C                                               \
-	" WHERE " WANTED(4, 5) " ORDER BY c.updated_at DESC FETCH FIRST " #few " ROWS WITH TIES"
+	"SELECT " PG_ITEM_COLUMNS ", c.updated_at AS at FROM (" NEWEST_OF_P ") c CROSS JOIN LATERAL " PG_STORE_OF_C                \
+	" WHERE " WANTED(4, 5) " ORDER BY " BY_TIME("c") " FETCH FIRST " #few " ROWS WITH TIES"
+#define NEWEST_X NEWEST("x")
+#define NEWEST_H NEWEST("h")
 #define HITS(few)                                                                                                                  \
-	"h AS (SELECT x.* FROM p CROSS JOIN LATERAL (" PASSING(few) ") x WHERE (SELECT n FROM many) < 34"                          \
-								    " ORDER BY " NEWEST("x") " LIMIT " #few ")"
+	"h AS (SELECT x.* FROM p CROSS JOIN LATERAL (" PASSING(few) ") x WHERE (SELECT n FROM many) < 34 ORDER BY " NEWEST_X       \
+								    " LIMIT " #few ")"
 #define CUT(few)                                                                                                                   \
 	"SELECT max(l.updated_at) FROM p CROSS JOIN LATERAL (SELECT c.updated_at FROM @cenote_item c WHERE c.prefix = p.prefix"    \
 	" AND c.updated_at >= (SELECT CASE WHEN count(*) < " #few " THEN '-infinity'::timestamptz ELSE min(at) END FROM h)"        \
-	" ORDER BY c.updated_at DESC OFFSET 511 LIMIT 1) l"
-#define FIRST(few)                                                                                                                 \
-	NAMESPACES ", " HITS(few) " SELECT h.*, many.n, CASE WHEN many.n < 34 THEN (" CUT(                                         \
-		few) ") END"                                                                                                       \
-		     " FROM many LEFT JOIN h ON true ORDER BY " NEWEST("h")
-const struct pg_stmt pg_scan_few = {ST_SCAN_FEW, LANE_SEARCH, "item_scan_few", FIRST(10)};
-const struct pg_stmt pg_scan_more = {ST_SCAN_MORE, LANE_SEARCH, "item_scan_more", FIRST(100)};
+	" ORDER BY c.updated_at DESC OFFSET (SELECT 511) LIMIT 1) l"
+#define FIRST(hits, cut)                                                                                                           \
+	NAMESPACES ", " hits " SELECT h.*, many.n, CASE WHEN many.n < 34 THEN (" cut ") END FROM many LEFT JOIN h ON true"         \
+		   " ORDER BY " NEWEST_H
+const struct pg_stmt pg_scan_few = {ST_SCAN_FEW, LANE_SEARCH, "item_scan_few", FIRST(HITS(10), CUT(10))};
+const struct pg_stmt pg_scan_more = {ST_SCAN_MORE, LANE_SEARCH, "item_scan_more", FIRST(HITS(100), CUT(100))};
 enum { COL_AT = 9, COL_NAMESPACES = 10, COL_CUT = 11 };
 
 /* Names behind ($4, $5, $6), $7 of them: prefix, key, time; of the namespace itself in the order of the index, of those below
  * sorted. */
 #define BEHIND(time, x)                                                                                                            \
 	time " <= $4 AND (" time " < $4 OR " x ".prefix ~>~ $5 OR " x ".prefix = $5 AND (" x ".key ~>~ $6) IS NOT FALSE)"
-#define IN_ORDER " AND " BEHIND("c.updated_at", "c") " ORDER BY c.updated_at DESC, c.prefix USING ~<~, c.key USING ~<~ LIMIT 16384"
-#define NAMES "SELECT c.prefix, c.key, c.updated_at AS at FROM @cenote_item c WHERE "
+#define BY_TIME_NAME(x) x ".updated_at DESC, " x ".prefix USING ~<~, " x ".key USING ~<~"
+#define NAMES(where) "SELECT c.prefix, c.key, c.updated_at FROM @cenote_item c WHERE " where " AND " BEHIND("c.updated_at", "c")
+#define OF_P PG_FIRST(16384, NAMES("c.prefix = $1"), BY_TIME_NAME)
+#define BELOW_P PG_FIRST(16384, NAMES("c.prefix ~>=~ $2 AND c.prefix ~<~ $3 AND c.prefix <> $1"), BY_TIME_NAME)
+#define BY_TIME_NAME_Q BY_TIME_NAME("q")
 const struct pg_stmt pg_scan_list = {
 	ST_SCAN_LIST,
 	LANE_SEARCH,
 	"item_list",
-	"SELECT q.* FROM ((" NAMES "c.prefix = $1" IN_ORDER ") UNION ALL"
-	" (" NAMES "c.prefix ~>=~ $2 AND c.prefix ~<~ $3 AND c.prefix <> $1" IN_ORDER ")) q"
-	" ORDER BY " NEWEST("q") " LIMIT $7",
+	"SELECT q.* FROM ((" OF_P ") UNION ALL (" BELOW_P ")) q ORDER BY " BY_TIME_NAME_Q " LIMIT $7",
 };
 /* As adoption (verify.c) has it for rows without a time. */
 #define TIME "coalesce(s.updated_at, s.created_at, 'epoch')"
+#define IN_SCOPE PG_BELOW("s.prefix", 1, 2, 3) " AND " BEHIND(TIME, "s") " AND " WANTED(8, 9)
+#define NEWEST_Q NEWEST("q")
 const struct pg_stmt pg_scan_list_all = {
 	ST_SCAN_LIST_ALL,
 	LANE_SEARCH,
 	"item_list_all",
-	"SELECT q.prefix, q.key, q.at FROM (SELECT s.prefix, s.key, " TIME " AS at FROM @store s"
-	" WHERE " PG_BELOW("s.prefix", 1, 2, 3) " AND " BEHIND(TIME, "s") " AND " WANTED(
-		8, 9) " ORDER BY 3 DESC, s.prefix USING ~<~, s.key USING ~<~ LIMIT 16384) q ORDER BY " NEWEST("q") " LIMIT $7",
+	"SELECT q.prefix, q.key, q.at FROM (SELECT s.prefix, s.key, " TIME " AS at FROM @store s WHERE " IN_SCOPE
+	" ORDER BY 3 DESC, s.prefix USING ~<~, s.key USING ~<~ LIMIT 16384) q ORDER BY " NEWEST_Q " LIMIT $7",
 };
 
 struct scan {

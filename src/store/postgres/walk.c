@@ -9,29 +9,31 @@
 #include "store/postgres/read.h"
 
 /* $2 $3 range of the namespaces below the prefix ($1, which `from` has taken in), $4 from, $5 key, $6 the same or NULL (then the
- * item itself is due, too), $7 how many. The inner limits keep the planner's idea of $7 small. */
-#define NAMES(table, columns, max)                                                                                                 \
-	"(SELECT " columns " FROM " table " i WHERE i.prefix = $4 AND i.key ~>=~ $5 AND (i.key <> $6) IS NOT FALSE"                \
-	" ORDER BY i.key USING ~<~ LIMIT " max ") UNION ALL"                                                                       \
-	" (SELECT " columns " FROM " table " i WHERE i.prefix ~>~ $4 AND i.prefix ~>=~ $2 AND i.prefix ~<~ $3"                     \
-	" ORDER BY i.prefix USING ~<~, i.key USING ~<~ LIMIT " max ")"
-#define BY_NAME(x) " ORDER BY " x ".prefix USING ~<~, " x ".key USING ~<~"
+ * item itself is due, too), $7 how many. */
+#define IN_FROM " c WHERE c.prefix = $4 AND c.key ~>=~ $5 AND (c.key <> $6) IS NOT FALSE"
+#define BEHIND_FROM " c WHERE c.prefix ~>~ $4 AND c.prefix ~>=~ $2 AND c.prefix ~<~ $3"
+#define BY_NAME(x) x ".prefix USING ~<~, " x ".key USING ~<~"
+#define BOTH(n, select)                                                                                                            \
+	"SELECT q.* FROM ((" PG_FIRST(n, select IN_FROM, BY_NAME) ") UNION ALL (" PG_FIRST(                                        \
+		n, select BEHIND_FROM, BY_NAME) ")) q"                                                                             \
+						" ORDER BY " BY_NAME("q") " LIMIT $7"
+#define PAGE BOTH(512, "SELECT c.prefix, c.key, c.id, c.mark, c.version, c.ttl_minutes FROM @cenote_item")
+#define BY_NAME_C BY_NAME("c")
 /* A row of cenote_item whose item is gone is a row of the page, too, so that the place moves on: its name is in the last columns.
  */
 const struct pg_stmt pg_walk_page = {
 	ST_WALK,
 	LANE_SEARCH,
 	"item_walk",
-	"SELECT " PG_ITEM_COLUMNS ", c.prefix, c.key FROM (SELECT q.* FROM"
-	" (" NAMES("@cenote_item", "i.prefix, i.key, i.id, i.mark, i.version, i.ttl_minutes",
-		   "512") ") q" BY_NAME("q") " LIMIT $7) c LEFT JOIN LATERAL " PG_STORE_OF_C " ON true" BY_NAME("c"),
+	"SELECT " PG_ITEM_COLUMNS ", c.prefix, c.key FROM (" PAGE ") c LEFT JOIN LATERAL " PG_STORE_OF_C " ON true"
+	" ORDER BY " BY_NAME_C,
 };
 enum { COL_NS = 9, COL_KEY = 10 };
 const struct pg_stmt pg_walk_list = {
 	ST_WALK_ALL,
 	LANE_SEARCH,
 	"item_walk_list",
-	"SELECT q.prefix, q.key FROM (" NAMES("@store", "i.prefix, i.key", "16384") ") q" BY_NAME("q") " LIMIT $7",
+	BOTH(16384, "SELECT c.prefix, c.key FROM @store"),
 };
 #define LIST_MIN 1024
 #define LIST_MAX 16384
