@@ -92,16 +92,16 @@ static int relay(int from, int to)
 
 static void become(struct pg_proxy *p, enum pg_proxy_mode mode)
 {
+	while (p->n && (mode == PROXY_GONE || mode == PROXY_CUT))
+		drop(p, 0);
 	if (mode == PROXY_GONE && p->mode != PROXY_GONE) {
-		while (p->n)
-			drop(p, 0);
 		close(p->listener);
 		p->listener = bound(p->port, 0);
 	} else if (mode != PROXY_GONE && p->mode == PROXY_GONE) {
 		close(p->listener);
 		p->listener = bound(p->port, 1);
 	}
-	p->mode = mode;
+	p->mode = mode == PROXY_CUT ? PROXY_OPEN : mode;
 }
 
 static void *proxy_main(void *arg)
@@ -109,11 +109,11 @@ static void *proxy_main(void *arg)
 	struct pg_proxy *p = arg;
 	for (;;) {
 		struct pollfd f[2 + 2 * PAIRS];
-		unsigned n = p->mode == PROXY_OPEN ? p->n : 0;
+		unsigned n = p->mode == PROXY_OPEN || p->mode == PROXY_DEAF ? p->n : 0;
 		f[0] = (struct pollfd){p->command[0], POLLIN, 0};
 		f[1] = (struct pollfd){p->mode == PROXY_OPEN ? p->listener : -1, POLLIN, 0};
 		for (unsigned i = 0; i < 2 * n; i++)
-			f[2 + i] = (struct pollfd){p->pair[i / 2][i % 2], POLLIN, 0};
+			f[2 + i] = (struct pollfd){p->mode == PROXY_DEAF && i % 2 ? -1 : p->pair[i / 2][i % 2], POLLIN, 0};
 		if (poll(f, 2 + 2 * n, -1) < 0 && errno != EINTR)
 			abort();
 		for (unsigned i = n; i-- > 0;)

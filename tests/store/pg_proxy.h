@@ -4,7 +4,7 @@
 #define PG_PROXY_H
 
 struct pg_proxy;
-enum pg_proxy_mode { PROXY_OPEN, PROXY_SILENT, PROXY_GONE };
+enum pg_proxy_mode { PROXY_OPEN, PROXY_SILENT, PROXY_DEAF, PROXY_CUT /* then open */, PROXY_GONE };
 struct pg_proxy *pg_proxy_new(const char *host, int port);
 int pg_proxy_port(const struct pg_proxy *p);
 /* Returns when it is so. */

@@ -109,12 +109,28 @@ static void begin(struct pg_options o)
 	open_url(url, &o);
 }
 
+static struct pg_proxy *proxy;
+
 static void end(void)
 {
 	pg_exec_stop(&W.s, deadline_in_ms(5000));
 	pg_target_free(W.s.target);
 	for (unsigned i = 0; i < ST_MAX; i++)
 		free(atomic_load(&W.t.sql[i]));
+	W.s.target = NULL;
+	if (proxy)
+		pg_proxy_free(proxy);
+	proxy = NULL;
+}
+
+/* Of a test that has failed. */
+static int teardown(void **state)
+{
+	(void)state;
+	fiber_set_deadline(NEVER);
+	if (W.s.target)
+		end();
+	return 0;
 }
 
 /* The figure of a line of the metrics that begins so. */
@@ -595,8 +611,6 @@ static void lanes_do_not_delay(void **state)
 
 /* ---------------------------------------------------------------- a server that is not there */
 
-static struct pg_proxy *proxy;
-
 static void begin_behind(struct pg_options o, enum pg_proxy_mode mode)
 {
 	char to[512], *err = NULL;
@@ -622,12 +636,6 @@ static void begin_behind(struct pg_options o, enum pg_proxy_mode mode)
 	open_url(to, &o);
 }
 
-static void end_behind(void)
-{
-	end();
-	pg_proxy_free(proxy);
-}
-
 static void busy_quickly(unsigned i)
 {
 	bool repeated;
@@ -650,7 +658,7 @@ static void not_there(void **state)
 	while ((e = twice(1)) != OK)
 		assert_int_equal(e, E_BUSY);
 	assert_true(took_ms(t0) < 2000);
-	end_behind();
+	end();
 }
 
 static atomic_bool ended;
@@ -708,7 +716,7 @@ static void outage(void **state)
 	assert_true(atomic_load(&longest_ms) < 2500);
 	print_message("back after %llu ms, longest answer %lu ms, %u writes of unknown end\n", (unsigned long long)back,
 		      atomic_load(&longest_ms), atomic_load(&late));
-	end_behind();
+	end();
 }
 
 /* Packets are dropped: found out by the deadline; the connection is given up, and the next one serves. */
@@ -739,7 +747,43 @@ static void silence(void **state)
 	t0 = clock_mono_ns();
 	while (twice(1) != OK)
 		assert_true(took_ms(t0) < 5000);
-	end_behind();
+	end();
+}
+
+static atomic_uint found_done;
+
+static void write_unheard(unsigned i)
+{
+	bool repeated;
+	EXPECT(write_one(i, 0, &repeated) == OK);
+	atomic_fetch_add(&found_done, repeated);
+}
+
+static void *unheard_main(void *arg)
+{
+	(void)arg;
+	crowd_run((struct crowd){write_unheard, .threads = 5});
+	return NULL;
+}
+
+/* The server has committed, and the answer does not arrive: tried again, it is found to have been done. */
+static void lost_answers(void **state)
+{
+	pthread_t thread;
+	bool repeated;
+	(void)state;
+	begin_behind((struct pg_options){.pool_max = 4}, PROXY_OPEN);
+	assert_int_equal(write_one(100, 0, &repeated), OK);
+	atomic_store(&found_done, 0);
+	pg_proxy_set(proxy, PROXY_DEAF);
+	EXPECT(pthread_create(&thread, NULL, unheard_main, NULL) == 0);
+	while (effects() == 1)
+		;
+	pg_proxy_set(proxy, PROXY_CUT);
+	pthread_join(thread, NULL);
+	assert_true(atomic_load(&found_done) > 0);
+	assert_int_equal(effects(), 6);
+	end();
 }
 
 /* ---------------------------------------------------------------- prepared statements */
@@ -984,29 +1028,31 @@ static void tables(void)
 
 int main(int argc, char **argv)
 {
+#define TEST(f) cmocka_unit_test_teardown(f, teardown)
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(many_callers),
-		cmocka_unit_test(failures_stay_alone),
-		cmocka_unit_test(pool_sizes),
-		cmocka_unit_test(large_values),
-		cmocka_unit_test(killed_backends),
-		cmocka_unit_test(repeats_are_recognised),
-		cmocka_unit_test(read_deadline),
-		cmocka_unit_test(write_deadline),
-		cmocka_unit_test(queue_deadline),
-		cmocka_unit_test(statement_timeout),
-		cmocka_unit_test(cancel_hits_one),
-		cmocka_unit_test(deadlocks),
-		cmocka_unit_test(lanes_do_not_delay),
-		cmocka_unit_test(not_there),
-		cmocka_unit_test(outage),
-		cmocka_unit_test(silence),
-		cmocka_unit_test(pooler_forgets),
-		cmocka_unit_test(table_altered),
-		cmocka_unit_test(errors),
-		cmocka_unit_test(fibers_on_io),
-		cmocka_unit_test(admin),
-		cmocka_unit_test(stop_while_busy),
+		TEST(many_callers),
+		TEST(failures_stay_alone),
+		TEST(pool_sizes),
+		TEST(large_values),
+		TEST(killed_backends),
+		TEST(repeats_are_recognised),
+		TEST(read_deadline),
+		TEST(write_deadline),
+		TEST(queue_deadline),
+		TEST(statement_timeout),
+		TEST(cancel_hits_one),
+		TEST(deadlocks),
+		TEST(lanes_do_not_delay),
+		TEST(not_there),
+		TEST(outage),
+		TEST(silence),
+		TEST(lost_answers),
+		TEST(pooler_forgets),
+		TEST(table_altered),
+		TEST(errors),
+		TEST(fibers_on_io),
+		TEST(admin),
+		TEST(stop_while_busy),
 	};
 	url = getenv("CENOTE_TEST_PG");
 	if (!url || !*url) {
