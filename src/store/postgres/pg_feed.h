@@ -24,7 +24,8 @@ struct pg_feed {
 	bool have, recovery;
 	char *text;
 	struct pg_snapshot snap;
-	int64_t server; /* when the server that gave it was started */
+	int64_t server;	   /* when the server that gave it was started */
+	uint64_t taken_ns; /* it was asked for then */
 	/* Moved on whenever somebody else may have written. */
 	uint64_t epoch;
 	/* The sync that is under way, with its deadline (0: none), and who waits for the next. */

@@ -12,23 +12,23 @@
 /* More rows than this are not read: the ring would not hold them, all is read anew. */
 #define ROWS_MAX 8192
 
-/* Both bounds of xid are given so that a plan made without knowing them takes the index. On a standby xip is empty whatever runs,
- * so there (and from a snapshot taken there) every row from xmin on is reported, some more than once. */
+/* What a snapshot does not see is from xmax on, or in xip; a transaction of others that stays open for hours holds xmin back, and
+ * costs nothing here. Both bounds are given so that a plan made without knowing them takes the index. On a standby xip is empty
+ * whatever runs: after a snapshot of one ($2), every row from xmin on is reported, some more than once. */
+#define JOURNAL_ROWS "SELECT xid, kind, ids, names, threads FROM @cenote_journal WHERE "
 static const struct pg_stmt st_sync = {
 	ST_SYNC, LANE_SEARCH, "sync",
 	"SELECT pg_current_snapshot()::text, pg_is_in_recovery(), (SELECT value::xid8 FROM @cenote_meta WHERE name = 'purged'),"
-	" pg_postmaster_start_time(), j.xid, j.kind, j.ids, j.names, j.threads FROM (SELECT) one LEFT JOIN"
-	" (SELECT xid, kind, ids, names, threads FROM @cenote_journal"
-	" WHERE xid >= pg_snapshot_xmin($1) AND xid < pg_snapshot_xmax(pg_current_snapshot())"
-	" AND ($2 OR pg_is_in_recovery() OR NOT pg_visible_in_snapshot(xid, $1)) LIMIT 8193) j ON true"};
+	" pg_postmaster_start_time(), j.xid, j.kind, j.ids, j.names, j.threads FROM (SELECT) one LEFT JOIN (" JOURNAL_ROWS
+	"xid >= pg_snapshot_xmax($1) AND xid < pg_snapshot_xmax(pg_current_snapshot()) UNION ALL " JOURNAL_ROWS
+	"xid = ANY(ARRAY(SELECT pg_snapshot_xip($1))) UNION ALL " JOURNAL_ROWS
+	"$2 AND xid >= pg_snapshot_xmin($1) AND xid < pg_snapshot_xmax($1) LIMIT 8193) j ON true"};
 enum { S_SNAPSHOT, S_RECOVERY, S_PURGED, S_SERVER, S_XID, S_KIND, S_IDS, S_NAMES, S_THREADS };
 
-/* Rows of long transactions stay: what was purged must lie below the snapshots of those who look often enough. */
 static const struct pg_stmt st_purge = {
 	ST_PURGE, LANE_WRITE, "purge",
-	"WITH old AS (SELECT op, step, at FROM @cenote_journal WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY xid"
-	" LIMIT 5000), gone AS (DELETE FROM @cenote_journal j USING old WHERE j.op = old.op AND j.step = old.step AND"
-	" old.at < now() - interval '10 minutes' RETURNING j.xid),"
+	"WITH old AS (SELECT op, step, at FROM @cenote_journal ORDER BY xid LIMIT 5000), gone AS (DELETE FROM @cenote_journal j"
+	" USING old WHERE j.op = old.op AND j.step = old.step AND old.at < now() - interval '10 minutes' RETURNING j.xid),"
 	" note AS (INSERT INTO @cenote_meta AS m (name, value) SELECT 'purged', (SELECT xid FROM gone ORDER BY xid DESC LIMIT "
 	"1)::text"
 	" WHERE EXISTS (SELECT FROM gone) ON CONFLICT (name) DO UPDATE SET value ="
@@ -37,6 +37,8 @@ static const struct pg_stmt st_purge = {
 	" WHERE EXISTS (SELECT FROM gone))"
 	" SELECT count(*) FROM gone"};
 #define PURGE_CHUNK 5000
+/* Half of the ten minutes: whoever has looked since cannot have missed a row that was removed for its age. */
+#define AWAKE_NS (UINT64_C(300) * 1000000000)
 #define PURGE_ROUNDS 20
 #define PURGE_EVERY_NS (UINT64_C(10) * 1000000000)
 
@@ -201,6 +203,7 @@ struct base {
 	char *text;
 	struct pg_snapshot snap;
 	int64_t server;
+	uint64_t taken_ns;
 };
 
 static enum err base_take(struct pg_feed *f, struct base *b)
@@ -213,6 +216,7 @@ static enum err base_take(struct pg_feed *f, struct base *b)
 		b->have = true;
 		b->recovery = f->recovery;
 		b->server = f->server;
+		b->taken_ns = f->taken_ns;
 		b->text = strdup(f->text);
 	}
 	pthread_mutex_unlock(&f->mu);
@@ -265,7 +269,7 @@ static bool another_server(const struct base *b, const struct pg_snapshot *now, 
 }
 
 /* Under mu: takes the snapshot over unless a later one is there. */
-static enum err install(struct pg_feed *f, struct pg_snapshot *now, const PGresult *r)
+static enum err install(struct pg_feed *f, struct pg_snapshot *now, uint64_t asked_ns, const PGresult *r)
 {
 	struct str text = pg_get_str(r, 0, S_SNAPSHOT);
 	char *copy = strndup(text.p, text.n);
@@ -279,17 +283,25 @@ static enum err install(struct pg_feed *f, struct pg_snapshot *now, const PGresu
 	*now = (struct pg_snapshot){0};
 	f->recovery = pg_get_bool(r, 0, S_RECOVERY);
 	f->server = pg_get_time(r, 0, S_SERVER);
+	f->taken_ns = asked_ns;
 	f->have = true;
 	return OK;
 }
 
+/* Rows may have been removed that the base does not see: it is old, or they are so new. */
+static bool missed(const struct base *b, uint64_t asked_ns, const PGresult *r)
+{
+	uint64_t purged = (uint64_t)pg_get_i64(r, 0, S_PURGED); /* 0: nothing yet */
+
+	return purged >= b->snap.xmax || (purged >= b->snap.xmin && asked_ns - b->taken_ns > AWAKE_NS);
+}
+
 /* Under mu. The ring and the epoch move before the snapshot does: if memory is short now, all is seen once more by the next sync.
  */
-static enum err take_in(struct pg_feed *f, const struct base *b, struct pg_snapshot *now, const PGresult *r)
+static enum err take_in(struct pg_feed *f, const struct base *b, struct pg_snapshot *now, uint64_t asked_ns, const PGresult *r)
 {
 	bool other = !b->have || another_server(b, now, r);
-	bool lost = other || PQntuples(r) > ROWS_MAX ||
-		    (!pg_is_null(r, 0, S_PURGED) && (uint64_t)pg_get_i64(r, 0, S_PURGED) >= b->snap.xmin);
+	bool lost = other || PQntuples(r) > ROWS_MAX || missed(b, asked_ns, r);
 
 	if (lost)
 		forget(f);
@@ -299,7 +311,7 @@ static enum err take_in(struct pg_feed *f, const struct base *b, struct pg_snaps
 		f->epoch++;
 	if (!other && !pg_snapshot_not_before(now, &f->snap))
 		return OK; /* one that began later has been faster */
-	return install(f, now, r);
+	return install(f, now, asked_ns, r);
 }
 
 static enum err sync_once(struct pg_tenant *t)
@@ -309,6 +321,7 @@ static enum err sync_once(struct pg_tenant *t)
 	struct pg_params p;
 	struct base b;
 	PGresult *r = NULL;
+	uint64_t asked_ns = clock_mono_ns();
 	enum err e;
 
 	CHECK(base_take(f, &b));
@@ -321,7 +334,7 @@ static enum err sync_once(struct pg_tenant *t)
 	CHECK(pg_query(t, &st_sync, &p, &r));
 	CHECK(pg_snapshot_parse(pg_get_str(r, 0, S_SNAPSHOT), &now));
 	pthread_mutex_lock(&f->mu);
-	e = take_in(f, &b, &now, r);
+	e = take_in(f, &b, &now, asked_ns, r);
 	pthread_mutex_unlock(&f->mu);
 	atomic_fetch_add(&f->syncs, 1);
 out:
