@@ -1,6 +1,7 @@
 /* Rules of conversations: order, ownership, idempotence, visibility for user-bound principals. */
 #include "suite.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -200,6 +201,58 @@ static void long_thread(void **state)
 	free(mids);
 }
 
+enum { WRITERS = 4, CALLS = 40 };
+
+/* Each call appends to two threads that all share: a message of the call's own, and one that every writer has. */
+static void *writer(void *arg)
+{
+	char own[32], shared[32];
+	long me = (long)(intptr_t)arg;
+	for (int i = 0; i < CALLS; i++) {
+		snprintf(own, sizeof own, "w%ld-%d", me, i);
+		snprintf(shared, sizeof shared, "s%d", i);
+		struct message m[4] = {msg("one", own, "ann", "x"), msg("one", shared, "ann", "x"), msg("two", own, "ben", "x"),
+				       msg("two", own, "ben", "x")};
+		if (S->ops->message_append(S, &ALICE, m, 4) != OK || !m[0].stored || !m[2].stored || m[3].stored ||
+		    m[2].id != m[3].id || (m[1].stored && m[1].id <= m[0].id))
+			return arg ? arg : (void *)S;
+	}
+	return NULL;
+}
+
+struct order {
+	int64_t pos, id;
+	bool bad;
+};
+
+static bool in_order(void *ctx, const struct message *m)
+{
+	struct order *o = ctx;
+	o->bad = o->bad || m->pos != o->pos || m->id <= o->id;
+	o->pos++;
+	o->id = m->id;
+	return true;
+}
+
+static void concurrent_appends(void **state)
+{
+	(void)state;
+	pthread_t t[WRITERS];
+	void *failed;
+	for (long i = 0; i < WRITERS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, writer, (void *)(intptr_t)i), 0);
+	for (int i = 0; i < WRITERS; i++) {
+		assert_int_equal(pthread_join(t[i], &failed), 0);
+		assert_null(failed);
+	}
+	struct order one = {0}, two = {0};
+	assert_ok(S->ops->message_list(S, &ALICE, STR("one"), 0, 100000, in_order, &one));
+	assert_ok(S->ops->message_list(S, &ALICE, STR("two"), 0, 100000, in_order, &two));
+	assert_false(one.bad || two.bad);
+	assert_true(one.pos == (WRITERS + 1) * CALLS && two.pos == WRITERS * CALLS);
+	assert_string_equal(threads(&ALICE, NULL, "", 10), "one(ann,200) two(ben,160) ");
+}
+
 static int group_setup(void **state)
 {
 	(void)state;
@@ -219,7 +272,7 @@ int suite_messages(void)
 	const struct CMUnitTest tests[] = {
 		SUITE_TEST(appends_in_order), SUITE_TEST(idempotent),  SUITE_TEST(threads_have_owners),
 		SUITE_TEST(bound_principals), SUITE_TEST(by_id),       SUITE_TEST(listing_threads),
-		SUITE_TEST(deleting),	      SUITE_TEST(long_thread),
+		SUITE_TEST(deleting),	      SUITE_TEST(long_thread), SUITE_TEST(concurrent_appends),
 	};
 	return cmocka_run_group_tests_name("messages", tests, group_setup, group_teardown);
 }
