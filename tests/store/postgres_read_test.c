@@ -368,6 +368,7 @@ static const char *const odd[] = {"a",
 				  "a..b",
 				  "\xEF\xBF\xBF",
 				  "@store.@@",
+				  "\xF4\x8F\xBF\xBF.x",
 				  "$1"};
 enum { N_ODD = sizeof odd / sizeof *odd };
 

@@ -246,7 +246,9 @@ void pg_scope(struct pg_params *p, struct str prefix)
 	end(p);
 	begin(p, PG_TEXT);
 	buf_str(&p->buf, prefix);
-	buf_lit(&p->buf, prefix.n ? "/" : "\xf4\x8f\xbf\xbf"); /* U+10FFFF: behind every label */
+	buf_lit(&p->buf, prefix.n ? "/" : "");
+	for (int i = 0; prefix.n == 0 && i < 65; i++) /* behind every label, which has at most 64 characters of this size */
+		buf_lit(&p->buf, "\xf4\x8f\xbf\xbf"); /* U+10FFFF */
 	end(p);
 }
 
