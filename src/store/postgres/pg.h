@@ -15,6 +15,8 @@
  *     tells our transactions from those of others (xid). See docs/store-postgres.md.
  *  4. Whoever changes a row of cenote_item has written, deleted or locked the row of store it belongs to in the same transaction;
  *     cenote_item.mark is then that row's xmin. So a row of store whose xmin is not the mark was written by somebody else.
+ *     Two exceptions, which lock the row of cenote_item and re-check it: doc_keep changes terms alone, and verify.c removes rows whose
+ *     row of store has gone.
  *  5. Statements that touch several rows do so in byte order of (prefix, key): two Cenotes do not deadlock on puts. */
 #ifndef CENOTE_STORE_PG_H
 #define CENOTE_STORE_PG_H
