@@ -423,6 +423,28 @@ static void two_processes(void **state)
 	free(b);
 }
 
+/* Everything else that a Cenote writes. */
+static void other_writes(struct store *s, const char *name)
+{
+	struct item_write taken = a_put("n", "taken", "x"), again = a_put("n", "taken", "x");
+	struct message m = {
+		.thread = str_c(name), .mid = STR("1"), .role = STR("user"), .content = STR("c"), .terms = STR("t"), .id = 0};
+	struct key_record k = {.id = STR("01234567"), .tenant = STR("default"), .created_us = 1};
+	struct doc_kept kept = {.terms = STR("t2")};
+
+	again.cond = IF_ABSENT;
+	assert_ok(s->ops->item_write(s, &me, &taken, 1, false));
+	assert_ok(s->ops->item_write(s, &me, &again, 1, false)); /* fails alone */
+	assert_int_equal(again.err, E_CONFLICT);
+	assert_ok(s->ops->message_append(s, &me, &m, 1));
+	assert_ok(s->ops->message_append(s, &me, &m, 1)); /* there already */
+	kept.id = m.id;
+	assert_ok(s->ops->doc_keep(s, &me, DOC_MESSAGE, &kept, 1));
+	assert_ok(s->ops->thread_delete(s, &me, str_c(name)));
+	assert_ok(s->ops->meta_put(s, &me, STR("m"), STR("v")));
+	assert_ok(s->ops->key_put(s, &k));
+}
+
 /* As long as only Cenotes write, nothing is compared. Others on the same server may make it necessary; then it is tried again. */
 static void own_writes_cost_no_comparison(void **state)
 {
@@ -452,7 +474,8 @@ static void own_writes_cost_no_comparison(void **state)
 			put_to(i % 2 ? B : A, "n", key, "y");
 			write_to(A, (struct item_write){.op = W_TOUCH, .ns = STR("n"), .key = str_c(key)});
 			del_from(B, "n", key);
-			assert_ok(A->ops->meta_put(A, &me, STR("m"), STR("v")));
+			write_to(A, (struct item_write){.op = W_TOUCH, .ns = STR("n"), .key = STR("absent")});
+			other_writes(A, key);
 			follow(a);
 			follow(b);
 		}
