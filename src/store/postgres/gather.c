@@ -2,14 +2,17 @@
  * is to do, the less each write costs.
  *
  * Simple writes (unconditional, few, of one kind) are queued. Each of the gather threads takes what is queued for a tenant, makes
- * a batch of it, runs it and answers. There is no timer: a lone write goes at once.
+ * a batch of it, runs it and answers. There is no timer: a lone write goes at once. As long as a tenant's batch is under way its
+ * next one gathers, unless many wait or the batch is stuck: two half batches side by side cost the server about twice as much as
+ * one.
  *
  * Invariants
  *  1. A request is in at most one place: a loop's pending list, the queue, a batch. Whoever takes it out of there under the lock is
  * the one that sets its event, and does not touch it afterwards.
  *  2. A batch reads the memory of its requests (names, values) only while it is being built; only a batch that is not (`open`) may
  * lose requests. Results go into copies, and from there, under the lock, to the requests that are still there.
- *  3. A name is in a batch once. A request is in one batch wholly: its writes are one transaction.
+ *  3. A name is in one batch at a time, and once: batches do not wait for each other's rows. A request is in one batch wholly: its
+ * writes are one transaction.
  *  4. A request whose deadline passes in the queue was not written; one that has been sent is answered without knowing, after
  * GRACE_NS in which the server may say how it ended.
  *  5. A batch that fails by the fault of one of several requests, or because a stranger has a row locked, is given back to its
@@ -20,11 +23,13 @@
 
 #include "base/hash.h"
 
-#define THREADS 2 /* batches under way: while one is being committed, the next one is made */
+#define THREADS 3
+#define CROWD 128 /* so many waiting calls are worth another batch of the same tenant */
+#define STUCK_NS UINT64_C(100000000)
 #define BATCH_ROWS 256
 #define BATCH_BYTES ((size_t)1 << 20)
 #define CALL_BYTES ((size_t)256 << 10)
-#define LOOK_AT 2048 /* requests of the queue that are looked at for a batch */
+#define LOOK_AT 1024 /* requests of the queue that are looked at for a batch */
 #define NAMES 1024   /* a power of two, well above BATCH_ROWS */
 #define QUEUE_MAX 20000
 #define GRACE_NS UINT64_C(200000000)
@@ -46,6 +51,7 @@ struct req {
 struct batch {
 	struct pg_gather *g;
 	bool open; /* requests may be taken out */
+	uint64_t begun;
 	struct pg_tenant *t;
 	unsigned reqs_n;
 	size_t n, bytes;
@@ -53,13 +59,14 @@ struct batch {
 	struct pg_row rows[BATCH_ROWS], *sorted[BATCH_ROWS];
 	struct item_write writes[BATCH_ROWS];
 	unsigned req_of[BATCH_ROWS], row_of[BATCH_ROWS];
-	uint16_t names[NAMES]; /* row + 1 */
+	uint64_t hash[BATCH_ROWS]; /* of the names; two names of one hash only have to wait for each other */
+	uint16_t names[NAMES];	   /* row + 1 */
 };
 struct pg_gather {
 	pthread_mutex_t mu;
 	pthread_cond_t cv, warden_cv;
 	struct list queue;
-	unsigned idle;
+	unsigned queued, idle;
 	bool stop, warden_sleeps;
 	atomic_uint waiting;
 	unsigned max, threads_n;
@@ -70,25 +77,38 @@ struct pg_gather {
 
 /* ---------------------------------------------------------------- making a batch */
 
-/* Its place in the table of names: where it is, or where it would go. */
-static unsigned slot_of(const struct batch *b, const struct pg_row *r)
+static uint64_t hash_of(const struct pg_row *r)
 {
-	unsigned i = (unsigned)(hash64_seeded(r->w->key) + 31 * hash64_seeded(r->w->ns)) & (NAMES - 1);
-	while (b->names[i] && pg_row_cmp(&b->rows[b->names[i] - 1], r) != 0)
+	return hash64_seeded(r->w->key) + 31 * hash64_seeded(r->w->ns);
+}
+
+/* Its place in the table of names: where it is, or where it would go. */
+static unsigned slot_of(const struct batch *b, uint64_t hash)
+{
+	unsigned i = (unsigned)hash & (NAMES - 1);
+	while (b->names[i] && b->hash[b->names[i] - 1] != hash)
 		i = (i + 1) & (NAMES - 1);
 	return i;
 }
 
+/* A batch of the tenant has one of its names: the one that is being made, or one under way, which has to end first. */
+static bool name_taken(const struct pg_gather *g, const struct req *q)
+{
+	for (size_t k = 0; k < q->n; k++) {
+		uint64_t hash = hash_of(&q->rows[k]);
+		for (unsigned i = 0; i < THREADS; i++) {
+			const struct batch *b = &g->batches[i];
+			if (b->reqs_n > 0 && b->t == q->t && b->names[slot_of(b, hash)])
+				return true;
+		}
+	}
+	return false;
+}
+
 static bool fits_in(const struct batch *b, const struct req *q)
 {
-	if (q->t != b->t || !pg_row_alike(&q->rows[0], &b->rows[0]))
-		return false;
-	if (b->n + q->n > BATCH_ROWS || b->bytes + q->bytes > BATCH_BYTES)
-		return false;
-	for (size_t i = 0; i < q->n; i++)
-		if (b->names[slot_of(b, &q->rows[i])])
-			return false;
-	return true;
+	return q->t == b->t && pg_row_alike(&q->rows[0], &b->rows[0]) && b->n + q->n <= BATCH_ROWS &&
+	       b->bytes + q->bytes <= BATCH_BYTES && !name_taken(b->g, q);
 }
 
 static void add(struct batch *b, struct req *q)
@@ -100,23 +120,57 @@ static void add(struct batch *b, struct req *q)
 		b->rows[k].w = &b->writes[k];
 		b->req_of[k] = b->reqs_n;
 		b->row_of[k] = (unsigned)i;
-		b->names[slot_of(b, &b->rows[k])] = (uint16_t)(k + 1);
+		b->hash[k] = hash_of(&b->rows[k]);
+		b->names[slot_of(b, b->hash[k])] = (uint16_t)(k + 1);
 	}
 	b->bytes += q->bytes;
 	b->reqs[b->reqs_n++] = q;
 }
 
-/* Under the lock: the first of the queue, and what goes with it. */
-static void take(struct pg_gather *g, struct batch *b)
+static bool under_way(const struct pg_gather *g, const struct pg_tenant *t)
+{
+	for (unsigned i = 0; i < THREADS; i++)
+		if (g->batches[i].reqs_n > 0 && g->batches[i].t == t)
+			return true;
+	return false;
+}
+
+/* Under the lock: the request that the next batch begins with; NULL: none should begin now. */
+static struct req *ready(const struct pg_gather *g)
+{
+	unsigned busy = 0, looked = 0;
+	uint64_t oldest = NEVER;
+	if (list_empty(&g->queue))
+		return NULL;
+	for (unsigned i = 0; i < THREADS; i++) {
+		const struct batch *b = &g->batches[i];
+		busy += b->reqs_n > 0;
+		if (b->reqs_n > 0 && b->begun < oldest)
+			oldest = b->begun;
+	}
+	bool any = busy == 0 || g->queued >= CROWD * busy || clock_mono_ns() - oldest > STUCK_NS;
+	LIST_EACH (at, &g->queue) {
+		struct req *q = CONTAINER(at, struct req, node);
+		if ((any || !under_way(g, q->t)) && !name_taken(g, q))
+			return q;
+		if (++looked == LOOK_AT)
+			break;
+	}
+	return NULL;
+}
+
+/* Under the lock: the request, and what goes with it. */
+static void take(struct pg_gather *g, struct batch *b, struct req *first)
 {
 	unsigned looked = 0;
-	struct req *first = CONTAINER(g->queue.next, struct req, node);
 	b->t = first->t;
 	b->reqs_n = 0;
 	b->n = b->bytes = 0;
 	b->open = false;
+	b->begun = clock_mono_ns();
 	memset(b->names, 0, sizeof b->names);
 	list_del(&first->node);
+	g->queued--;
 	add(b, first);
 	LIST_EACH (at, &g->queue) {
 		struct req *q = CONTAINER(at, struct req, node);
@@ -125,6 +179,7 @@ static void take(struct pg_gather *g, struct batch *b)
 		if (!fits_in(b, q))
 			continue;
 		list_del(&q->node);
+		g->queued--;
 		add(b, q);
 	}
 }
@@ -256,7 +311,7 @@ static void finish(struct batch *b, enum err e, bool alone)
 		done = q;
 	}
 	b->reqs_n = 0;
-	b->open = false;
+	b->open = false; /* this thread looks at the queue next */
 	pthread_mutex_unlock(&b->g->mu);
 	answer(b->g, done);
 }
@@ -267,14 +322,16 @@ static void *gatherer(void *arg)
 	struct pg_gather *g = b->g;
 	pthread_mutex_lock(&g->mu);
 	for (;;) {
-		while (list_empty(&g->queue) && !g->stop) {
+		struct req *first = ready(g);
+		if (!first && g->stop && list_empty(&g->queue))
+			break;
+		if (!first) {
 			g->idle++;
 			pthread_cond_wait(&g->cv, &g->mu);
 			g->idle--;
+			continue;
 		}
-		if (list_empty(&g->queue))
-			break;
-		take(g, b);
+		take(g, b, first);
 		pthread_mutex_unlock(&g->mu);
 		bool alone = false;
 		enum err e = run(b, &alone);
@@ -295,6 +352,7 @@ static struct req *too_late(struct req *q, const char *sentence, struct req *nex
 	return q;
 }
 
+/* Also wakes a thread when a batch is stuck. */
 static void withdraw(struct pg_gather *g)
 {
 	uint64_t now = clock_mono_ns();
@@ -305,6 +363,7 @@ static void withdraw(struct pg_gather *g)
 		if (q->deadline > now)
 			continue;
 		list_del(&q->node);
+		g->queued--;
 		late = too_late(q, "the deadline passed while the write waited for the database; nothing was written", late);
 	}
 	for (unsigned i = 0; i < THREADS; i++) {
@@ -318,7 +377,10 @@ static void withdraw(struct pg_gather *g)
 				q, "the deadline passed while the database was writing; whether it was written is not known", late);
 		}
 	}
+	bool wake = g->idle > 0 && ready(g);
 	pthread_mutex_unlock(&g->mu);
+	if (wake)
+		pthread_cond_signal(&g->cv);
 	answer(g, late);
 }
 
@@ -365,8 +427,9 @@ static void push(struct pg_gather *g, struct req *q)
 	for (struct req *next; q; q = next) {
 		next = q->next;
 		list_add_tail(&g->queue, &q->node);
+		g->queued++;
 	}
-	bool wake = g->idle > 0, watch = g->warden_sleeps;
+	bool wake = g->idle > 0 && ready(g), watch = g->warden_sleeps;
 	g->warden_sleeps = false;
 	pthread_mutex_unlock(&g->mu);
 	if (wake)
