@@ -10,7 +10,8 @@
 #include "store/postgres/catalog.h"
 
 #define TRIES 20
-#define INDEX_WAIT_MS 30000
+#define WAIT_MS 30000 /* for others at work on the same tables */
+#define LOOK_MS 50
 #define PLAN_MAX 40
 #define PLAN_BYTES ((size_t)64 << 10)
 
@@ -190,12 +191,14 @@ static void tell(const struct pg_ensure *ask, const struct pg_catalog *k, const 
 		LOG(LOG_INFO, "store", "schema changed", LF_C("schema", k->schema), LF_C("statement", sql));
 }
 
-static enum err lock(PGconn *c, const char *schema, bool *again)
+/* Asked for, not waited for: who waits inside a statement holds a snapshot, and an index that is being built waits for that. */
+static enum err lock(PGconn *c, const char *schema, bool *mine, bool *again)
 {
 	PGresult *r;
 	TRY(run(c, "BEGIN ISOLATION LEVEL READ COMMITTED", again));
 	TRY(run(c, "SET LOCAL lock_timeout = '30s'", again));
-	TRY(pg_ask(c, "SELECT pg_advisory_xact_lock(hashtextextended('cenote schema ' || $1::text, 0))", 1, &schema, &r));
+	TRY(pg_ask(c, "SELECT pg_try_advisory_xact_lock(hashtextextended('cenote schema ' || $1::text, 0))", 1, &schema, &r));
+	*mine = PQgetvalue(r, 0, 0)[0] == 't';
 	PQclear(r);
 	return OK;
 }
@@ -211,7 +214,7 @@ static enum err run_alone(PGconn *c, const char *schema, const char *sql, uint64
 	PQclear(r);
 	*waited = !mine && clock_mono_ns() < until;
 	if (*waited)
-		return wait_until(deadline_in_ms(50));
+		return wait_until(deadline_in_ms(LOOK_MS));
 	enum err e = run(c, sql, again);
 	if (mine) {
 		struct diag d = *diag_get();
@@ -223,12 +226,19 @@ static enum err run_alone(PGconn *c, const char *schema, const char *sql, uint64
 }
 
 /* What is left of the plan once the lock is held. */
-static enum err transaction(PGconn *c, const struct pg_ensure *ask, const char *schema, bool *again)
+static enum err transaction(PGconn *c, const struct pg_ensure *ask, const char *schema, uint64_t until, bool *waited, bool *again)
 {
 	struct pg_catalog k;
 	struct plan p = {.n = 0};
+	bool mine;
 	enum err e;
-	CHECK(lock(c, schema, again));
+	CHECK(lock(c, schema, &mine, again));
+	if (!mine) {
+		*waited = clock_mono_ns() < until;
+		CHECK(run(c, "ROLLBACK", again));
+		return *waited ? wait_until(deadline_in_ms(LOOK_MS))
+			       : err_set(E_BUSY, "somebody else is making the tables in schema %s; try again", schema);
+	}
 	CHECK(pg_catalog_read(c, schema, "", &k));
 	CHECK(pg_catalog_judge(&k, ask->tenant));
 	CHECK(plan_make(&p, &k, ask->tenant, false));
@@ -304,7 +314,7 @@ struct attempt {
 	const struct pg_ensure *ask;
 	char schema[64];
 	bool repair;
-	uint64_t until;	     /* for waiting for another Cenote's index */
+	uint64_t until;	     /* for waiting for others */
 	struct pg_catalog k; /* as found */
 	bool again;	     /* something was done, or lost to somebody else: look again */
 	bool waited;
@@ -328,7 +338,7 @@ static enum err run_plan(PGconn *c, struct attempt *t, const struct plan *p)
 	}
 	if (!rest || t->ask->dry)
 		return OK;
-	TRY(transaction(c, t->ask, t->schema, &t->again));
+	TRY(transaction(c, t->ask, t->schema, t->until, &t->waited, &t->again));
 	t->again = true;
 	return OK;
 }
@@ -348,7 +358,7 @@ static enum err wait_for_builder(PGconn *c, struct attempt *t)
 	t->waited = PQgetvalue(r, 0, 0)[0] == 't' && clock_mono_ns() < t->until;
 	PQclear(r);
 	t->again = t->waited;
-	return t->waited ? wait_until(deadline_in_ms(50)) : OK;
+	return t->waited ? wait_until(deadline_in_ms(LOOK_MS)) : OK;
 }
 
 static enum err attempt(PGconn *c, struct attempt *t)
@@ -374,7 +384,7 @@ out:
 
 enum err pg_schema_ensure(PGconn *c, const struct pg_ensure *ask)
 {
-	struct attempt t = {.ask = ask, .repair = ask->repair, .again = true, .until = deadline_in_ms(INDEX_WAIT_MS)};
+	struct attempt t = {.ask = ask, .repair = ask->repair, .again = true, .until = deadline_in_ms(WAIT_MS)};
 	enum err e = OK;
 	if (PQserverVersion(c) < 130000)
 		return err_set(E_CONFLICT, "the server is PostgreSQL %d; Cenote needs 13 or newer", PQserverVersion(c) / 10000);
