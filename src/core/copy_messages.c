@@ -10,9 +10,7 @@ struct messages {
 	struct copy *c;
 	struct message *m; /* of the batch; texts in c->page */
 	size_t n, bytes;
-	/* the thread under way */
-	bool found;
-	int64_t from;
+	int64_t from; /* of the thread under way */
 	enum err err;
 };
 
@@ -105,7 +103,7 @@ static enum err one_thread(struct messages *x, struct str thread)
 	struct copy *c = x->c;
 
 	for (;;) {
-		size_t room = COPY_PAGE - x->n, before = x->n;
+		size_t room = COPY_PAGE - x->n;
 		enum err e = c->from->ops->message_list(c->from, &c->who, thread, x->from, room, on_message, x);
 
 		if (e == E_NOT_FOUND) /* deleted meanwhile */
@@ -114,7 +112,6 @@ static enum err one_thread(struct messages *x, struct str thread)
 		TRY(x->err);
 		if (x->n < COPY_PAGE && x->bytes < BATCH_BYTES)
 			return OK;
-		(void)before;
 		TRY(flush(x));
 	}
 }

@@ -206,7 +206,7 @@ static bool is_tenant(struct pg *s, struct str name)
 {
 	const struct principal who = {.tenant = name, .rights = RIGHT_READ};
 	struct pg_tenant *t = NULL;
-	if (tenant_check(name) != OK)
+	if (tenant_check(name) != OK || str_eq(name, STR("default"))) /* that one is the home schema */
 		return false;
 	enum err e = pg_tenant_get(s, &who, RIGHT_READ, false, &t);
 	if (e != OK)
