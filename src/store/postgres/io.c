@@ -8,7 +8,7 @@
  *  4. The timer is set for the earliest moment at which something has to be done about a job or a connection, or earlier. */
 #include "store/postgres/exec.h"
 
-#include <openssl/rand.h>
+#include "base/uuid7.h"
 
 #define UNREACHABLE_WAIT (1000 * PG_MS) /* for a connection, after attempts have failed */
 
@@ -98,8 +98,8 @@ static void again(struct pg_exec *x, struct pg_job *j, enum pg_again why, const 
 		return;
 	}
 	/* Two that have collided do not start again at the same moment. */
-	unsigned char dice = (unsigned char)now;
-	(void)RAND_bytes(&dice, 1);
+	unsigned char dice;
+	random_bytes(&dice, 1);
 	j->until = now + dice * (10 * PG_MS) / 256;
 	list_add_tail(&x->paused, &j->node);
 	pg_io_at(x, j->until);

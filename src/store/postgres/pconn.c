@@ -39,6 +39,7 @@ static void on_ready(void *arg, unsigned events)
 	}
 	if (events & LOOP_READ) {
 		c->heard_ns = clock_mono_ns();
+		c->look = c->tls; /* and once more in a moment */
 		pg_conn_receive(c);
 	}
 }
@@ -337,7 +338,6 @@ void pg_conn_receive(struct pconn *c)
 		(void)PQisBusy(c->pg);
 		return;
 	}
-	c->look = c->tls;
 	if (c->look || pg_conn_late(c))
 		pg_io_at(c->x, clock_mono_ns() + (c->look ? 1 : 20) * PG_MS);
 }
