@@ -250,8 +250,10 @@ enum err pg_stats(struct store *s, const struct principal *who, struct store_sta
 	struct pg_tenant *t;
 	struct pg_params p;
 	PGresult *r;
+	unsigned batches;
 	*out = (struct store_stats){0};
 	TRY(pg_tenant_get(pg_of(s), who, RIGHT_READ, false, &t));
+	out->queue_depth = pg_gather_waiting(pg_of(s), &batches);
 	if (!t)
 		return OK;
 	pg_params_init(&p);
@@ -263,7 +265,8 @@ enum err pg_stats(struct store *s, const struct principal *who, struct store_sta
 					    .namespaces = pg_get_i64(r, 0, 2),
 					    .threads = pg_get_i64(r, 0, 3),
 					    .messages = pg_get_i64(r, 0, 4),
-					    .bytes_data = pg_get_i64(r, 0, 5)};
+					    .bytes_data = pg_get_i64(r, 0, 5),
+					    .queue_depth = out->queue_depth};
 	PQclear(r);
 	return OK;
 }
