@@ -1,4 +1,6 @@
-"""PostgreSQL for tests: a server by tools/pg, databases of their own, and the fixtures pg_server and pg_url (import them in conftest)."""
+"""PostgreSQL for tests: a server by tools/pg, databases of their own, and the fixtures pg_server and pg_url (import them in conftest).
+
+As a program, `postgres.py COMMAND...` runs the command with CENOTE_TEST_DATABASE set to the URL of an empty database."""
 import contextlib
 import itertools
 import os
@@ -93,3 +95,9 @@ def pg_url(pg_server):
     """URL of a fresh, empty database (superuser)."""
     with database(pg_server) as url:
         yield url
+
+
+if __name__ == "__main__":
+    with any_server() as server, database(server) as url:
+        code = subprocess.run(sys.argv[1:], env={**os.environ, "CENOTE_TEST_DATABASE": url}).returncode
+    sys.exit(code)

@@ -12,7 +12,9 @@ export async function startServer() {
   const folder = mkdtempSync(join(tmpdir(), "cenote-js-"));
   const env = Object.fromEntries(Object.entries(process.env).filter(([k]) => !k.startsWith("CENOTE_")));
   const binary = process.env.CENOTE_BIN ? resolve(process.env.CENOTE_BIN) : join(tree, "build/cenote");
-  const child = spawn(binary, ["serve", "--store", `sqlite:${join(folder, "data")}`, "--listen", "127.0.0.1:0"], {
+  // tests/wire/postgres.py gives an empty database for the time of a run
+  const store = process.env.CENOTE_TEST_DATABASE ?? `sqlite:${join(folder, "data")}`;
+  const child = spawn(binary, ["serve", "--store", store, "--listen", "127.0.0.1:0"], {
     env: { ...env, CENOTE_DATA: join(folder, "data"), XDG_CONFIG_HOME: folder },
     stdio: ["ignore", "ignore", "pipe"],
   });
