@@ -311,6 +311,7 @@ struct pg_tenant {
 	_Atomic(char *) sql[ST_MAX]; /* rendered texts */
 	struct pg_feed *feed;	     /* sync.c's */
 	_Atomic uint64_t purged_ns;  /* sweep.c's: when pg_purge was called last */
+	_Atomic uint64_t walk_scope, walk_until; /* walk.c's: the scope that was found exact (hashed), and until when that counts */
 };
 /* The tenant of who with rights checked, ready for use; NULL (OK) when there is no schema for it and create is false. */
 enum err pg_tenant_get(struct pg *s, const struct principal *who, unsigned right, bool create, struct pg_tenant **out) MUST_CHECK;

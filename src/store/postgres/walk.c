@@ -4,8 +4,12 @@
  * the rest of the namespace that the place is in, then the namespaces behind it. Else the names come from `store`, which has no
  * index in byte order by key: a list of names costs a look at what is left of one namespace.
  *
+ * An export walks in pieces, and each is a call of its own. What others write is looked for when a walk begins, and then every two
+ * seconds, not before every piece.
+ *
  * Invariant: the place is (from, key): what is due are the items of namespace `from` with a key behind it (at it, when fresh), and
  * all in namespaces of the scope behind `from`. */
+#include "base/hash.h"
 #include "store/postgres/read.h"
 
 /* $2 $3 range of the namespaces below the prefix ($1, which `from` has taken in), $4 from, $5 key, $6 the same or NULL (then the
@@ -37,6 +41,7 @@ const struct pg_stmt pg_walk_list = {
 };
 #define LIST_MIN 1024
 #define LIST_MAX 16384
+#define TRUSTED_NS UINT64_C(2000000000)
 
 struct walk {
 	struct pg_giver g;
@@ -129,6 +134,23 @@ static enum err walk_list(struct walk *x)
 	return OK;
 }
 
+/* Whether cenote_item may be walked; begins: no piece went before. */
+static enum err is_exact(struct pg_tenant *t, struct str prefix, bool begins, bool *exact)
+{
+	uint64_t scope = hash64_seeded(prefix);
+	*exact = !begins && atomic_load(&t->walk_scope) == scope && clock_mono_ns() < atomic_load(&t->walk_until) &&
+		 atomic_load(&t->walk_scope) == scope;
+	if (*exact)
+		return OK;
+	TRY(pg_verify(t, prefix, exact));
+	if (*exact) {
+		atomic_store(&t->walk_scope, 0);
+		atomic_store(&t->walk_until, clock_mono_ns() + TRUSTED_NS);
+		atomic_store(&t->walk_scope, scope);
+	}
+	return OK;
+}
+
 enum err pg_item_walk(struct store *s, const struct principal *who, struct str prefix, struct str after_ns, struct str after_key,
 		      item_fn fn, void *ctx)
 {
@@ -141,7 +163,7 @@ enum err pg_item_walk(struct store *s, const struct principal *who, struct str p
 	buf_init(&x.place, NULL, 1u << 20);
 	if (begin(&x, after_ns, after_key, &e)) {
 		CHECK(e);
-		CHECK(pg_verify(x.g.t, prefix, &exact));
+		CHECK(is_exact(x.g.t, prefix, after_ns.n == 0 && after_key.n == 0, &exact));
 		e = exact ? walk_pages(&x) : walk_list(&x);
 	}
 out:
