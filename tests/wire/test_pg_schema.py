@@ -2,6 +2,7 @@
 adopted without a row changing. And the commands about them: migrate, grants, doctor."""
 import concurrent.futures
 import json
+import os
 import urllib.parse
 
 import psycopg
@@ -213,6 +214,50 @@ def test_doctor(cli, pg_url, role):
     assert cli("doctor", url_of(pg_url, role)).returncode == wrong
 
     assert "STATUS" in cli("doctor", "-o", "table").stdout
+
+
+def one(r, check, status):
+    return [f for f in findings(r) if f["check"] == check and f["status"] == status]
+
+
+def test_doctor_sees_what_is_wrong(cli, pg_url):
+    assert cli("migrate").returncode == 0
+    with psycopg.connect(pg_url, autocommit=True) as db, psycopg.connect(pg_url) as holder, psycopg.connect(pg_url) as waiter:
+        db.execute("ALTER TABLE store SET (autovacuum_enabled = false)")
+        db.execute("INSERT INTO store(prefix, key, value) SELECT 'a', i::text, '{}' FROM generate_series(1, 20000) i")
+        db.execute("DELETE FROM store WHERE key::int > 5000")
+        db.execute("SELECT pg_stat_force_next_flush()")
+        db.execute("ALTER DATABASE %s SET synchronous_commit = off" % db.info.dbname)
+        pid = holder.info.backend_pid
+        holder.execute("LOCK TABLE store")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(waiter.execute, "SELECT count(*) FROM store")
+            while not db.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()[0]:
+                pass
+            r = cli("doctor", "--pg-pool-max", "900")
+            holder.rollback()
+            waiting.result()
+    assert r.returncode == 0  # they are warnings
+    assert one(r, "bloat", "warn")[0]["fix"] == "VACUUM (ANALYZE) public.store"
+    assert f"held by {pid}" in one(r, "locks", "warn")[0]["text"]
+    assert one(r, "settings", "warn")[0]["place"] == "synchronous_commit"
+    assert "pg.pool.max is 900" in one(r, "connections", "warn")[0]["text"]
+
+
+def test_doctor_behind_a_pooler(pg_url, cli):
+    from pgbouncer import PgBouncer, installed
+    if not installed() and os.environ.get("REQUIRE_ALL", "0") != "1":
+        pytest.skip("pgbouncer is not installed")
+    with PgBouncer(pg_url) as b:
+        assert cli("migrate", store=b.url).returncode == 0
+        assert cli("migrate", "--tenant", "acme", store=b.url).returncode == 0
+        for _ in range(2):
+            r = cli("doctor", store=b.url)
+            assert r.returncode == 0
+            assert one(r, "pooler", "ok")[0]["data"]["by_transaction"] is True
+        r = cli("doctor", "--pg-prepare", "on", store=b.url)
+        lost = one(r, "pooler", "ok") == []
+        assert r.returncode == (1 if lost else 0)
 
 
 def test_doctor_without_a_server(cli):

@@ -51,12 +51,11 @@ static void cancel(PGconn *c)
 	*diag_get() = d;
 }
 
-enum err pg_result(PGconn *c, const char *sql, int n, const char *const *values, PGresult **res)
+enum err pg_answer(PGconn *c, bool sent, PGresult **res)
 {
 	PGresult *r;
 	*res = NULL;
-	/* n < 0: the simple protocol, without parameters; in it CREATE INDEX CONCURRENTLY stands alone. */
-	if (!(n < 0 ? PQsendQuery(c, sql) : PQsendQueryParams(c, sql, n, NULL, values, NULL, NULL, 0)))
+	if (!sent)
 		return pg_error(NULL, c);
 	for (;;) {
 		while (PQisBusy(c)) {
@@ -77,6 +76,12 @@ enum err pg_result(PGconn *c, const char *sql, int n, const char *const *values,
 		PQclear(*res);
 		*res = r;
 	}
+}
+
+enum err pg_result(PGconn *c, const char *sql, int n, const char *const *values, PGresult **res)
+{
+	/* In the simple protocol CREATE INDEX CONCURRENTLY stands alone. */
+	return pg_answer(c, n < 0 ? PQsendQuery(c, sql) : PQsendQueryParams(c, sql, n, NULL, values, NULL, NULL, 0), res);
 }
 
 enum err pg_ask(PGconn *c, const char *sql, int n, const char *const *values, PGresult **res)

@@ -15,7 +15,9 @@ void pg_quote(char *out, size_t cap, const char *name);
 /* Appends sql; an @ before a letter becomes `quoted.`, @@ an @. */
 void pg_expand(struct buf *out, const char *sql, const char *quoted);
 /* Blocking statements on an admin connection, until the deadline of the thread at most; parameters and results as text. */
-/* Whatever the server answers; n < 0: simple protocol. */
+/* What the server says to what was sent (else the connection is broken): whatever it is. */
+enum err pg_answer(PGconn *c, bool sent, PGresult **res) MUST_CHECK;
+/* The same for a statement; n < 0: simple protocol. */
 enum err pg_result(PGconn *c, const char *sql, int n, const char *const *values, PGresult **res) MUST_CHECK;
 /* The server's error is ours. */
 enum err pg_ask(PGconn *c, const char *sql, int n, const char *const *values, PGresult **res) MUST_CHECK;

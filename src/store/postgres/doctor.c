@@ -142,9 +142,13 @@ static enum err clock_skew(struct doctor *d)
 
 static enum err backend(PGconn *c, const char *prepared, int64_t *pid, bool *lost)
 {
-	PGresult *r = prepared ? PQexecPrepared(c, prepared, 0, NULL, NULL, NULL, 0) : PQexec(c, "SELECT pg_backend_pid()");
-	const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+	PGresult *r;
 	*pid = 0;
+	*lost = false;
+	TRY(pg_answer(
+		c, prepared ? PQsendQueryPrepared(c, prepared, 0, NULL, NULL, NULL, 0) : PQsendQuery(c, "SELECT pg_backend_pid()"),
+		&r));
+	const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
 	*lost = state && strcmp(state, "26000") == 0;
 	enum err e = PQresultStatus(r) == PGRES_TUPLES_OK || *lost ? OK : pg_error(r, c);
 	if (e == OK && !*lost)
@@ -154,19 +158,22 @@ static enum err backend(PGconn *c, const char *prepared, int64_t *pid, bool *los
 }
 
 /* A second connection takes, inside a transaction, the server connection that the first has just used: what becomes of the first
- * one's prepared statement? */
+ * one's prepared statement? It stays behind there under a name of its own. */
 static enum err pooler_mode(struct doctor *d, PGconn *other, bool *moved, bool *lost)
 {
 	int64_t mine, theirs, now;
 	bool none;
-	PGresult *r = PQprepare(d->x.c, "cenote_doctor", "SELECT pg_backend_pid()", 0, NULL);
+	char name[40];
+	PGresult *r;
+	snprintf(name, sizeof name, "cenote_doctor_%" PRIx64, (uint64_t)pg_new_op());
+	TRY(pg_answer(d->x.c, PQsendPrepare(d->x.c, name, "SELECT pg_backend_pid()", 0, NULL), &r));
 	enum err e = PQresultStatus(r) == PGRES_COMMAND_OK ? OK : pg_error(r, d->x.c);
 	PQclear(r);
 	TRY(e);
-	TRY(backend(d->x.c, "cenote_doctor", &mine, lost));
+	TRY(backend(d->x.c, name, &mine, lost));
 	TRY(pg_exec_text(other, "BEGIN"));
 	TRY(backend(other, NULL, &theirs, &none));
-	TRY(backend(d->x.c, "cenote_doctor", &now, lost));
+	TRY(backend(d->x.c, name, &now, lost));
 	*moved = *lost || theirs == mine || now != mine;
 	return OK;
 }
@@ -195,6 +202,22 @@ static enum err pooler(struct doctor *d)
 	     : lost	? "; prepared statements are lost, so Cenote goes without them"
 			: "; prepared statements survive");
 	return OK;
+}
+
+/* One query. Even a table's size waits for who has locked the table; we do not wait long. */
+static enum err patiently(struct doctor *d, const char *sql, const char *arg, PGresult **r)
+{
+	TRY(pg_exec_text(d->x.c, "BEGIN READ ONLY"));
+	enum err e = pg_exec_text(d->x.c, "SET LOCAL lock_timeout = '2s'");
+	if (e == OK)
+		e = pg_ask(d->x.c, sql, 1, &arg, r);
+	struct diag was = *diag_get();
+	enum err end = pg_exec_text(d->x.c, "ROLLBACK");
+	if (e == OK && end != OK)
+		PQclear(*r);
+	if (e != OK)
+		*diag_get() = was;
+	return e != OK ? e : end;
 }
 
 /* ---------------------------------------------------------------- schemas */
@@ -265,8 +288,7 @@ static enum err journal(struct doctor *d, const struct pg_catalog *k)
 		 " extract(epoch FROM now() - min(at))::bigint FROM %s.cenote_journal) j(n, age), pg_catalog.pg_class c JOIN"
 		 " pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = 'cenote_journal' AND n.nspname = $1::text",
 		 k->quoted);
-	const char *schema = k->schema;
-	TRY(pg_ask(d->x.c, text, 1, &schema, &r));
+	TRY(patiently(d, text, k->schema, &r));
 	const char *rows = PQgetvalue(r, 0, 0), *age = PQgetvalue(r, 0, 1), *bytes = PQgetvalue(r, 0, 2);
 	bool old = PQgetvalue(r, 0, 3)[0] == 't';
 	struct str data = arena_printf(&d->a, "{\"rows\":%s,\"oldest_s\":%s,\"bytes\":%s}", rows, age, bytes);
@@ -350,19 +372,23 @@ static enum err schemas(struct doctor *d)
 
 /* ---------------------------------------------------------------- queries */
 
-static enum err query(struct doctor *d, const struct pg_check *check)
+static void rows(struct doctor *d, const char *check, const PGresult *r)
 {
 	static const char *const levels[] = {"ok", "warn", "fail"};
-	const char *args = d->args.p;
-	PGresult *r;
-	TRY(pg_ask(d->x.c, check->sql, 1, &args, &r));
 	for (int i = 0; i < PQntuples(r); i++) {
 		enum finding_level level = FIND_OK;
 		while (level < FIND_FAIL && strcmp(levels[level], PQgetvalue(r, i, 0)) != 0)
 			level++;
-		tell(d, level, check->name, PQgetvalue(r, i, 1), str_c(PQgetvalue(r, i, 3)), str_c(PQgetvalue(r, i, 4)), "%s",
+		tell(d, level, check, PQgetvalue(r, i, 1), str_c(PQgetvalue(r, i, 3)), str_c(PQgetvalue(r, i, 4)), "%s",
 		     PQgetvalue(r, i, 2));
 	}
+}
+
+static enum err query(struct doctor *d, const struct pg_check *check)
+{
+	PGresult *r;
+	TRY(patiently(d, check->sql, d->args.p, &r));
+	rows(d, check->name, r);
 	PQclear(r);
 	return OK;
 }

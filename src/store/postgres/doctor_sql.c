@@ -147,7 +147,7 @@ static const char locks[] =
 	" transaction%' AND state_change < now() - interval '1 minute'";
 
 const struct pg_check pg_checks[] = {
-	{"mode", mode},	    {"settings", settings}, {"connections", connections}, {"extensions", extensions},
-	{"tables", tables}, {"bloat", bloat},	    {"indexes", indexes},	  {"locks", locks},
+	{"mode", mode},	    {"settings", settings}, {"connections", connections}, {"extensions", extensions}, {"locks", locks},
+	{"tables", tables}, {"bloat", bloat},	    {"indexes", indexes},
 };
 const size_t pg_checks_n = sizeof pg_checks / sizeof *pg_checks;
