@@ -821,6 +821,31 @@ static void pooler_forgets(void **state)
 	end();
 }
 
+/* Behind a pooler, a name that we have prepared may reach a backend where somebody else has given it to another tenant's statement:
+ * seen here as two tenants with one number. A name must not stand for two texts. */
+static void names_mean_texts(void **state)
+{
+	static struct pg_tenant other;
+	struct pg_params p;
+	PGresult *r;
+	(void)state;
+	PQclear(sql("CREATE SCHEMA %s_other", schema));
+	PQclear(sql("CREATE TABLE %s_other.pair AS SELECT 7::bigint AS id, 7::bigint AS n", schema));
+	begin((struct pg_options){.pool_max = 1});
+	other.s = &W.s;
+	snprintf(other.quoted, sizeof other.quoted, "\"%s_other\"", schema);
+	for (unsigned i = 0; i < 4; i++) {
+		struct pg_tenant *t = i % 2 ? &other : &W.t;
+		pg_params_init(&p);
+		assert_int_equal(pg_query(t, &ALL, &p, &r), OK);
+		assert_int_equal(pg_get_i64(r, 0, 0), i % 2 ? 7 : 1);
+		PQclear(r);
+	}
+	end();
+	free(atomic_load(&other.sql[ALL.id]));
+	PQclear(sql("DROP SCHEMA %s_other CASCADE", schema));
+}
+
 static int columns(void)
 {
 	struct pg_params p;
@@ -1049,6 +1074,7 @@ int main(int argc, char **argv)
 		TEST(lost_answers),
 		TEST(pooler_forgets),
 		TEST(table_altered),
+		TEST(names_mean_texts),
 		TEST(errors),
 		TEST(fibers_on_io),
 		TEST(admin),

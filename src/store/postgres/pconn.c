@@ -5,6 +5,7 @@
  *  2. For every want there is one result and then a NULL; for a unit's Sync one result and no NULL.
  *  3. A statement is in ready when the server has said so; while its preparation is under way (pending), other units send it
  *     unnamed: so whether a preparation works out decides about its own unit only. */
+#include "base/hash.h"
 #include "store/postgres/exec.h"
 
 /* ---------------------------------------------------------------- life */
@@ -132,6 +133,15 @@ static bool by_name(struct pconn *c, struct unit *u, struct pg_job *j, const str
 	return true;
 }
 
+/* The same name is the same text everywhere: behind a pooler a statement of this name may be one that another process, or one
+ * before us, has prepared, whose tenants are numbered otherwise. */
+static void name_of(const struct pg_job *j, const struct pg_step *s, const Oid *types, int n, char *name, size_t room)
+{
+	uint64_t text = hash64(str_c(pg_render(j->t, s->st))),
+		 kinds = hash64((struct str){(const char *)types, (size_t)n * sizeof *types});
+	snprintf(name, room, "c%u_%016llx", (unsigned)s->st->id, (unsigned long long)(text ^ (kinds << 1 | kinds >> 63)));
+}
+
 static bool send_step(struct pconn *c, struct unit *u, struct pg_job *j, unsigned i)
 {
 	const char *values[PG_PARAMS_MAX];
@@ -140,7 +150,7 @@ static bool send_step(struct pconn *c, struct unit *u, struct pg_job *j, unsigne
 	const struct pg_step *s = &j->steps[i];
 	const struct pg_params *p = s->p;
 	int n = p ? (int)p->n : 0;
-	char name[32];
+	char name[40];
 	bool ok = true;
 	for (int k = 0; k < n; k++) {
 		values[k] = p->v[k].len < 0 ? NULL : p->buf.p ? p->buf.p + p->v[k].at : "";
@@ -148,7 +158,7 @@ static bool send_step(struct pconn *c, struct unit *u, struct pg_job *j, unsigne
 		formats[k] = !(p->v[k].type & PG_TEXT_FORMAT);
 		types[k] = p->v[k].type & ~PG_TEXT_FORMAT;
 	}
-	snprintf(name, sizeof name, "c%u_%u", j->t->slot, (unsigned)s->st->id);
+	name_of(j, s, types, n, name, sizeof name);
 	if (by_name(c, u, j, s, name, types, n, &ok)) {
 		u->named = true;
 		ok = PQsendQueryPrepared(c->pg, name, n, values, lens, formats, 1) == 1;

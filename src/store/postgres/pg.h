@@ -301,7 +301,7 @@ struct pg_tenant {
 	char name[64];
 	char schema[64];	     /* as it is: "public" */
 	char quoted[132];	     /* "\"public\"" */
-	unsigned slot;		     /* 0.. when READY; names of prepared statements are c<slot>_<statement> */
+	unsigned slot;		     /* 0.. when READY; below 64: with prepared statements */
 	atomic_int state;	     /* READY is final */
 	/* tenant.c's, under tmu */
 	uint64_t looked_ns; /* ABSENT: when that was found */
