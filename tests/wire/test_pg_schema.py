@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from langgraph.store.postgres import PostgresStore
 
+from postgres import Postgres, database
 from server import Server, run
 
 CATALOG = """
@@ -47,9 +48,15 @@ def setup_to(url, version):
         s.setup()
 
 
+@pytest.fixture(scope="module")
+def pg_server():
+    """Of its own: the one that tests share has fsync off, which the doctor complains about."""
+    with Postgres() as pg:
+        yield pg.url
+
+
 @pytest.fixture
 def twin(pg_server):
-    from postgres import database
     with database(pg_server) as url:
         yield url
 
@@ -193,14 +200,12 @@ def findings(r):
 
 def test_doctor(cli, pg_url, role):
     assert cli("migrate").returncode == 0
-    with psycopg.connect(pg_url) as db:  # servers for tests need not survive the machine; the doctor says so
-        wrong = 0 if db.execute("SHOW fsync").fetchone()[0] == "on" else 1
     r = cli("doctor", "--json")
-    assert r.returncode == wrong, r.stdout
+    assert r.returncode == 0, r.stdout
     found = json.loads(r.stdout)
     assert {f["check"] for f in found} >= {"sources", "connection", "tls", "pooler", "clock", "role", "schema", "rights", "journal", "mode",
                                            "settings", "connections", "extensions", "tables", "bloat", "indexes", "locks"}
-    assert [f["place"] for f in found if f["status"] == "fail"] == ["fsync"] * wrong
+    assert all(f["status"] != "fail" for f in found)
     first = next(f for f in found if f["check"] == "connection")
     assert first["data"]["version"].startswith(first["text"].split()[1])
     assert "env CENOTE_STORE" in found[0]["text"]
@@ -211,7 +216,7 @@ def test_doctor(cli, pg_url, role):
     with psycopg.connect(pg_url, autocommit=True) as db:
         for statement in fixes:
             db.execute(statement)
-    assert cli("doctor", url_of(pg_url, role)).returncode == wrong
+    assert cli("doctor", url_of(pg_url, role)).returncode == 0
 
     assert "STATUS" in cli("doctor", "-o", "table").stdout
 
