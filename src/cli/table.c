@@ -128,8 +128,10 @@ static const struct cmd table[] = {
 	 run_grants,
 	 "A script of GRANTs for the tables of all tenants that are there, and for those that their owner makes later; for psql, "
 	 "as the owner of the tables. Not among them: CREATE, which only `cenote migrate` needs."},
-	{"doctor", "[URL]", "examine the store and say what is wrong with it, and what to do", NO_FLAGS, CMD_STORE, 0, 1, run_doctor,
-	 "On PostgreSQL: connection and encryption, pooler, clock, rights (each missing GRANT), tables and their versions, indexes, "
+	{"doctor", "[URL]", "examine the store and say what is wrong with it, and what to do", NO_FLAGS, CMD_STORE, 0, 1,
+	 run_doctor,
+	 "On PostgreSQL: connection and encryption, pooler, clock, rights (each missing GRANT), tables and their versions, "
+	 "indexes, "
 	 "dead rows, free connections, settings, locks. On SQLite: the lock, free disk space, layout and health of each file. "
 	 "Changes nothing. Exit 0 when nothing failed, 1 when something did, 5 when the store cannot be reached."},
 	{"key create", "", "make an API key; it is shown once", FLAGS(key_create_flags), CMD_STORE, 0, 0, run_key_create, NULL},

@@ -84,7 +84,7 @@ static void connection(struct doctor *d)
 	jw_key(&w, "user");
 	jw_cstr(&w, PQuser(c));
 	jw_key(&w, "login_ms");
-	jw_double(&w, (double)(d->x.login_ns / 1000) / 1000.0);
+	jw_double(&w, (double)d->x.login_ns / 1e6);
 	jw_end_obj(&w);
 	tell(d, FIND_OK, "connection", "", NONE, buf_slice(&b), "PostgreSQL %s answers: %.*s (login %.1f ms)",
 	     version ? version : "?", STR_ARG(at), (double)d->x.login_ns / 1e6);

@@ -97,7 +97,7 @@ static enum err add(struct pg *s, struct str name, struct pg_tenant **out)
 	return OK;
 }
 
-/* The tenant; one that is not READY is held until drop. */
+/* The tenant; one that is not READY is held until release. */
 static enum err hold(struct pg *s, struct str name, struct pg_tenant **out, bool *ready)
 {
 	enum err e = OK;
@@ -112,7 +112,7 @@ static enum err hold(struct pg *s, struct str name, struct pg_tenant **out, bool
 	return e;
 }
 
-static void drop(struct pg_tenant *t)
+static void release(struct pg_tenant *t)
 {
 	struct pg *s = t->s;
 	pthread_mutex_lock(&s->tmu);
@@ -283,7 +283,7 @@ enum err pg_tenant_get(struct pg *s, const struct principal *who, unsigned right
 	if (!there) {
 		enum err e = open_it(t, create, &there);
 		/* READY is final: who has made it so may go on without holding it. */
-		drop(t);
+		release(t);
 		TRY(e);
 	}
 	*out = there ? t : NULL;
