@@ -64,7 +64,7 @@ struct http_options {
 	unsigned max_connections;    /* per server (= per loop) */
 	uint32_t header_timeout_ms;  /* from the first byte of a request to the end of its header, and again for its body */
 	uint32_t idle_timeout_ms;    /* kept-alive connection without a request */
-	uint32_t request_timeout_ms; /* fiber deadline of the handler: 504 */
+	uint32_t request_timeout_ms; /* fiber deadline of the handler: 504; begins anew with every piece of a streamed answer */
 	http_auth_fn auth;
 	void *auth_ctx;
 	const struct str *allowed_hosts; /* empty: any Host */

@@ -597,6 +597,9 @@ static void test_request_timeout(void **state)
 	/* The connection goes on. */
 	client_send(c, GET("/hello"));
 	assert_int_equal(client_read(c, false)->status, 200);
+	/* A streamed answer has the time for each of its pieces: five pauses of 20 ms. */
+	client_send(c, GET("/stream?n=20&ms=20"));
+	assert_int_equal(client_read(c, false)->body_n, 20 * 32);
 	client_close(c);
 	fixture_stop(&f);
 }

@@ -105,6 +105,16 @@ enum err rs_begin(struct http_req *rq, int status, const char *content_type)
 	return OK;
 }
 
+/* The time for an answer is for each piece of a stream: a large export may take as long as its reader likes, as long as he reads.
+ */
+static void more_time(const struct http_req *rq)
+{
+	uint32_t ms = rq->server->opt.request_timeout_ms;
+
+	if (ms)
+		fiber_set_deadline(deadline_in_ms(ms));
+}
+
 enum err rs_write(struct http_req *rq, struct str piece)
 {
 	struct stream *st = rq->stream;
@@ -131,6 +141,7 @@ enum err rs_write(struct http_req *rq, struct str piece)
 		st->n += part;
 		piece = str_sub(piece, part, piece.n);
 		feed(rq);
+		more_time(rq);
 	}
 	return OK;
 }

@@ -46,8 +46,10 @@ static void refuse(struct pg_job *j, enum err code, const char *why)
 /* With the server's words. */
 static void answer_failed(struct pg_job *j)
 {
-	enum err e = j->err;
+	/* What the database denies to our role is no denial of what the client asked for. */
+	enum err e = j->err == E_DENIED ? E_UPSTREAM : j->err;
 	*diag_get() = j->diag;
+	diag_get()->code = e;
 	pg_io_answer(j, e);
 }
 
@@ -339,7 +341,8 @@ static bool is_stranded(const struct pg_exec *x, enum pg_lane lane)
 
 static void refuse_unreachable(struct pg_exec *x, struct pg_job *j)
 {
-	enum err e = x->fail == E_TIMEOUT ? E_BUSY : x->fail;
+	/* A refused login is the operator's to mend, not the client's: E_DENIED would blame the wrong one. */
+	enum err e = x->fail == E_TIMEOUT || x->fail == E_DENIED ? E_BUSY : x->fail;
 	refuse(j, e, x->fail_diag.text);
 }
 

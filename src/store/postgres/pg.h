@@ -235,7 +235,7 @@ struct pg_job {
  *    least once and as long as a connection can be had; no server: E_BUSY with Retry-After. 28P01: a new credential, once.
  *  - 26000, 42P05: prepared statements are given up for the process (pg.prepare = auto), the job is sent again unnamed.
  *  - 23505 on cenote_journal_pkey: OK and repeated.
- *  - Else an error of ours: 22P05, 22P02, 22021, 22003, 54000: E_INVALID; 42501, 28xxx: E_DENIED; 53100, 53200: E_LIMIT
+ *  - Else an error of ours: 22P05, 22P02, 22021, 22003, 54000: E_INVALID; 42501: E_UPSTREAM; 53100, 53200: E_LIMIT
  * (ERR_QUOTA); 25006: E_BUSY (read only); 57014: E_TIMEOUT; 42P01, 3F000: E_CORRUPT (a table has gone); XX: E_INTERNAL; 55P03:
  * E_BUSY.
  *  - A read's deadline: E_TIMEOUT at once. A write's: the statement is cancelled, and the answer says what the server says; when it

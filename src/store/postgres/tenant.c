@@ -284,6 +284,8 @@ enum err pg_tenant_get(struct pg *s, const struct principal *who, unsigned right
 		enum err e = open_it(t, create, &there);
 		/* READY is final: who has made it so may go on without holding it. */
 		release(t);
+		if (e == E_DENIED) /* to our role, not to who asks */
+			e = diag_get()->code = E_UPSTREAM;
 		TRY(e);
 	}
 	*out = there ? t : NULL;
