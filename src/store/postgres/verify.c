@@ -13,10 +13,10 @@
 #define DIFFERENCES_MAX 20000 /* in one comparison; then again */
 #define ADOPT_CHUNK 5000
 #define ROUNDS_MAX 4 /* comparisons that found few differences, for one caller */
-/* After a comparison that took t the scope rests for 4 t, but at most a second; short ones need no rest. */
-#define REST_FACTOR 4
-#define REST_MAX_NS UINT64_C(1000000000)
-#define SHORT_NS UINT64_C(2000000)
+/* A scope so large that a comparison takes longer than LONG_NS rests afterwards for REST_NS, as does one that could not be made
+ * equal; every other one is compared whenever the epoch has moved. */
+#define LONG_NS UINT64_C(250000000)
+#define REST_NS UINT64_C(1000000000)
 #define COMPLAIN_NS (UINT64_C(60) * 1000000000)
 
 static const struct pg_stmt st_verify = {
@@ -278,12 +278,12 @@ static enum err run(struct verify *v)
 
 static void note(struct verify *v, struct pg_scope_state *sc, enum err e, uint64_t begun)
 {
-	uint64_t now = clock_mono_ns(), took = now - begun, rest = took > SHORT_NS ? took * REST_FACTOR : 0;
+	uint64_t now = clock_mono_ns();
+	bool is_long = v->adopted == 0 && now - begun > LONG_NS;
+	uint64_t rest = v->refused || is_long ? REST_NS : 0;
 
 	if (e == OK && v->equal && sc->epoch < v->epoch)
 		sc->epoch = v->epoch;
-	if (v->refused || rest > REST_MAX_NS)
-		rest = REST_MAX_NS;
 	if (sc->rest_until < now + rest)
 		sc->rest_until = now + rest;
 }
