@@ -131,7 +131,7 @@ def test_starts_beside_setup(pg_url, cli, twin):
             pass  # it does not mind races; whoever lost starts again
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        ours = [pool.submit(cli, "migrate") for _ in range(5)]
+        ours = [pool.submit(cli, "ls") for _ in range(5)]
         theirs = [pool.submit(langgraph, i) for i in range(3)]
         for x in theirs:
             x.result()

@@ -67,10 +67,12 @@ static void plan_store(struct plan *p, const struct pg_catalog *k, bool repair)
 	bool fresh = !store->exists;
 	/* Rows that we may not read: pg_rights_check will say so, nothing is upgraded on a guess. */
 	int64_t v = rows->exists && !(k->usage && (rows->may & MAY_SELECT)) ? PG_STORE_VERSION : k->store_version;
+	/* Repairs come when setup() has no more to do: its ALTER TABLE and a REINDEX CONCURRENTLY may wait for each other. */
+	repair = repair && v >= PG_STORE_VERSION;
 	if (!fresh)
 		plan_store_index(p, k, &k->prefix_index, repair || (v < 1 && !k->prefix_index.exists),
 				 PG_MAKE_PREFIX_INDEX("CONCURRENTLY "), "REINDEX INDEX CONCURRENTLY @store_prefix_idx");
-	if (!fresh && k->expires && v >= PG_STORE_VERSION)
+	if (!fresh && k->expires)
 		plan_store_index(p, k, &k->expires_index, repair, PG_MAKE_EXPIRES_INDEX("CONCURRENTLY "),
 				 "REINDEX INDEX CONCURRENTLY @idx_store_expires_at");
 	if (!rows->exists)
@@ -376,7 +378,7 @@ static enum err attempt(PGconn *c, struct attempt *t)
 	if (t->waited)
 		goto out;
 	CHECK(run_plan(c, t, &p));
-	t->repair = t->repair && t->waited; /* once: of what cannot be repaired a warning is given */
+	t->repair = t->repair && (t->waited || t->k.store_version < PG_STORE_VERSION); /* once; a warning is given of the rest */
 out:
 	plan_free(&p);
 	return e;
