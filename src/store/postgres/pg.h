@@ -15,8 +15,8 @@
  *     tells our transactions from those of others (xid). See docs/store-postgres.md.
  *  4. Whoever changes a row of cenote_item has written, deleted or locked the row of store it belongs to in the same transaction;
  *     cenote_item.mark is then that row's xmin. So a row of store whose xmin is not the mark was written by somebody else.
- *     Two exceptions, which lock the row of cenote_item and re-check it: doc_keep changes terms alone, and verify.c removes rows whose
- *     row of store has gone.
+ *     Two exceptions, which lock the row of cenote_item and re-check it: doc_keep changes terms alone, and verify.c removes rows
+ * whose row of store has gone.
  *  5. Statements that touch several rows do so in byte order of (prefix, key): two Cenotes do not deadlock on puts. */
 #ifndef CENOTE_STORE_PG_H
 #define CENOTE_STORE_PG_H
@@ -138,6 +138,8 @@ enum pg_st {
 	/* read_item.c, rows.c, scan.c, walk.c */
 	ST_ITEM_GET,
 	ST_ITEM_BY_ID,
+	ST_SCAN_OWN_FEW,
+	ST_SCAN_OWN_MORE,
 	ST_SCAN_FEW,
 	ST_SCAN_MORE,
 	ST_SCAN_LIST,
@@ -263,16 +265,16 @@ enum err pg_io_spawn(struct pg *s, void (*fn)(void *arg), void *arg) MUST_CHECK;
 
 /* Where passwords come from; called on the connector or admin thread, may block until the deadline. */
 struct pg_credential {
-	/* *password: NUL-terminated, malloc'd, the caller ends it with secret_free; NULL: none. *until_ns: monotonic time at which it
-	 * is no longer good for a login (NEVER: not known). refused: the password that the server has just refused, NULL: none; it
-	 * is not given again from a cache. E_BUSY with the reason when there is none to be had now. */
+	/* *password: NUL-terminated, malloc'd, the caller ends it with secret_free; NULL: none. *until_ns: monotonic time at which
+	 * it is no longer good for a login (NEVER: not known). refused: the password that the server has just refused, NULL: none;
+	 * it is not given again from a cache. E_BUSY with the reason when there is none to be had now. */
 	enum err (*get)(struct pg_credential *c, const char *refused, uint64_t deadline, char **password, uint64_t *until_ns);
 	void (*free)(struct pg_credential *c);
 };
 /* The source that the options name; NULL (OK) when the password is a fixed one, or libpq's own affair. */
 enum err pg_credential_new(const struct pg_options *opt, struct pg_credential **out) MUST_CHECK;
-/* Keeps what from gives until a tenth of its life is left, asks it from one thread at a time, and shares the answer. Owns from, also
- * when it fails. */
+/* Keeps what from gives until a tenth of its life is left, asks it from one thread at a time, and shares the answer. Owns from,
+ * also when it fails. */
 enum err pg_credential_cached(struct pg_credential *from, struct pg_credential **out) MUST_CHECK;
 /* A source that runs a command with /bin/sh; its output is the password. life_ms 0: good until refused. */
 enum err pg_credential_command(struct str command, uint32_t life_ms, struct pg_credential **out) MUST_CHECK;
@@ -299,18 +301,19 @@ enum pg_tenant_state { PT_UNKNOWN, PT_ABSENT, PT_READY };
 struct pg_tenant {
 	struct pg *s;
 	char name[64];
-	char schema[64];	     /* as it is: "public" */
-	char quoted[132];	     /* "\"public\"" */
-	unsigned slot;		     /* 0.. when READY; below 64: with prepared statements */
-	atomic_int state;	     /* READY is final */
+	char schema[64];  /* as it is: "public" */
+	char quoted[132]; /* "\"public\"" */
+	unsigned slot;	  /* 0.. when READY; below 64: with prepared statements */
+	atomic_int state; /* READY is final */
 	/* tenant.c's, under tmu */
 	uint64_t looked_ns; /* ABSENT: when that was found */
 	unsigned users;	    /* callers that hold it while it is not READY */
 	bool opening;	    /* somebody looks at it, or makes it */
 	struct list waiters;
-	_Atomic(char *) sql[ST_MAX]; /* rendered texts */
-	struct pg_feed *feed;	     /* sync.c's */
-	_Atomic uint64_t purged_ns;  /* sweep.c's: when pg_purge was called last */
+	_Atomic(char *) sql[ST_MAX];		 /* rendered texts */
+	struct pg_feed *feed;			 /* sync.c's */
+	_Atomic uint64_t purged_ns;		 /* sweep.c's: when pg_purge was called last */
+	_Atomic uint64_t parents[256];		 /* scan.c's: hashes of namespaces that have others below them */
 	_Atomic uint64_t walk_scope, walk_until; /* walk.c's: the scope that was found exact (hashed), and until when that counts */
 };
 /* The tenant of who with rights checked, ready for use; NULL (OK) when there is no schema for it and create is false. */

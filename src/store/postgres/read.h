@@ -37,7 +37,7 @@ enum err pg_give_named(struct pg_giver *g, const PGresult *r) MUST_CHECK;
 
 /* The statements; tests look at their plans. */
 extern const struct pg_stmt pg_get_one, pg_get_by_id, pg_list_namespaces, pg_rows_named;
-extern const struct pg_stmt pg_scan_few, pg_scan_more, pg_scan_list, pg_scan_list_all;
+extern const struct pg_stmt pg_scan_own_few, pg_scan_own_more, pg_scan_few, pg_scan_more, pg_scan_list, pg_scan_list_all;
 extern const struct pg_stmt pg_walk_page, pg_walk_list;
 
 #endif

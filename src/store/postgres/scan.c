@@ -1,7 +1,8 @@
 /* item_scan: the items below a prefix, newest first.
  *
  * When the feed says that cenote_item is exact below the prefix (pg_verify), its index (prefix, updated_at) gives the order:
- *  - first(): the usual search is one statement. It goes from namespace to namespace below the prefix by the index, takes the
+ *  - own(): the usual search, of a namespace with nothing below, is one statement that reads the index from its newest end.
+ *  - first(): else, one statement. It goes from namespace to namespace below the prefix by the index, takes the
  *    newest few of each, and keeps the newest of all. More than MANY of them is too much for that: then, and for what comes after
  *    the first page,
  *  - rest(): the names of the items in order, some thousands at a time, and the items by name in pages (rows.c). So a scan to the
@@ -14,6 +15,7 @@
  *     update time counts as of its creation, without that as of 1970. Each statement goes on strictly behind the last name of the
  *     one before, so no item comes twice and none that stays as it is is left out.
  *  2. No statement's cost hangs on the planner's idea of a parameter: filters have a neutral weight, limits see PG_FIRST. */
+#include "base/hash.h"
 #include "store/postgres/read.h"
 
 #define FEW 10
@@ -58,6 +60,17 @@
 const struct pg_stmt pg_scan_few = {ST_SCAN_FEW, LANE_SEARCH, "item_scan_few", FIRST(HITS(10), CUT(10))};
 const struct pg_stmt pg_scan_more = {ST_SCAN_MORE, LANE_SEARCH, "item_scan_more", FIRST(HITS(100), CUT(100))};
 enum { COL_AT = 9, COL_NAMESPACES = 10, COL_CUT = 11 };
+
+/* $1..$3 the scope, $4 and $5 as above: the namespace $1 alone, and whether there are others below it (then that is not enough). */
+#define NEWEST_OF_1 PG_FIRST(512, "SELECT c.* FROM @cenote_item c WHERE c.prefix = $1", BY_TIME)
+#define OWN(few)                                                                                                                   \
+	"SELECT x.*, EXISTS (SELECT FROM @cenote_item b WHERE b.prefix ~>=~ $2 AND b.prefix ~>~ $1 AND b.prefix ~<~ $3)"           \
+	" FROM (SELECT " PG_ITEM_COLUMNS ", c.updated_at AS at FROM (" NEWEST_OF_1 ") c CROSS JOIN LATERAL " PG_STORE_OF_C         \
+	" WHERE " WANTED(4, 5) " ORDER BY " BY_TIME("c") " FETCH FIRST " #few " ROWS WITH TIES) x ORDER BY x.at DESC,"             \
+							 " x.key USING ~<~ LIMIT " #few
+const struct pg_stmt pg_scan_own_few = {ST_SCAN_OWN_FEW, LANE_SEARCH, "item_scan_own_few", OWN(10)};
+const struct pg_stmt pg_scan_own_more = {ST_SCAN_OWN_MORE, LANE_SEARCH, "item_scan_own_more", OWN(100)};
+enum { COL_OTHERS = 10 };
 
 /* Names behind ($4, $5, $6), $7 of them: prefix, key, time; of the namespace itself in the order of the index, of those below
  * sorted. */
@@ -125,6 +138,53 @@ static enum err remember(struct scan *x, const PGresult *r, int row, int col_at)
 	return x->place.err;
 }
 
+static enum err page(struct scan *x, const struct pg_stmt *st, PGresult **r)
+{
+	struct pg_params p;
+	pg_params_init(&p);
+	pg_scope(&p, x->prefix);
+	pg_time(&p, x->g.omit_us);
+	contains(&p, x);
+	return pg_query(x->g.t, st, &p, r);
+}
+
+static bool wants_few(const struct scan *x)
+{
+	return x->want > 0 && x->want <= FEW;
+}
+
+/* The namespaces that were found to have others below lately, by hash: for them own() is not tried. */
+static _Atomic uint64_t *parent_slot(struct scan *x, uint64_t *hash)
+{
+	*hash = hash64(x->prefix) | 1;
+	return &x->g.t->parents[*hash >> 1 & (sizeof x->g.t->parents / sizeof *x->g.t->parents - 1)];
+}
+
+/* *done: the page was full, or else nothing was given and another way has to be taken. */
+static enum err own(struct scan *x, bool *done)
+{
+	uint64_t hash;
+	_Atomic uint64_t *slot = parent_slot(x, &hash);
+	PGresult *r;
+	enum err e = OK;
+	*done = false;
+	if (atomic_load_explicit(slot, memory_order_relaxed) == hash)
+		return OK;
+	TRY(page(x, wants_few(x) ? &pg_scan_own_few : &pg_scan_own_more, &r));
+	int n = PQntuples(r);
+	if (n > 0 && pg_get_bool(r, 0, COL_OTHERS))
+		atomic_store_explicit(slot, hash, memory_order_relaxed);
+	else
+		*done = n == (wants_few(x) ? FEW : MORE);
+	if (*done) {
+		e = pg_give(&x->g, r, n);
+		if (e == OK)
+			e = remember(x, r, n - 1, COL_AT);
+	}
+	PQclear(r);
+	return e;
+}
+
 /* How many rows of a first page are known to be the newest of all. */
 static int certain(const PGresult *r)
 {
@@ -139,15 +199,10 @@ static int certain(const PGresult *r)
 /* The first page; *more: there may be items behind it. */
 static enum err first(struct scan *x, bool *more)
 {
-	bool few = x->want > 0 && x->want <= FEW;
-	struct pg_params p;
+	bool few = wants_few(x);
 	PGresult *r;
 	enum err e;
-	pg_params_init(&p);
-	pg_scope(&p, x->prefix);
-	pg_time(&p, x->g.omit_us);
-	contains(&p, x);
-	TRY(pg_query(x->g.t, few ? &pg_scan_few : &pg_scan_more, &p, &r));
+	TRY(page(x, few ? &pg_scan_few : &pg_scan_more, &r));
 	int n = certain(r);
 	*more = n == (few ? FEW : MORE) || !pg_is_null(r, 0, COL_CUT) || pg_get_i64(r, 0, COL_NAMESPACES) > MANY;
 	e = pg_give(&x->g, r, n);
@@ -204,7 +259,10 @@ static enum err scan(struct scan *x)
 	TRY(pg_verify(x->g.t, x->prefix, &exact));
 	if (!exact)
 		return rest(x, &pg_scan_list_all);
-	if (x->want <= MORE)
+	bool full = false;
+	if (x->want > 0 && x->want <= MORE)
+		TRY(own(x, &full));
+	if (!full && x->want <= MORE)
 		TRY(first(x, &more));
 	return more && !x->g.stopped ? rest(x, x->contains.n ? &pg_scan_list_all : &pg_scan_list) : OK;
 }
