@@ -104,7 +104,7 @@ static enum err job_check(struct pg_job *j)
 	return OK;
 }
 
-enum err pg_run(struct pg_job *j)
+enum err pg_begin(struct pg_job *j)
 {
 	struct pg_exec *x = j->t->s->exec;
 	enum err e = job_check(j);
@@ -114,11 +114,22 @@ enum err pg_run(struct pg_job *j)
 	event_init(&j->ev);
 	list_init(&j->node);
 	hand_over(x, j);
+	return OK;
+}
+
+enum err pg_end(struct pg_job *j)
+{
 	event_wait(&j->ev);
-	atomic_fetch_sub(&x->callers, 1);
+	atomic_fetch_sub(&j->t->s->exec->callers, 1);
 	if (j->err != OK)
 		*diag_get() = j->diag;
 	return j->err;
+}
+
+enum err pg_run(struct pg_job *j)
+{
+	TRY(pg_begin(j));
+	return pg_end(j);
 }
 
 void pg_job_clear(struct pg_job *j)

@@ -243,6 +243,9 @@ struct pg_job {
  *  - A read's deadline: E_TIMEOUT at once. A write's: the statement is cancelled, and the answer says what the server says; when it
  *    says nothing, E_TIMEOUT with a sentence that the outcome is not known. */
 enum err pg_run(struct pg_job *j) MUST_CHECK;
+/* The same in two: what is begun (OK) must be ended, by the same fiber or thread. */
+enum err pg_begin(struct pg_job *j) MUST_CHECK;
+enum err pg_end(struct pg_job *j) MUST_CHECK;
 /* Clears the results that are there. */
 void pg_job_clear(struct pg_job *j);
 /* One read statement; the caller clears *res. Releases p. */
@@ -334,6 +337,8 @@ enum err pg_sync(struct pg_tenant *t) MUST_CHECK;
  * *exact = false: that could not be done now (read only, no rights, or verified a moment ago): some rows may be missing in
  * cenote_item. */
 enum err pg_verify(struct pg_tenant *t, struct str prefix, bool *exact) MUST_CHECK;
+/* *was: it was exact already, nothing had to be compared: so what a statement that was begun before read is exact, too. */
+enum err pg_verify_was(struct pg_tenant *t, struct str prefix, bool *exact, bool *was) MUST_CHECK;
 enum err pg_feed_new(struct pg_tenant *t) MUST_CHECK;
 void pg_feed_free(struct pg_tenant *t);
 void pg_feed_metrics(struct pg *s, struct buf *out);

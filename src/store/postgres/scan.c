@@ -138,14 +138,12 @@ static enum err remember(struct scan *x, const PGresult *r, int row, int col_at)
 	return x->place.err;
 }
 
-static enum err page(struct scan *x, const struct pg_stmt *st, PGresult **r)
+static void page_params(struct scan *x, struct pg_params *p)
 {
-	struct pg_params p;
-	pg_params_init(&p);
-	pg_scope(&p, x->prefix);
-	pg_time(&p, x->g.omit_us);
-	contains(&p, x);
-	return pg_query(x->g.t, st, &p, r);
+	pg_params_init(p);
+	pg_scope(p, x->prefix);
+	pg_time(p, x->g.omit_us);
+	contains(p, x);
 }
 
 static bool wants_few(const struct scan *x)
@@ -161,27 +159,44 @@ static _Atomic uint64_t *parent_slot(struct scan *x, uint64_t *hash)
 }
 
 /* *done: the page was full, or else nothing was given and another way has to be taken. */
-static enum err own(struct scan *x, bool *done)
+static enum err take_own(struct scan *x, const PGresult *r, bool *done)
 {
 	uint64_t hash;
 	_Atomic uint64_t *slot = parent_slot(x, &hash);
-	PGresult *r;
-	enum err e = OK;
-	*done = false;
-	if (atomic_load_explicit(slot, memory_order_relaxed) == hash)
-		return OK;
-	TRY(page(x, wants_few(x) ? &pg_scan_own_few : &pg_scan_own_more, &r));
 	int n = PQntuples(r);
 	if (n > 0 && pg_get_bool(r, 0, COL_OTHERS))
 		atomic_store_explicit(slot, hash, memory_order_relaxed);
 	else
 		*done = n == (wants_few(x) ? FEW : MORE);
-	if (*done) {
-		e = pg_give(&x->g, r, n);
-		if (e == OK)
-			e = remember(x, r, n - 1, COL_AT);
+	if (!*done)
+		return OK;
+	TRY(pg_give(&x->g, r, n));
+	return remember(x, r, n - 1, COL_AT);
+}
+
+/* The statement goes out together with the question whether cenote_item is exact. Its snapshot is younger than the call; if nothing
+ * had to be compared, nobody else had written when the call began, and what it read is right. Else its rows are thrown away. */
+static enum err own(struct scan *x, bool *exact, bool *done)
+{
+	struct pg_params p;
+	struct pg_step step = {.st = wants_few(x) ? &pg_scan_own_few : &pg_scan_own_more, .p = &p};
+	struct pg_job j = {.t = x->g.t, .steps = &step, .n = 1, .lane = LANE_SEARCH};
+	bool was = false;
+	page_params(x, &p);
+	enum err e = pg_begin(&j);
+	if (e == OK) {
+		enum err v = pg_verify_was(x->g.t, x->prefix, exact, &was);
+		struct diag d = *diag_get();
+		e = pg_end(&j);
+		if (v != OK) {
+			*diag_get() = d;
+			e = v;
+		}
 	}
-	PQclear(r);
+	if (e == OK && *exact && was)
+		e = take_own(x, step.res, done);
+	pg_job_clear(&j);
+	pg_params_release(&p);
 	return e;
 }
 
@@ -200,9 +215,11 @@ static int certain(const PGresult *r)
 static enum err first(struct scan *x, bool *more)
 {
 	bool few = wants_few(x);
+	struct pg_params p;
 	PGresult *r;
 	enum err e;
-	TRY(page(x, few ? &pg_scan_few : &pg_scan_more, &r));
+	page_params(x, &p);
+	TRY(pg_query(x->g.t, few ? &pg_scan_few : &pg_scan_more, &p, &r));
 	int n = certain(r);
 	*more = n == (few ? FEW : MORE) || !pg_is_null(r, 0, COL_CUT) || pg_get_i64(r, 0, COL_NAMESPACES) > MANY;
 	e = pg_give(&x->g, r, n);
@@ -255,13 +272,14 @@ static enum err rest(struct scan *x, const struct pg_stmt *st)
 
 static enum err scan(struct scan *x)
 {
-	bool exact, more = true;
-	TRY(pg_verify(x->g.t, x->prefix, &exact));
+	bool exact, more = true, full = false;
+	uint64_t hash, parent = atomic_load_explicit(parent_slot(x, &hash), memory_order_relaxed);
+	if (x->want > 0 && x->want <= MORE && parent != hash)
+		TRY(own(x, &exact, &full));
+	else
+		TRY(pg_verify(x->g.t, x->prefix, &exact));
 	if (!exact)
 		return rest(x, &pg_scan_list_all);
-	bool full = false;
-	if (x->want > 0 && x->want <= MORE)
-		TRY(own(x, &full));
 	if (!full && x->want <= MORE)
 		TRY(first(x, &more));
 	return more && !x->g.stopped ? rest(x, x->contains.n ? &pg_scan_list_all : &pg_scan_list) : OK;

@@ -356,15 +356,23 @@ static enum err mine(struct pg_tenant *t, struct str prefix, bool leads, bool *e
 
 enum err pg_verify(struct pg_tenant *t, struct str prefix, bool *exact)
 {
+	bool was;
+
+	return pg_verify_was(t, prefix, exact, &was);
+}
+
+enum err pg_verify_was(struct pg_tenant *t, struct str prefix, bool *exact, bool *was)
+{
 	struct pg_feed *f = t->feed;
 	uint64_t epoch;
 
 	*exact = false;
+	*was = true;
 	TRY(pg_sync(t));
 	pthread_mutex_lock(&f->mu);
 	epoch = f->epoch;
 	pthread_mutex_unlock(&f->mu);
-	for (;;) {
+	for (;; *was = false) {
 		struct pg_waiter w = {.deadline = fiber_deadline()};
 
 		switch (turn(f, prefix, epoch, &w)) {
@@ -377,6 +385,7 @@ enum err pg_verify(struct pg_tenant *t, struct str prefix, bool *exact)
 		case T_NOMEM:
 			return err_set(E_LIMIT, "out of memory in the store");
 		case T_MINE:
+			*was = false;
 			return mine(t, prefix, w.lead, exact);
 		case T_WAIT:
 			event_wait(&w.ev);
