@@ -20,7 +20,7 @@ enum cmd_attr {
 	CMD_CONFIG = 4u, /* reads the configuration */
 	CMD_HIDDEN = 8u,
 	CMD_OPENS = 32u, /* opens stores itself: takes the settings sqlite.*, pg.* and index.languages */
-	CMD_RAW = 16u, /* arguments are not looked at (__complete) */
+	CMD_RAW = 16u,	 /* arguments are not looked at (__complete) */
 };
 
 struct call;
