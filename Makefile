@@ -104,6 +104,7 @@ shell:
 	shellcheck $(SCRIPTS) tests/fuzz/run
 	for f in $(SCRIPTS) tests/fuzz/run; do dash -n $$f || exit 1; done
 tidy: $(B)/debug/build.ninja
+	ninja -C $(B)/debug build.ninja
 	git ls-files 'src/*.c' | grep -v '_test\.c$$' | xargs -P $(JOBS) -n 4 $(CLANG_TIDY) --quiet -p $(B)/debug
 
 bench: all
