@@ -172,6 +172,7 @@ enum pg_st {
 	ST_THREAD_DELETE,
 	/* admin.c */
 	ST_STATS,
+	ST_TABLES,
 	ST_TENANTS,
 	ST_KEY_PUT,
 	ST_KEY_GET,
@@ -366,6 +367,14 @@ unsigned pg_gather_waiting(struct pg *s, unsigned *batches);
 
 /* ---------------------------------------------------------------------- the store (postgres.c) */
 
+/* tables.c: what /metrics shows of the tables */
+#define PG_TABLES 6
+struct pg_table_figures {
+	int64_t bytes, live, dead;
+};
+enum err pg_tables_look(struct pg *s, struct pg_tenant *const *tenants, size_t n) MUST_CHECK;
+void pg_tables_metrics(struct pg *s, struct buf *out);
+
 struct pg {
 	struct store base;	  /* first */
 	struct store_options opt; /* strings copied, see target.c */
@@ -378,6 +387,7 @@ struct pg {
 	pthread_mutex_t tmu;	  /* tenants, slots */
 	struct map tenants;
 	unsigned slots, not_ready;
+	struct pg_table_figures tables[PG_TABLES]; /* under tmu */
 	struct pg_tenant *home;
 };
 static inline struct pg *pg_of(struct store *s)

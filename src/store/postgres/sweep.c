@@ -106,8 +106,11 @@ enum err pg_sweep(struct store *st, int64_t now_us, unsigned max, unsigned *remo
 	enum err e = OK;
 	*removed = 0;
 	*next_us = 0;
+	bool minute = clock_mono_ns() - atomic_load(&pg_home(pg_of(st))->purged_ns) >= PURGE_EVERY_NS;
 	TRY(find_tenants(pg_of(st)));
 	TRY(ready_tenants(pg_of(st), &all, &n));
+	if (minute)
+		e = pg_tables_look(pg_of(st), all, n);
 	for (size_t i = 0; i < n; i++) {
 		unsigned some = 0;
 		int64_t next = 0;

@@ -1,0 +1,125 @@
+"""How many connections the server has to its database, whatever the load; and where its settings may come from."""
+import sys
+import pathlib
+import threading
+import time
+
+import psycopg
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
+from load import Load  # noqa: E402
+from server import Server  # noqa: E402
+
+
+class Watch:
+    """Counts our connections to the database, every 5 ms, until it is stopped."""
+
+    def __init__(self, url):
+        self.seen, self.end, self.url = set(), threading.Event(), url
+        self.thread = threading.Thread(target=self.look)
+
+    def look(self):
+        with psycopg.connect(self.url, autocommit=True) as c:
+            while not self.end.is_set():
+                self.seen.add(c.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cenote' AND datname ="
+                                        " current_database()").fetchone()[0])
+                time.sleep(0.005)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.end.set()
+        self.thread.join()
+
+
+def busy(s, seconds=2):
+    """All kinds of requests at once."""
+    stop = threading.Event()
+
+    def searches():
+        while not stop.is_set():
+            assert s.request("POST", "/store/items/search", {"namespace_prefix": ["load"], "query": "something"}).status == 200
+            assert s.request("POST", "/store/namespaces", {}).status == 200
+
+    threads = [threading.Thread(target=searches) for _ in range(4)]
+    with Load(s, threads=12) as load:
+        for t in threads:
+            t.start()
+        time.sleep(seconds)
+        stop.set()
+        for t in threads:
+            t.join()
+    assert not load.failed(), load.failed()[:3]
+    return load
+
+
+@pytest.mark.parametrize("least,most", [(1, 1), (2, 2), (2, 3), (4, 9)])
+def test_pool_stays_within_both(pg_url, least, most):
+    with Server(store=pg_url, env={"DB_POOL_MIN_SIZE": least, "DB_POOL_MAX_SIZE": most}) as s:
+        s.request("GET", "/readyz")
+        end = time.monotonic() + 10
+        with psycopg.connect(pg_url, autocommit=True) as c:  # the least there are come without a request for each
+            while c.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cenote' AND datname = current_database()"
+                            ).fetchone()[0] < least:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        with Watch(pg_url) as w:
+            busy(s).check_stored(pg_url)
+        assert min(w.seen) >= least and max(w.seen) <= most, w.seen
+
+
+def test_no_pool(pg_url):
+    """USE_NULLPOOL: a connection for each use, none kept."""
+    with Server(store=pg_url, env={"USE_NULLPOOL": "true", "DB_POOL_MAX_SIZE": 4}) as s:
+        with Watch(pg_url) as w:
+            busy(s).check_stored(pg_url)
+        assert max(w.seen) <= 4
+        end = time.monotonic() + 5
+        with psycopg.connect(pg_url, autocommit=True) as c:
+            while c.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cenote' AND datname = current_database()"
+                            ).fetchone()[0]:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+
+
+@pytest.mark.parametrize("how", ["DATABASE_URL", "LAKEBASE", "PG"])
+def test_where_the_store_comes_from(pg_url, how, tmp_path):
+    """The environment of others names the database; nothing is written to a file."""
+    import urllib.parse
+    u = urllib.parse.urlsplit(pg_url)
+    env = {"DATABASE_URL": {"DATABASE_URL": pg_url},
+           "LAKEBASE": {"LAKEBASE_HOST": f"{u.hostname}:{u.port}", "LAKEBASE_DATABASE": u.path[1:], "LAKEBASE_USER": u.username,
+                        "LAKEBASE_PASSWORD": "any"},
+           "PG": {"PGHOST": u.hostname, "PGPORT": u.port, "PGDATABASE": u.path[1:], "PGUSER": u.username}}[how]
+    if how == "LAKEBASE":
+        env["PGPORT"], env["LAKEBASE_HOST"] = u.port, u.hostname
+
+    class FromEnvironment(Server):
+        def command(self):
+            full = super().command()
+            at = full.index("--store")
+            return full[:at] + full[at + 2:]
+
+    with FromEnvironment(folder=tmp_path, env=env) as s:
+        assert s.request("PUT", "/store/items", {"namespace": ["e"], "key": "k", "value": {"v": how}}).status == 204
+        with psycopg.connect(pg_url) as c:
+            assert c.execute("SELECT value->>'v' FROM store WHERE prefix = 'e'").fetchone()[0] == how
+    assert not list(tmp_path.rglob("*.sqlite"))
+
+
+def test_figures_of_the_tables(pg_url):
+    with Server(store=pg_url) as s:
+        assert s.request("PUT", "/store/items", {"namespace": ["e"], "key": "k", "value": {}}).status == 204
+        end = time.monotonic() + 10
+        while True:  # the sweeper looks at the tables when it begins
+            text = s.request("GET", "/metrics").body.decode()
+            figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+            if int(figures['cenote_pg_table_bytes{table="store"}']) > 0:
+                break
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert int(figures['cenote_pg_table_bytes{table="cenote_item"}']) > 0 and figures["cenote_store_up"] == "1"
+        assert s.request("GET", "/cenote/v1/stats").json["items"] == 1
