@@ -650,16 +650,23 @@ static void says(const struct found *x, const char *words)
 		fail_msg("\"%s\" is not in:\n%s", words, x->text.p);
 }
 
+/* A server for quick tests has fsync off, which is a failure to the doctor. */
+static int failures_of_the_server(void)
+{
+	return strcmp(ask("SHOW fsync"), "off") == 0;
+}
+
 static void examined(void **state)
 {
 	(void)state;
 	struct found x = doctor(url);
+	int given = failures_of_the_server();
 	says(&x, "1 schema "); /* not there yet, and will be made */
-	assert_int_equal(x.of[FIND_FAIL], 0);
+	assert_int_equal(x.of[FIND_FAIL], given);
 	open_close(url);
 	char *before = strdup(everything());
 	x = doctor(url);
-	assert_int_equal(x.of[FIND_FAIL], 0);
+	assert_int_equal(x.of[FIND_FAIL], given);
 	says(&x, "LangGraph's store at migration 3 of 3");
 	assert_string_equal(before, everything());
 	free(before);
@@ -677,7 +684,7 @@ static void examined(void **state)
 	must("INSERT INTO \"%s\".store_migrations VALUES (9)", home);
 	x = doctor(url);
 	says(&x, "newer LangGraph");
-	assert_int_equal(x.of[FIND_FAIL], 1);
+	assert_int_equal(x.of[FIND_FAIL], given + 1);
 	must("ALTER ROLE %s CONNECTION LIMIT 1", role);
 	/* The server is still ending the one before. */
 	uint64_t until = deadline_in_ms(5000);
