@@ -30,12 +30,19 @@ void pg_quote(char *out, size_t cap, const char *name)
 	out[n] = 0;
 }
 
-void pg_expand(struct buf *out, const char *sql, const char *quoted)
+static bool is_letter(char c)
+{
+	return c >= 'a' && c <= 'z';
+}
+
+void pg_expand(struct buf *out, const char *sql, const char *quoted, const char *home)
 {
 	for (const char *p = sql; *p; p++) {
-		if (*p == '@' && p[1] >= 'a' && p[1] <= 'z') {
-			buf_lit(out, quoted);
+		bool at_home = *p == '@' && p[1] == '~' && is_letter(p[2]);
+		if (at_home || (*p == '@' && is_letter(p[1]))) {
+			buf_lit(out, at_home ? home : quoted);
 			buf_byte(out, '.');
+			p += at_home;
 		} else {
 			buf_byte(out, *p);
 			p += *p == '@' && p[1] == '@';

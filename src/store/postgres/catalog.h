@@ -13,7 +13,7 @@ enum err pg_schema_name(char out[64], struct str home, struct str tenant) MUST_C
 /* The name as an identifier in double quotes; at most 132 bytes for one of 63. */
 void pg_quote(char *out, size_t cap, const char *name);
 /* Appends sql; an @ before a letter becomes `quoted.`, @@ an @. */
-void pg_expand(struct buf *out, const char *sql, const char *quoted);
+void pg_expand(struct buf *out, const char *sql, const char *quoted, const char *home);
 /* Blocking statements on an admin connection, until the deadline of the thread at most; parameters and results as text. */
 /* What the server says to what was sent (else the connection is broken): whatever it is. */
 enum err pg_answer(PGconn *c, bool sent, PGresult **res) MUST_CHECK;

@@ -25,6 +25,7 @@ struct pg_ddl {
  *                 words.
  *  cenote_journal one row per writing transaction of ours and step: op and step name it, xid is the transaction; ids of documents
  *                 that changed (negative: removed) with their namespace (items, kind 'i') or user and thread (messages, kind 'm').
+ *                 In the home schema also a row without documents (kind 'x') for every transaction of another tenant.
  *                 Rows are removed after some minutes; what was removed is noted in cenote_meta 'purged'.
  *  cenote_meta    'schema' (version of these tables), 'tenant' (whose they are). */
 static const struct pg_ddl pg_own_tables[] = {

@@ -244,7 +244,7 @@ static void index_there(struct doctor *d, const struct pg_catalog *k, const stru
 	if (ix->exists || !k->tables[TB_STORE].exists)
 		return;
 	buf_init(&b, &d->a, 1 << 14);
-	pg_expand(&b, make, k->quoted);
+	pg_expand(&b, make, k->quoted, k->quoted);
 	tell(d, FIND_WARN, "indexes", k->schema, buf_slice(&b), NONE, "index %s is missing: searches read the whole table", name);
 }
 

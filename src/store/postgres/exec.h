@@ -37,7 +37,7 @@ enum {
 struct want {
 	struct pg_job *job; /* NULL: nobody waits for it (any more), or prepare */
 	unsigned step;
-	bool prepare;
+	bool prepare, note;	/* note: of the home schema, behind the job's steps */
 	unsigned char slot, st; /* prepare: which */
 };
 struct unit {

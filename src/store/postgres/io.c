@@ -129,7 +129,7 @@ static struct unit *unit_take(struct lane *l, enum pg_lane lane, unsigned max)
 		if (solo(j))
 			break;
 	}
-	struct unit *u = calloc(1, sizeof *u + 2 * (size_t)steps * sizeof *u->w);
+	struct unit *u = calloc(1, sizeof *u + (2 * (size_t)steps + jobs) * sizeof *u->w);
 	if (!u)
 		return NULL;
 	list_init(&u->node);

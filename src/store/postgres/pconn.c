@@ -8,6 +8,8 @@
 #include "base/hash.h"
 #include "store/postgres/exec.h"
 
+#include <endian.h>
+
 /* ---------------------------------------------------------------- life */
 
 static bool watch(struct pconn *c)
@@ -169,6 +171,22 @@ static bool send_step(struct pconn *c, struct unit *u, struct pg_job *j, unsigne
 	return ok;
 }
 
+/* A transaction of a tenant that is not the home one also notes its number in the home schema's journal (kind 'x'): there every
+ * tenant's sync counts which transactions were ours (sync.c). The operation's number only has to be a new one. */
+static const struct pg_stmt home_note = {ST_HOME_NOTE, LANE_WRITE, "home_note",
+					 "INSERT INTO @cenote_journal(op, step, kind, ids, names) VALUES ($1, 0, 'x', '{}', '{}')"};
+
+static bool note_at_home(struct pconn *c, struct unit *u, struct pg_job *j)
+{
+	uint64_t op = htobe64((uint64_t)pg_new_op());
+	const char *value = (const char *)&op;
+	Oid type = PG_INT8;
+	int len = sizeof op, binary = 1;
+	const char *sql = pg_render(pg_home(c->x->s), &home_note);
+	expect(u, (struct want){.job = j, .note = true});
+	return sql && PQsendQueryParams(c->pg, sql, 1, &type, &value, &len, &binary, 1) == 1;
+}
+
 void pg_conn_send(struct pconn *c, struct unit *u)
 {
 	bool ok = true;
@@ -181,6 +199,8 @@ void pg_conn_send(struct pconn *c, struct unit *u)
 		j->tries++;
 		for (unsigned i = 0; i < j->n && ok; i++)
 			ok = send_step(c, u, j, i);
+		if (ok && j->write && j->t != pg_home(c->x->s))
+			ok = note_at_home(c, u, j);
 		pg_io_at(c->x, j->deadline);
 	}
 	if (!ok || PQpipelineSync(c->pg) != 1 || !flush(c))
@@ -228,7 +248,7 @@ static void take_step(struct unit *u, const struct want *w, PGresult *r)
 	struct pg_job *j = w->job;
 	ExecStatusType status = PQresultStatus(r);
 	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
-		if (!j) {
+		if (!j || w->note) {
 			PQclear(r);
 			return;
 		}

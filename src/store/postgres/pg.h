@@ -186,6 +186,7 @@ enum pg_st {
 	/* sync.c, verify.c, docs.c */
 	ST_SYNC,
 	ST_PURGE,
+	ST_HOME_NOTE,
 	ST_VERIFY,
 	ST_ADOPT,
 	ST_DOC_ITEMS,
@@ -200,7 +201,8 @@ struct pg_stmt {
 	enum pg_st id;
 	enum pg_lane lane;
 	const char *name; /* for logs and metrics: "item_get" */
-	/* "@table" stands for the tenant's schema and the table: "@store" -> "public".store; "@@" for an @. */
+	/* "@table" stands for the tenant's schema and the table: "@store" -> "public".store, "@~table" for the home schema's; "@@"
+	 * for an @. */
 	const char *sql;
 };
 

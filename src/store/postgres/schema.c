@@ -30,7 +30,7 @@ static void add(struct plan *p, const struct pg_catalog *k, bool alone, const ch
 {
 	struct buf b;
 	buf_init(&b, &p->a, PLAN_BYTES);
-	pg_expand(&b, sql, k->quoted);
+	pg_expand(&b, sql, k->quoted, k->quoted);
 	buf_byte(&b, 0);
 	if (b.err != OK || p->n == PLAN_MAX) {
 		p->short_of_memory = true;
@@ -303,7 +303,7 @@ static void warn_index(const struct pg_catalog *k, const struct pg_index_look *i
 	if (ix->exists)
 		buf_printf(&b, "REINDEX INDEX CONCURRENTLY %s.%s", k->quoted, name);
 	else
-		pg_expand(&b, make, k->quoted);
+		pg_expand(&b, make, k->quoted, k->quoted);
 	snprintf(text, sizeof text, "%.*s", STR_ARG(buf_slice(&b)));
 	buf_release(&b);
 	LOG(LOG_WARN, "store",

@@ -15,15 +15,20 @@
 /* What a snapshot does not see is from xmax on, or in xip; a transaction of others that stays open for hours holds xmin back, and
  * costs nothing here. Both bounds are given so that a plan made without knowing them takes the index. On a standby xip is empty
  * whatever runs: after a snapshot of one ($2), every row from xmin on is reported, some more than once. */
-#define JOURNAL_ROWS "SELECT xid, kind, ids, names, threads FROM @cenote_journal WHERE "
+#define JOURNAL_ROWS "SELECT xid, kind, ids, names, threads FROM @cenote_journal WHERE kind <> 'x' AND "
+/* Every transaction of every tenant has a row in the home schema's journal (pg_home_note): what is missing there is not ours. */
+#define OURS                                                                                                                       \
+	"(SELECT count(DISTINCT o.xid) FROM (SELECT xid FROM @~cenote_journal WHERE xid >= pg_snapshot_xmax($1) AND xid <"         \
+	" pg_snapshot_xmax(pg_current_snapshot()) UNION ALL SELECT xid FROM @~cenote_journal WHERE xid ="                          \
+	" ANY(ARRAY(SELECT pg_snapshot_xip($1)))) o)"
 static const struct pg_stmt st_sync = {
 	ST_SYNC, LANE_SEARCH, "sync",
 	"SELECT pg_current_snapshot()::text, pg_is_in_recovery(), (SELECT value::xid8 FROM @cenote_meta WHERE name = 'purged'),"
-	" pg_postmaster_start_time(), j.xid, j.kind, j.ids, j.names, j.threads FROM (SELECT) one LEFT JOIN (" JOURNAL_ROWS
+	" pg_postmaster_start_time(), " OURS ", j.xid, j.kind, j.ids, j.names, j.threads FROM (SELECT) one LEFT JOIN (" JOURNAL_ROWS
 	"xid >= pg_snapshot_xmax($1) AND xid < pg_snapshot_xmax(pg_current_snapshot()) UNION ALL " JOURNAL_ROWS
 	"xid = ANY(ARRAY(SELECT pg_snapshot_xip($1))) UNION ALL " JOURNAL_ROWS
 	"$2 AND xid >= pg_snapshot_xmin($1) AND xid < pg_snapshot_xmax($1) LIMIT 8193) j ON true"};
-enum { S_SNAPSHOT, S_RECOVERY, S_PURGED, S_SERVER, S_XID, S_KIND, S_IDS, S_NAMES, S_THREADS };
+enum { S_SNAPSHOT, S_RECOVERY, S_PURGED, S_SERVER, S_OURS, S_XID, S_KIND, S_IDS, S_NAMES, S_THREADS };
 
 static const struct pg_stmt st_purge = {
 	ST_PURGE, LANE_WRITE, "purge",
@@ -234,33 +239,6 @@ static void base_release(struct base *b)
 	free(b->text);
 }
 
-static int by_number(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* Transactions that have rows in r. */
-static uint64_t distinct(const PGresult *r)
-{
-	size_t n = (size_t)PQntuples(r), kept = 0;
-	uint64_t *v = malloc((n + 1) * sizeof *v);
-
-	if (!v)
-		return 0; /* then some seem foreign, and are looked for in vain */
-	for (size_t i = 0; i < n; i++)
-		if (!pg_is_null(r, (int)i, S_XID))
-			v[kept++] = (uint64_t)pg_get_i64(r, (int)i, S_XID);
-	n = kept;
-	kept = 0;
-	qsort(v, n, sizeof *v, by_number);
-	for (size_t i = 0; i < n; i++)
-		kept += i == 0 || v[i] != v[i - 1];
-	free(v);
-	return kept;
-}
-
 /* The server is not the one that gave the base, or went back in time: restarted, another one took over, restored. */
 static bool another_server(const struct base *b, const struct pg_snapshot *now, const PGresult *r)
 {
@@ -307,7 +285,8 @@ static enum err take_in(struct pg_feed *f, const struct base *b, struct pg_snaps
 		forget(f);
 	else
 		publish(f, r);
-	if (lost || b->recovery || pg_get_bool(r, 0, S_RECOVERY) || pg_snapshot_ended(&b->snap, now) > distinct(r))
+	if (lost || b->recovery || pg_get_bool(r, 0, S_RECOVERY) ||
+	    pg_snapshot_ended(&b->snap, now) > (uint64_t)pg_get_i64(r, 0, S_OURS))
 		f->epoch++;
 	if (!other && !pg_snapshot_not_before(now, &f->snap))
 		return OK; /* one that began later has been faster */

@@ -49,7 +49,7 @@ const char *pg_render(struct pg_tenant *t, const struct pg_stmt *st)
 	if (have)
 		return have;
 	buf_init(&b, NULL, 1 << 20);
-	pg_expand(&b, st->sql, t->quoted);
+	pg_expand(&b, st->sql, t->quoted, pg_home(t->s)->quoted);
 	buf_byte(&b, 0);
 	if (b.err != OK) {
 		buf_release(&b);
