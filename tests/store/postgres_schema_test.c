@@ -260,6 +260,11 @@ static void refuses(void **state)
 		const char *sql, *words;
 	} cases[] = {
 		{"ALTER TABLE store ADD COLUMN namespace_path text", "LangGraph.js"},
+		{"CREATE TABLE checkpoints(thread_id text NOT NULL, checkpoint_ns text NOT NULL DEFAULT '', type text, checkpoint "
+		 "jsonb"
+		 " NOT NULL, metadata jsonb NOT NULL DEFAULT '{}', PRIMARY KEY (thread_id, checkpoint_ns))",
+		 "shallow saver"},
+		{"CREATE TABLE checkpoints(thread_id uuid, checkpoint_id uuid)", "of a LangGraph server"},
 		{"INSERT INTO store_migrations VALUES (4)", "newer LangGraph (store_migrations has 4"},
 		{"ALTER TABLE store ALTER COLUMN value TYPE text", "its column value is of the type text, not jsonb"},
 		{"ALTER TABLE store DROP COLUMN updated_at", "it has no column updated_at"},

@@ -244,6 +244,23 @@ static enum err read_columns(PGconn *c, const char *const *who, struct pg_catalo
 	return OK;
 }
 
+/* The tables of LangGraph's savers, of which two kinds are never adopted. */
+static enum err read_checkpoints(PGconn *c, const char *const *who, struct pg_catalog *k)
+{
+	PGresult *r;
+	TRY(pg_ask(c,
+		   "SELECT bool_or(c.relname = 'checkpoints') AND NOT bool_or(c.relname = 'checkpoints' AND a.attname ="
+		   " 'checkpoint_id'), bool_or(a.attname IN ('thread_id', 'task_id') AND a.atttypid = 'uuid'::regtype)"
+		   " FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
+		   " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname IN"
+		   " ('checkpoints', 'checkpoint_writes') AND a.attnum > 0 AND NOT a.attisdropped",
+		   1, who, &r));
+	k->shallow = yes(r, 0, 0);
+	k->server = yes(r, 0, 1);
+	PQclear(r);
+	return OK;
+}
+
 static enum err read_indexes(PGconn *c, const char *const *who, struct pg_catalog *k)
 {
 	PGresult *r;
@@ -312,6 +329,7 @@ enum err pg_catalog_read(PGconn *c, const char *schema, const char *role, struct
 	TRY(read_schema(c, who, k));
 	TRY(read_tables(c, who, k));
 	TRY(read_columns(c, who, k));
+	TRY(read_checkpoints(c, who, k));
 	TRY(read_indexes(c, who, k));
 	if (k->js || k->odd[0])
 		return OK;
@@ -355,9 +373,30 @@ static enum err judge_store(const struct pg_catalog *k)
 	return OK;
 }
 
+/* Asked before a schema is adopted; whoever has adopted it may go on. */
+static enum err judge_checkpoints(const struct pg_catalog *k)
+{
+	if (k->tables[TB_META].exists)
+		return OK;
+	if (k->shallow)
+		return err_set(
+			E_CONFLICT,
+			"schema %s has the tables of LangGraph's shallow saver (checkpoints without checkpoint_id), which is "
+			"deprecated and keeps no history; move that program to PostgresSaver in a new schema, or choose another "
+			"schema with pg.schema",
+			k->quoted);
+	if (k->server)
+		return err_set(E_CONFLICT,
+			       "schema %s is that of a LangGraph server (its checkpoint tables have ids of the type uuid), whose "
+			       "layout is not PostgresSaver's; choose another schema with pg.schema",
+			       k->quoted);
+	return OK;
+}
+
 enum err pg_catalog_judge(const struct pg_catalog *k, struct str tenant)
 {
 	TRY(judge_store(k));
+	TRY(judge_checkpoints(k));
 	if (!readable(k, TB_META))
 		return OK;
 	if (k->cenote_version > PG_CENOTE_VERSION)

@@ -54,6 +54,8 @@ struct pg_catalog {
 	bool store_seen;       /* store_version and cenote_meta could be read */
 	int64_t store_version; /* highest row of store_migrations, -1: none */
 	struct pg_index_look prefix_index, expires_index, own_index[PG_OWN_DDL];
+	/* LangGraph's checkpoint tables */
+	bool shallow, server; /* of the shallow saver; of the commercial server */
 	/* cenote_meta */
 	int64_t cenote_version; /* -1: none */
 	char tenant[64];
