@@ -132,13 +132,6 @@ void pg_time(struct pg_params *p, int64_t us)
 	end(p);
 }
 
-void pg_xid8(struct pg_params *p, uint64_t v)
-{
-	begin(p, PG_XID8);
-	put64(&p->buf, v);
-	end(p);
-}
-
 /* Marked by the high bit, which no OID of ours has; exec.c sends it in text format. */
 void pg_as_text(struct pg_params *p, enum pg_oid type, struct str s)
 {
@@ -151,8 +144,6 @@ void pg_as_text(struct pg_params *p, enum pg_oid type, struct str s)
 static uint32_t element_of(enum pg_oid type)
 {
 	switch (type) {
-	case PG_BOOLS:
-		return PG_BOOL;
 	case PG_BYTEAS:
 		return PG_BYTEA;
 	case PG_INT4S:
@@ -216,12 +207,6 @@ void pg_el_f64(struct pg_params *p, double v)
 {
 	put32(&p->buf, 8);
 	put_f64(&p->buf, v);
-}
-
-void pg_el_bool(struct pg_params *p, bool v)
-{
-	put32(&p->buf, 1);
-	buf_byte(&p->buf, v);
 }
 
 void pg_el_time(struct pg_params *p, int64_t us)

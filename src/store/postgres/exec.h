@@ -45,8 +45,8 @@ struct unit {
 	struct list jobs; /* those not answered yet, in order */
 	enum pg_lane lane;
 	bool write, failed, named;
-	unsigned count;	     /* jobs at first */
-	unsigned n, at, max; /* wants; w[at] is the next, at == n: the Sync */
+	unsigned count; /* jobs at first */
+	unsigned n, at; /* wants; w[at] is the next, at == n: the Sync */
 	struct want w[];
 };
 

@@ -52,9 +52,7 @@ enum pg_oid {
 	PG_FLOAT8 = 701,
 	PG_TIMESTAMPTZ = 1184,
 	PG_JSONB = 3802,
-	PG_XID8 = 5069,
 	PG_SNAPSHOT = 5038,
-	PG_BOOLS = 1000,
 	PG_BYTEAS = 1001,
 	PG_INT4S = 1007,
 	PG_TEXTS = 1009,
@@ -88,7 +86,6 @@ void pg_i32(struct pg_params *p, int32_t v);
 void pg_f64(struct pg_params *p, double v);
 void pg_bool(struct pg_params *p, bool v);
 void pg_time(struct pg_params *p, int64_t us); /* us since 1970; 0: NULL */
-void pg_xid8(struct pg_params *p, uint64_t v);
 /* Values of types without a binary writer here (pg_snapshot) go as text. */
 void pg_as_text(struct pg_params *p, enum pg_oid type, struct str s);
 /* One-dimensional arrays: begin with the array's type and the number of elements, then exactly so many elements, then end. */
@@ -99,7 +96,6 @@ void pg_el_json(struct pg_params *p, struct str s);
 void pg_el_i64(struct pg_params *p, int64_t v);
 void pg_el_i32(struct pg_params *p, int32_t v);
 void pg_el_f64(struct pg_params *p, double v);
-void pg_el_bool(struct pg_params *p, bool v);
 void pg_el_time(struct pg_params *p, int64_t us); /* 0: NULL */
 void pg_array_end(struct pg_params *p);
 /* The scope at or below a namespace prefix as three text parameters: P, P || '.', P || '/' ("" : everything); for PG_BELOW. */
