@@ -42,7 +42,7 @@ static const struct pg_stmt st_tenants = {
 	" ORDER BY n.nspname::text COLLATE \"C\""};
 
 static const struct pg_stmt st_stats = {
-	ST_STATS, LANE_SEARCH, "stats",
+	ST_STATS, LANE_SCAN, "stats",
 	"SELECT s.items, s.expiring, (SELECT count(*) FROM (SELECT DISTINCT prefix FROM @store) d),"
 	" (SELECT count(*) FROM @cenote_thread), (SELECT count(*) FROM @cenote_message),"
 	" (SELECT sum(pg_catalog.pg_total_relation_size(c.oid))::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"

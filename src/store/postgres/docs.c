@@ -10,10 +10,10 @@
 
 /* A scan takes the numbers first, then their rows by pages. */
 static const struct pg_stmt st_items = {
-	ST_DOC_ITEMS, LANE_SEARCH, "doc_items",
+	ST_DOC_ITEMS, LANE_SCAN, "doc_items",
 	"SELECT array_agg(id) FROM @cenote_item WHERE " PG_BELOW("prefix", 1, 2, 3) " AND terms IS DISTINCT FROM ''"};
 static const struct pg_stmt st_messages = {
-	ST_DOC_MESSAGES, LANE_SEARCH, "doc_messages",
+	ST_DOC_MESSAGES, LANE_SCAN, "doc_messages",
 	"SELECT array_agg(m.id) FROM @cenote_thread t JOIN @cenote_message m ON m.thread_id = t.id WHERE t.usr = $1 AND m.terms IS"
 	" DISTINCT FROM ''"};
 static const struct pg_stmt st_item_by_id = {ST_DOC_ITEM_BY_ID, LANE_SEARCH, "doc_item_by_id",

@@ -287,7 +287,8 @@ static void head(struct buf *out, const char *name, const char *type, const char
 
 static void by_lane(struct buf *out, const char *name, atomic_ullong *v)
 {
-	static const char *const lanes[LANES] = {[LANE_POINT] = "point", [LANE_SEARCH] = "search", [LANE_WRITE] = "write"};
+	static const char *const lanes[LANES] = {
+		[LANE_POINT] = "point", [LANE_SEARCH] = "search", [LANE_SCAN] = "scan", [LANE_WRITE] = "write"};
 	for (unsigned i = 0; i < LANES; i++)
 		buf_printf(out, "cenote_pg_%s{lane=\"%s\"} %llu\n", name, lanes[i], atomic_load(&v[i]));
 }

@@ -74,6 +74,7 @@ struct pconn {
 	struct loop_poll *poll;
 	struct list units;
 	unsigned units_n, jobs_n;
+	bool scanning;	/* what is under way takes long: nothing is put behind it */
 	bool writing;	/* output is waiting for the socket */
 	bool got;	/* the result of the present want has come, its end not yet */
 	bool retire;	/* no more units: to be closed when the last one has ended */
@@ -119,7 +120,8 @@ struct pg_exec {
 	struct loop_task wake, halt;
 
 	struct lane lanes[LANES];
-	struct list paused; /* until job.until */
+	unsigned scans, scans_max; /* units of LANE_SCAN under way, and at most */
+	struct list paused;	   /* until job.until */
 	struct group groups[LANES], *of_lane[LANES];
 	unsigned groups_n;
 	bool prepare;
@@ -177,6 +179,9 @@ void pg_io_unit_lost(struct pconn *c, struct unit *u, const char *why);
 void pg_io_unreachable(struct pg_exec *x);
 /* Stopping: refuses all that is left now. */
 void pg_io_refuse_all(struct pg_exec *x);
+
+/* Has the lane jobs that may be sent as soon as a connection has room? */
+bool pg_io_waits(const struct pg_exec *x, unsigned lane);
 
 /* ---- pool.c: which connections there are */
 enum err pg_pool_start(struct pg_exec *x) MUST_CHECK;

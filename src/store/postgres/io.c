@@ -147,7 +147,7 @@ static struct unit *unit_take(struct lane *l, enum pg_lane lane, unsigned max)
 
 static bool has_room(const struct pconn *c)
 {
-	return !c->retire && c->units_n < (c->x->s->opt.pg.no_pool ? 1 : PG_DEPTH);
+	return !c->retire && !c->scanning && c->units_n < (c->x->s->opt.pg.no_pool ? 1 : PG_DEPTH);
 }
 
 /* The connection with the least to do; *unused: how many have nothing to do. */
@@ -180,11 +180,16 @@ static struct pconn *borrow(struct pg_exec *x, unsigned *unused)
 	return best;
 }
 
+bool pg_io_waits(const struct pg_exec *x, unsigned lane)
+{
+	return x->lanes[lane].n && (lane != LANE_SCAN || x->scans < x->scans_max);
+}
+
 static struct lane *next_lane(struct pg_exec *x, struct group *g, enum pg_lane *which)
 {
 	for (unsigned i = 1; i <= LANES; i++) {
 		unsigned k = (g->turn + i) % LANES;
-		if ((g->lanes >> k & 1) && x->lanes[k].n) {
+		if ((g->lanes >> k & 1) && pg_io_waits(x, k)) {
 			g->turn = k;
 			*which = (enum pg_lane)k;
 			return &x->lanes[k];
@@ -210,7 +215,7 @@ static void dispatch(struct pg_exec *x, struct group *g)
 			max = unused ? (l->n + unused - 1) / unused : PG_UNIT_SEARCHES;
 			max = max < PG_UNIT_SEARCHES ? max : PG_UNIT_SEARCHES;
 		}
-		struct unit *u = unit_take(l, lane, max);
+		struct unit *u = unit_take(l, lane, lane == LANE_SCAN ? 1 : max);
 		if (!u) {
 			struct pg_job *j = CONTAINER(l->jobs.next, struct pg_job, node);
 			unqueue(l, j);
@@ -219,6 +224,10 @@ static void dispatch(struct pg_exec *x, struct group *g)
 		}
 		pg_count(&x->figures.units[lane], 1);
 		pg_count(&x->figures.jobs[lane], u->count);
+		if (lane == LANE_SCAN) {
+			x->scans++;
+			c->scanning = true;
+		}
 		pg_conn_send(c, u);
 	}
 }
@@ -288,8 +297,17 @@ static void settle(struct pconn *c, struct unit *u, struct pg_job *j)
 		answer_failed(j);
 }
 
+static void scan_ended(struct pconn *c, const struct unit *u)
+{
+	if (u->lane != LANE_SCAN)
+		return;
+	c->x->scans--;
+	c->scanning = false;
+}
+
 void pg_io_unit_done(struct pconn *c, struct unit *u)
 {
+	scan_ended(c, u);
 	/* Backwards, because those that are sent again go to the front of the queue. */
 	while (!list_empty(&u->jobs))
 		settle(c, u, CONTAINER(u->jobs.prev, struct pg_job, node));
@@ -302,6 +320,7 @@ void pg_io_unit_done(struct pconn *c, struct unit *u)
 
 void pg_io_unit_lost(struct pconn *c, struct unit *u, const char *why)
 {
+	scan_ended(c, u);
 	while (!list_empty(&u->jobs)) {
 		struct pg_job *j = CONTAINER(u->jobs.prev, struct pg_job, node);
 		list_del(&j->node);

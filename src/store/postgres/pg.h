@@ -124,7 +124,8 @@ bool pg_next_str(struct pg_array *a, struct str *s); /* NULL reads as "" */
 
 enum pg_lane {
 	LANE_POINT,  /* rows by key: never behind a search */
-	LANE_SEARCH, /* scans, listings, documents */
+	LANE_SEARCH, /* listings, rows by the dozen */
+	LANE_SCAN,   /* what reads a whole scope: on half of the connections for searches, at most */
 	LANE_WRITE,
 	LANES
 };

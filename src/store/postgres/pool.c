@@ -179,7 +179,7 @@ static void open_one(struct pg_exec *x, struct group *g)
 static bool is_waiting(const struct pg_exec *x, const struct group *g)
 {
 	for (unsigned i = 0; i < LANES; i++)
-		if ((g->lanes >> i & 1) && x->lanes[i].n)
+		if ((g->lanes >> i & 1) && pg_io_waits(x, i))
 			return true;
 	return false;
 }
@@ -248,20 +248,24 @@ static void group_add(struct pg_exec *x, const char *name, unsigned lanes, unsig
 			x->of_lane[i] = g;
 }
 
+#define SEARCHES (1u << LANE_SEARCH | 1u << LANE_SCAN)
+
 static void share_out(struct pg_exec *x)
 {
 	unsigned m = x->s->pool_max, left = x->s->opt.pg.no_pool ? 0 : x->s->pool_min;
 	unsigned point = m / 4 ? m / 4 : 1, write = m >= 8 ? m / 4 : 1;
 	if (m == 1) {
-		group_add(x, "all", 1u << LANE_POINT | 1u << LANE_SEARCH | 1u << LANE_WRITE, 1);
+		group_add(x, "all", 1u << LANE_POINT | SEARCHES | 1u << LANE_WRITE, 1);
 	} else if (m == 2) {
 		group_add(x, "point_write", 1u << LANE_POINT | 1u << LANE_WRITE, 1);
-		group_add(x, "search", 1u << LANE_SEARCH, 1);
+		group_add(x, "search", SEARCHES, 1);
 	} else {
 		group_add(x, "point", 1u << LANE_POINT, point);
 		group_add(x, "write", 1u << LANE_WRITE, write);
-		group_add(x, "search", 1u << LANE_SEARCH, m - point - write);
+		group_add(x, "search", SEARCHES, m - point - write);
 	}
+	unsigned searching = x->of_lane[LANE_SCAN]->share;
+	x->scans_max = searching > 1 ? searching / 2 : 1;
 	for (bool gave = true; left && gave;) {
 		gave = false;
 		for (unsigned i = 0; i < x->groups_n && left; i++)

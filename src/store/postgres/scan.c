@@ -93,7 +93,7 @@ const struct pg_stmt pg_scan_list = {
 #define NEWEST_Q NEWEST("q")
 const struct pg_stmt pg_scan_list_all = {
 	ST_SCAN_LIST_ALL,
-	LANE_SEARCH,
+	LANE_SCAN,
 	"item_list_all",
 	"SELECT q.prefix, q.key, q.at FROM (SELECT s.prefix, s.key, " TIME " AS at FROM @store s WHERE " IN_SCOPE
 	" ORDER BY 3 DESC, s.prefix USING ~<~, s.key USING ~<~ LIMIT 16384) q ORDER BY " NEWEST_Q " LIMIT $7",

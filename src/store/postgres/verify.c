@@ -20,7 +20,7 @@
 #define COMPLAIN_NS (UINT64_C(60) * 1000000000)
 
 static const struct pg_stmt st_verify = {
-	ST_VERIFY, LANE_SEARCH, "verify",
+	ST_VERIFY, LANE_SCAN, "verify",
 	"SELECT s.prefix, s.key, c.id, c.mark FROM (SELECT prefix, key, xmin AS mark FROM @store "
 	"WHERE " PG_BELOW("prefix", 1, 2, 3) ") s FULL JOIN (SELECT id, prefix, key, mark FROM @cenote_item "
 					     "WHERE " PG_BELOW("prefix", 1, 2,

@@ -35,7 +35,7 @@ const struct pg_stmt pg_walk_page = {
 enum { COL_NS = 9, COL_KEY = 10 };
 const struct pg_stmt pg_walk_list = {
 	ST_WALK_ALL,
-	LANE_SEARCH,
+	LANE_SCAN,
 	"item_walk_list",
 	BOTH(16384, "SELECT c.prefix, c.key FROM @store"),
 };
