@@ -25,11 +25,13 @@
 
 static const char *url;
 static char schema[32], app[32];
+#define ASLEEP "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name = '%s'"
 static PGconn *side; /* a connection beside the pool */
 
 static const struct pg_stmt TWICE = {0, LANE_POINT, "twice", "SELECT $1::int8 * 2"};
 static const struct pg_stmt INVERSE = {1, LANE_POINT, "inverse", "SELECT 1 / $1::int8"};
 static const struct pg_stmt SLEEP = {2, LANE_SEARCH, "sleep", "SELECT pg_sleep($1)"};
+static const struct pg_stmt SCAN = {12, LANE_SCAN, "scan", "SELECT pg_sleep($1)"};
 static const struct pg_stmt POINT_SLEEP = {3, LANE_POINT, "point_sleep", "SELECT pg_sleep($1)"};
 static const struct pg_stmt WRITE = {4, LANE_WRITE, "write",
 				     "WITH j AS (INSERT INTO @cenote_journal(op, step) VALUES($1, 0))"
@@ -588,9 +590,7 @@ static void stuck(unsigned i)
 		atomic_fetch_add(&slept_out, 1);
 		return;
 	}
-	while (atomic_load(&sleeping) < 24 || number("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND "
-						     "application_name = '%s'",
-						     app) < 2)
+	while (atomic_load(&sleeping) < 24 || number(ASLEEP, app) < 2)
 		;
 	for (int64_t k = 0; k < 200; k++) {
 		bool repeated;
@@ -607,6 +607,33 @@ static void lanes_do_not_delay(void **state)
 	atomic_store(&sleeping, 0);
 	atomic_store(&slept_out, 0);
 	crowd_run((struct crowd){stuck, .threads = 25});
+	end();
+}
+
+static void scanning(unsigned i)
+{
+	if (i < 12) {
+		atomic_fetch_add(&sleeping, 1);
+		EXPECT(pause_for(&SCAN, 0.3) == OK);
+		atomic_fetch_add(&slept_out, 1);
+		return;
+	}
+	while (atomic_load(&sleeping) < 12 || number(ASLEEP, app) < 2)
+		;
+	for (int k = 0; k < 20; k++) {
+		EXPECT(number(ASLEEP, app) <= 2); /* of the four connections for searches */
+		EXPECT(pause_for(&SLEEP, 0) == OK);
+	}
+	EXPECT(atomic_load(&slept_out) < 12);
+}
+
+static void scans_leave_room(void **state)
+{
+	(void)state;
+	begin((struct pg_options){.pool_max = 8, .pool_min = 8});
+	atomic_store(&sleeping, 0);
+	atomic_store(&slept_out, 0);
+	crowd_run((struct crowd){scanning, .threads = 13});
 	end();
 }
 
@@ -1069,6 +1096,7 @@ int main(int argc, char **argv)
 		TEST(cancel_hits_one),
 		TEST(deadlocks),
 		TEST(lanes_do_not_delay),
+		TEST(scans_leave_room),
 		TEST(not_there),
 		TEST(outage),
 		TEST(silence),
