@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "core/fake_store.h"
+#include "core/thread_store.h"
 
 enum { MAX_TENANTS = 16, MAX_KEYS = 64 };
 
@@ -774,7 +775,7 @@ static enum err fake_thread_list(struct store *s, const struct principal *who, c
 	return leave(f, OK);
 }
 
-static enum err fake_thread_delete(struct store *s, const struct principal *who, struct str thread)
+static enum err fake_thread_remove(struct store *s, const struct principal *who, struct str thread, unsigned parts)
 {
 	struct fake *f = fake_of(s);
 	enum err e;
@@ -922,6 +923,8 @@ static enum err fake_meta_put(struct store *s, const struct principal *who, stru
 	return leave(f, OK);
 }
 
+static const struct thread_ops fake_thread_ops = {.remove = fake_thread_remove};
+
 static const struct store_ops fake_ops = {
 	.name = "fake",
 	.close = fake_close,
@@ -939,7 +942,7 @@ static const struct store_ops fake_ops = {
 	.message_list = fake_message_list,
 	.message_by_id = fake_message_by_id,
 	.thread_list = fake_thread_list,
-	.thread_delete = fake_thread_delete,
+	.threads = &fake_thread_ops,
 	.stats = fake_stats,
 	.tenants = fake_tenants,
 	.key_put = fake_key_put,

@@ -90,3 +90,10 @@ struct str user_label(struct arena *a, struct str user)
 	}
 	return str_of(p, n);
 }
+
+bool principal_sees(const struct principal *p, struct str owner)
+{
+	if (p->user_bound)
+		return str_eq(owner, p->user);
+	return p->user.n == 0 || owner.n == 0 || str_eq(owner, p->user);
+}

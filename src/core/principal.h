@@ -23,6 +23,9 @@ enum err tenant_check(struct str name) MUST_CHECK;
  * `-`,
  * `@` -> `-at-`); E_DENIED otherwise. Always OK for a principal that is not bound. */
 enum err principal_namespace(const struct principal *p, struct str ns_or_prefix) MUST_CHECK;
+/* May this principal reach what belongs to owner ("" : to nobody)? A bound one: its own only. One that names a user without being
+ * bound to it: that user's and nobody's. One without a user: everything of the tenant. */
+bool principal_sees(const struct principal *p, struct str owner);
 /* The namespace label of a user id (S2-5). */
 struct str user_label(struct arena *a, struct str user);
 

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "core/parse.h"
+#include "core/thread_store.h"
 #include "core/words.h"
 
 enum { NAME_MAX_BYTES = 256, METADATA_MAX_BYTES = 64 << 10 };
@@ -380,5 +381,5 @@ enum err session_delete(struct memory *m, const struct principal *who, struct st
 
 	TRY(principal_check(who, RIGHT_WRITE));
 	TRY(text_check(thread, "", "thread", 1, THREAD_MAX_BYTES));
-	return s->ops->thread_delete(s, who, thread);
+	return s->ops->threads->remove(s, who, thread, THREAD_ALL);
 }

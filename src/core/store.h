@@ -92,9 +92,18 @@ struct message {
 };
 typedef bool (*message_fn)(void *ctx, const struct message *m);
 
+/* What lies under a thread's name (core/thread_store.h). Threads that only another program wrote have no record: times are then
+ * those in checkpoint ids (UUIDv6) or rows, 0 where there are none. */
 struct thread_info {
 	struct str thread, user;
-	int64_t messages, created_us, updated_us; /* updated: last append */
+	int64_t messages, checkpoints, entries;
+	int64_t created_us, updated_us; /* updated: the last change of anything under it */
+	int64_t state_us;		/* the last checkpoint of ns "" ; 0: none */
+	struct str metadata, config;	/* JSON objects, "" : {} */
+	double ttl_minutes;
+	int ttl_strategy;	 /* enum thread_ttl */
+	int64_t version;	 /* of the record; 0: none */
+	bool interrupted, error; /* the head of ns "" has pending writes __interrupt__, __error__ */
 };
 typedef bool (*thread_fn)(void *ctx, const struct thread_info *t);
 
@@ -112,10 +121,12 @@ typedef bool (*key_fn)(void *ctx, const struct key_record *k);
 /* --------------------------------------------------------------- statistics */
 
 struct store_stats {
-	int64_t items, namespaces, threads, messages, bytes_data, bytes_wal, expiring, queue_depth;
+	int64_t items, namespaces, threads, messages, checkpoints, entries, bytes_data, bytes_wal, expiring, queue_depth;
 };
 typedef bool (*name_fn)(void *ctx, struct str name);
 
+struct thread_ops;
+struct checkpoint_ops;
 struct store {
 	const struct store_ops *ops;
 };
@@ -174,11 +185,12 @@ struct store_ops {
 				 message_fn fn, void *ctx) MUST_CHECK;
 	enum err (*message_by_id)(struct store *s, struct arena *a, const struct principal *who, const int64_t *ids, size_t n,
 				  struct message *out) MUST_CHECK;
-	/* Threads in order of thread id, strictly after `after`; of one user when user.p is not NULL. */
+	/* Threads of every kind in byte order of their names, strictly after `after`; of one user when user.p is not NULL. */
 	enum err (*thread_list)(struct store *s, const struct principal *who, const struct str *user, struct str after,
 				size_t limit, thread_fn fn, void *ctx) MUST_CHECK;
-	/* The thread with all its messages; E_NOT_FOUND as above. */
-	enum err (*thread_delete)(struct store *s, const struct principal *who, struct str thread) MUST_CHECK;
+	/* Removing threads: thread_ops.remove. */
+	const struct thread_ops *threads;	  /* core/thread_store.h */
+	const struct checkpoint_ops *checkpoints; /* core/thread_store.h */
 
 	enum err (*stats)(struct store *s, const struct principal *who, struct store_stats *out) MUST_CHECK;
 	enum err (*tenants)(struct store *s, name_fn fn, void *ctx) MUST_CHECK;

@@ -442,7 +442,7 @@ static void other_writes(struct store *s, const char *name)
 	assert_ok(s->ops->message_append(s, &me, &m, 1)); /* there already */
 	kept.id = m.id;
 	assert_ok(s->ops->doc_keep(s, &me, DOC_MESSAGE, &kept, 1));
-	assert_ok(s->ops->thread_delete(s, &me, str_c(name)));
+	assert_ok(s->ops->threads->remove(s, &me, str_c(name), THREAD_ALL));
 	assert_ok(s->ops->meta_put(s, &me, STR("m"), STR("v")));
 	assert_ok(s->ops->key_put(s, &k));
 }

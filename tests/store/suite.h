@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "core/store.h"
+#include "core/thread_store.h"
 
 struct suite_driver {
 	const char *name;

@@ -202,7 +202,7 @@ static void message_scopes(void **state)
 	assert_int_equal(ann->n, 3);
 	assert_int_equal(none->n, 1);
 	assert_true(knows(ann, "t1", "more") && knows(ann, "t3", "third"));
-	assert_ok(S->ops->thread_delete(S, &ALICE, STR("t1")));
+	assert_ok(S->ops->threads->remove(S, &ALICE, STR("t1"), THREAD_ALL));
 	follow(ann);
 	assert_int_equal(ann->n, 1);
 	assert_true(knows(ann, "t3", "third"));

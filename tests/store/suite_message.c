@@ -122,12 +122,12 @@ static void bound_principals(void **state)
 	assert_string_equal(threads(&ANN, NULL, "", 10), "t(ann,1) ");
 	assert_ok(S->ops->message_by_id(S, &scratch, &BEN, &m.id, 1, out));
 	assert_int_equal(out[0].id, 0);
-	assert_err(E_NOT_FOUND, S->ops->thread_delete(S, &BEN, STR("t")));
+	assert_err(E_NOT_FOUND, S->ops->threads->remove(S, &BEN, STR("t"), THREAD_ALL));
 	struct message other = msg("x", "a", "ann", "1");
 	assert_err(E_DENIED, S->ops->message_append(S, &BEN, &other, 1));
 	struct doc_scope scope = {DOC_MESSAGE, ann};
 	assert_err(E_DENIED, S->ops->doc_scan(S, &BEN, &scope, &cursor, NULL, NULL));
-	assert_ok(S->ops->thread_delete(S, &ANN, STR("t")));
+	assert_ok(S->ops->threads->remove(S, &ANN, STR("t"), THREAD_ALL));
 }
 
 static void by_id(void **state)
@@ -168,12 +168,12 @@ static void listing_threads(void **state)
 static void deleting(void **state)
 {
 	(void)state;
-	assert_err(E_NOT_FOUND, S->ops->thread_delete(S, &ALICE, STR("t")));
+	assert_err(E_NOT_FOUND, S->ops->threads->remove(S, &ALICE, STR("t"), THREAD_ALL));
 	assert_ok(append(msg("t", "1", "ann", "1")));
 	assert_ok(append(msg("t", "2", "ann", "2")));
 	assert_ok(append(msg("u", "1", "ann", "3")));
-	assert_ok(S->ops->thread_delete(S, &ALICE, STR("t")));
-	assert_err(E_NOT_FOUND, S->ops->thread_delete(S, &ALICE, STR("t")));
+	assert_ok(S->ops->threads->remove(S, &ALICE, STR("t"), THREAD_ALL));
+	assert_err(E_NOT_FOUND, S->ops->threads->remove(S, &ALICE, STR("t"), THREAD_ALL));
 	assert_string_equal(list(&ALICE, "t", 0, 10, E_NOT_FOUND), "");
 	assert_string_equal(list(&ALICE, "u", 0, 10, OK), "0=1/3 ");
 	assert_ok(append(msg("t", "1", "ben", "new owner")));

@@ -110,7 +110,7 @@ static void isolated(void **state)
 	d[0].err = d[1].err = OK;
 	assert_ok(S->ops->item_write(S, &BOB, d, 2, false));
 	assert_false(d[0].existed || d[1].existed);
-	assert_err(E_NOT_FOUND, S->ops->thread_delete(S, &BOB, STR("t")));
+	assert_err(E_NOT_FOUND, S->ops->threads->remove(S, &BOB, STR("t"), THREAD_ALL));
 	assert_value(STR("{\"secret\":1}"), get("n", "k"));
 	fill(&BOB, &bobs_item, &bobs_message); /* the same names, a thread of the same name */
 	assert_ok(S->ops->item_write(S, &BOB, d, 1, false));
@@ -135,7 +135,7 @@ static void fails_closed(void **state)
 		read_everything(all[i], E_DENIED, E_DENIED, item, message);
 		assert_err(E_DENIED, S->ops->item_write(S, all[i], &w, 1, false));
 		assert_err(E_DENIED, S->ops->message_append(S, all[i], &m, 1));
-		assert_err(E_DENIED, S->ops->thread_delete(S, all[i], STR("t")));
+		assert_err(E_DENIED, S->ops->threads->remove(S, all[i], STR("t"), THREAD_ALL));
 		assert_err(E_DENIED, S->ops->meta_put(S, all[i], STR("m"), STR("x")));
 	}
 	const struct principal reader = {.tenant = STR("alice"), .rights = RIGHT_READ};

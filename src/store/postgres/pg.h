@@ -31,7 +31,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
-#include "core/store.h"
+#include "core/thread_store.h"
 #include "rt/fiber.h"
 #include "rt/wait.h"
 #include "store/open.h"
@@ -418,6 +418,8 @@ enum err pg_message_by_id(struct store *, struct arena *, const struct principal
 enum err pg_thread_list(struct store *, const struct principal *, const struct str *, struct str, size_t, thread_fn,
 			void *) MUST_CHECK;
 enum err pg_thread_delete(struct store *, const struct principal *, struct str) MUST_CHECK;
+/* threads.c */
+extern const struct thread_ops pg_thread_ops;
 /* admin.c */
 enum err pg_ping(struct store *) MUST_CHECK;
 enum err pg_stats(struct store *, const struct principal *, struct store_stats *) MUST_CHECK;

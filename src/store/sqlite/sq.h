@@ -18,7 +18,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
-#include "core/store.h"
+#include "core/thread_store.h"
 #include "rt/wait.h"
 #include "store/feed.h"
 #include "store/open.h"
@@ -373,5 +373,7 @@ enum err sq_item_write(struct store *, const struct principal *, struct item_wri
 enum err sq_sweep(struct store *, int64_t, unsigned, unsigned *, int64_t *) MUST_CHECK;
 enum err sq_message_append(struct store *, const struct principal *, struct message *, size_t) MUST_CHECK;
 enum err sq_thread_delete(struct store *, const struct principal *, struct str) MUST_CHECK;
+/* threads.c */
+extern const struct thread_ops sq_thread_ops;
 
 #endif
