@@ -81,8 +81,8 @@ struct pconn {
 	bool tls, look; /* look: see whether the TLS layer holds back what the socket no longer announces */
 	uint64_t made_ns, until_ns, heard_ns, idle_ns;
 	struct pg_cancel_try *cancel;
-	uint64_t cancel_ns;			     /* when the last cancel was sent, 0: answered since, or never */
-	uint64_t ready[PG_SLOTS], pending[PG_SLOTS]; /* statements prepared, being prepared; a bit per enum pg_st */
+	uint64_t cancel_ns; /* when the last cancel was sent, 0: answered since, or never */
+	uint64_t ready[PG_SLOTS][ST_MAX / 64], pending[PG_SLOTS][ST_MAX / 64]; /* prepared, being prepared; a bit per enum pg_st */
 };
 struct lane {
 	struct list jobs;

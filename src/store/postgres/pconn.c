@@ -120,17 +120,18 @@ static bool by_name(struct pconn *c, struct unit *u, struct pg_job *j, const str
 		    int n, bool *ok)
 {
 	unsigned slot = j->t->slot, st = s->st->id;
-	uint64_t bit = UINT64_C(1) << st;
+	uint64_t bit = UINT64_C(1) << st % 64, *ready = &c->ready[slot % PG_SLOTS][st / 64],
+		 *pending = &c->pending[slot % PG_SLOTS][st / 64];
 	if (!c->x->prepare || slot >= PG_SLOTS || (j->flags & JOB_UNNAMED) || c->x->s->opt.pg.no_pool)
 		return false;
-	if (c->ready[slot] & bit)
+	if (*ready & bit)
 		return true;
-	if (c->pending[slot] & bit)
+	if (*pending & bit)
 		return prepares(u, slot, st);
 	*ok = PQsendPrepare(c->pg, name, pg_render(j->t, s->st), n, types) == 1;
 	if (!*ok)
 		return false;
-	c->pending[slot] |= bit;
+	*pending |= bit;
 	expect(u, (struct want){.prepare = true, .slot = (unsigned char)slot, .st = (unsigned char)st});
 	return true;
 }
@@ -233,10 +234,10 @@ static void remember(struct unit *u, struct pg_job *j, const PGresult *r)
 
 static void take_prepared(struct pconn *c, struct unit *u, const struct want *w, const PGresult *r)
 {
-	uint64_t bit = UINT64_C(1) << w->st;
-	c->pending[w->slot] &= ~bit;
+	uint64_t bit = UINT64_C(1) << w->st % 64;
+	c->pending[w->slot][w->st / 64] &= ~bit;
 	if (PQresultStatus(r) == PGRES_COMMAND_OK)
-		c->ready[w->slot] |= bit;
+		c->ready[w->slot][w->st / 64] |= bit;
 	else if (PQresultStatus(r) == PGRES_PIPELINE_ABORTED)
 		u->failed = true;
 	else

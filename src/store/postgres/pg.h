@@ -192,7 +192,7 @@ enum pg_st {
 	ST_DOC_MESSAGE_BY_ID,
 	ST_DOC_KEEP,
 	ST_DOC_KEEP_MESSAGE,
-	ST_MAX = 64
+	ST_MAX = 128 /* a multiple of 64 */
 };
 struct pg_stmt {
 	enum pg_st id;
