@@ -1,0 +1,51 @@
+/* What checkpoints of LangGraph say again and again: the dictionary of form 1 (squeeze.c). Raw text, no trained tables; what is
+ * most frequent stands last. Never to be changed: stored bytes depend on it. */
+#ifndef CENOTE_STORE_PACK_DICT_H
+#define CENOTE_STORE_PACK_DICT_H
+
+static const char pack_dict_1[] =
+	"\"langgraph_step\": , \"langgraph_node\": \"agent\", \"langgraph_triggers\": , \"langgraph_path\": \"run_id\": "
+	"\"user_id\": \"thread_id\": "
+	"\"counters_since_delta_snapshot\": {\"run_attempt\": 1, \"graph_id\": \"assistant_id\": \"source\": \"fork\", \"source\": "
+	"\"update\", "
+	"{\"lc\":1,\"type\":\"constructor\",\"id\":[\"langchain_core\",\"messages\",\"HumanMessage\"],\"kwargs\":{\"content\":\"\","
+	"\"additional_kwargs\":{},\"response_metadata\":{},\"tool_calls\":[],\"invalid_tool_calls\":[],\"id\":"
+	"\"AIMessage\"ToolMessage\""
+	"\"role\": \"user\", \"role\": \"assistant\", \"type\": \"message\", \"output_text\", \"function_call\", \"call_id\": "
+	"\"call_"
+	"~__pregel_push, 0000000001, 0000000000~__pregel_pull, tools~__pregel_pull, agent~__pregel_pull, "
+	"__start____pregel_tasks__resume__"
+	"__interrupt____error____no_writes__langgraph.types\251Interrupt\244Sendresponse_schema__end__"
+	"\221\310\224\275langchain_core.messages."
+	"system\255SystemMessage\246system\247builtins\243set\244uuid\244UUID\250datetime\255fromisoformat"
+	"\221\310\224\273langchain_core.messages.tool\253ToolMessage\247content\261additional_kwargs\200\261response_"
+	"metadata\200\244type\244tool"
+	"\244name\300\242id\331$\254tool_call_id\264call_\250artifact\300\246status\247success\263model_validate_json"
+	"\212token_usage\260completion_tokens\255prompt_tokens\254total_tokens\265completion_tokens_details\252model_"
+	"name\264system_fingerprint"
+	"\255finish_reason\244stop\252tool_calls\210logprobs\300\256usage_metadata\203\254input_tokens\255output_tokens\254total_"
+	"tokens"
+	"\263input_token_details\200\264output_token_details\200\244args\201\244type\251tool_call"
+	"{\"step\": -1, \"source\": \"input\", \"parents\": {}}{\"step\": 1, \"source\": \"loop\", \"parents\": {\"\": \"1f0"
+	"{\"v\": 4, \"id\": \"1f1\", \"ts\": \"2026-\", \"versions_seen\": {\"agent\": {\"branch:to:agent\": "
+	"\"\"}, \"tools\": {\"branch:to:tools\": \"__input__\": {}, \"__start__\": {\"__start__\": "
+	"\"00000000000000000000000000000001.0.\"}}, "
+	"\"channel_values\": {\"branch:to:model\": null}, \"channel_values\": {}, \"channel_versions\": {\"messages\": "
+	"\"00000000000000000000000000000002.0.\", \"__start__\": \"00000000000000000000000000000003.0.\", \"branch:to:agent\": "
+	"\"00000000000000000000000000000004.0.\"}, \"updated_channels\": [\"branch:to:model\", "
+	"\"messages\"]}[\"__start__\"]}[\"messages\"]}"
+	"{\"v\":4,\"ts\":\"2026-T:+00:00\",\"id\":\"1f1\",\"channel_values\":{},\"channel_versions\":{\"__start__\":"
+	"\"00000000000000000000000000000001.0.\",\"messages\":\"00000000000000000000000000000002.0.\",\"branch:to:model\":"
+	"\"00000000000000000000000000000003.0.\"},\"versions_seen\":{\"__input__\":{},\"__start__\":{\"__start__\":"
+	"\"00000000000000000000000000000001.0.\"},\"model\":{\"branch:to:model\":\"00000000000000000000000000000002.0.\"}},"
+	"\"updated_channels\":[\"branch:to:model\",\"messages\"]}{\"source\":\"input\",\"step\":-1,\"parents\":{}}"
+	"{\"source\":\"loop\",\"step\":0,\"parents\":{}}"
+	"\201\250messages\221\307\334\005\224\275langchain_core.messages.human\254HumanMessage\206\247content\331"
+	"\261additional_kwargs\200\261response_metadata\200\244type\245human\244name\300\242id\300\263model_validate_json"
+	"\221\310\001\005\224\275langchain_core.messages.human\254HumanMessage\206\247content\331\261additional_kwargs\200"
+	"\261response_metadata\200\244type\245human\244name\300\242id\331$\263model_validate_json\310\001"
+	"\005\224\272langchain_core.messages.ai\251AIMessage\211\247content\331\261additional_kwargs\200\261response_metadata\200"
+	"\244type\242ai\244name\300\242id\331$\252tool_calls\220\262invalid_tool_calls\220\256usage_metadata\300\263model_validate_"
+	"json";
+
+#endif
