@@ -48,6 +48,15 @@ static const char *const sql[ST_MAX] = {
 			   "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
 	[ST_MESSAGE_IDS] = "SELECT id FROM cenote_message WHERE thread_id = ?1",
 	[ST_MESSAGE_DEL_THREAD] = "DELETE FROM cenote_message WHERE thread_id = ?1",
+	[ST_SESSION_ADD] =
+		"INSERT INTO cenote_thread(id, thread, usr, created_us, updated_us, messages) VALUES(?1, ?2, ?3, ?4, ?4, 0)",
+	[ST_SESSION_SET] = "UPDATE cenote_thread SET updated_us = ?2, entries = ?3, once = ?4, once_us = ?5, once_id = ?6, "
+			   "once_n = ?7 WHERE id = ?1",
+	[ST_SESSION_LESS] = "UPDATE cenote_thread SET updated_us = ?2, entries = entries - 1 WHERE thread = ?1",
+	[ST_THREAD_DEL_BARE] = "DELETE FROM cenote_thread WHERE id = ?1 AND messages = 0 AND entries = 0",
+	[ST_ENTRY_ADD] = "INSERT INTO cenote_entry(id, thread_id, created_us, data) VALUES(?1, ?2, ?3, ?4)",
+	[ST_ENTRY_DEL] = "DELETE FROM cenote_entry WHERE id = ?1",
+	[ST_ENTRY_DEL_THREAD] = "DELETE FROM cenote_entry WHERE thread_id = ?1",
 	[ST_VALUE_SET] = "INSERT INTO cenote_value(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = ?2",
 	[ST_VALUE_DEL] = "DELETE FROM cenote_value WHERE name = ?1",
 	[ST_KEY_SET] = "INSERT OR REPLACE INTO cenote_key(id, hash, name, tenant, usr, rights, created_us, expires_us, revoked_us, "
@@ -89,6 +98,11 @@ static const char *const sql[ST_MAX] = {
 		       "LIMIT ?2",
 	[ST_THREADS_OF] = "SELECT thread, usr, messages, created_us, updated_us FROM cenote_thread WHERE usr = ?3 AND thread > ?1 "
 			  "ORDER BY thread LIMIT ?2",
+	[ST_SESSION_FIND] = "SELECT id, usr, entries, once, once_us, once_id, once_n FROM cenote_thread WHERE thread = ?1",
+	[ST_ENTRIES_UP] = "SELECT id, created_us, data FROM cenote_entry WHERE thread_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+	[ST_ENTRIES_DOWN] =
+		"SELECT id, created_us, data FROM cenote_entry WHERE thread_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
+	[ST_ENTRY_GET] = "SELECT id, created_us, data FROM cenote_entry WHERE id = ?2 AND thread_id = ?1",
 	[ST_VALUE_GET] = "SELECT value FROM cenote_value WHERE name = ?1",
 	[ST_KEY_GET] = "SELECT id, hash, name, tenant, usr, rights, created_us, expires_us, revoked_us, used_us FROM cenote_key "
 		       "WHERE id = ?1",

@@ -37,6 +37,15 @@ static const char *const tenant_steps[] = {
 	"NULL);"
 	"CREATE UNIQUE INDEX cenote_message_pos ON cenote_message(thread_id, pos);"
 	"CREATE UNIQUE INDEX cenote_message_mid ON cenote_message(thread_id, mid);",
+	/* entries of sessions (entries.c) */
+	"ALTER TABLE cenote_thread ADD COLUMN entries INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE cenote_thread ADD COLUMN once BLOB;"
+	"ALTER TABLE cenote_thread ADD COLUMN once_us INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE cenote_thread ADD COLUMN once_id INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE cenote_thread ADD COLUMN once_n INTEGER NOT NULL DEFAULT 0;"
+	"CREATE TABLE cenote_entry(id INTEGER PRIMARY KEY, thread_id INTEGER NOT NULL, created_us INTEGER NOT NULL, data TEXT NOT "
+	"NULL);"
+	"CREATE INDEX cenote_entry_thread ON cenote_entry(thread_id);",
 };
 static const char *const keys_steps[] = {
 	"CREATE TABLE cenote_key(id TEXT PRIMARY KEY, hash BLOB NOT NULL, name TEXT NOT NULL, tenant TEXT NOT NULL, usr TEXT NOT "

@@ -57,6 +57,13 @@ enum stmt {
 	ST_MESSAGE_ADD,
 	ST_MESSAGE_IDS,
 	ST_MESSAGE_DEL_THREAD,
+	ST_SESSION_ADD,
+	ST_SESSION_SET,
+	ST_SESSION_LESS,
+	ST_THREAD_DEL_BARE,
+	ST_ENTRY_ADD,
+	ST_ENTRY_DEL,
+	ST_ENTRY_DEL_THREAD,
 	ST_VALUE_SET,
 	ST_VALUE_DEL,
 	ST_KEY_SET,
@@ -82,6 +89,10 @@ enum stmt {
 	ST_MESSAGE_BY_ID,
 	ST_THREADS,
 	ST_THREADS_OF,
+	ST_SESSION_FIND,
+	ST_ENTRIES_UP,
+	ST_ENTRIES_DOWN,
+	ST_ENTRY_GET,
 	ST_VALUE_GET,
 	ST_KEY_GET,
 	ST_KEY_LIST,
@@ -181,7 +192,7 @@ struct tenant {
 	bool dirty;		/* the clean flag is cleared */
 	uint64_t ckpt_at_pages; /* try the next checkpoint when the WAL has grown to this */
 	uint64_t last_write_ns;
-	int64_t next_ns, next_item, next_thread, next_message;
+	int64_t next_ns, next_item, next_thread, next_message, next_entry;
 	struct map ns_cache; /* path -> struct feed_name */
 	struct wop *batch, **batch_end;
 	struct tenant *batch_next;
@@ -375,5 +386,16 @@ enum err sq_message_append(struct store *, const struct principal *, struct mess
 enum err sq_thread_delete(struct store *, const struct principal *, struct str) MUST_CHECK;
 /* threads.c */
 extern const struct thread_ops sq_thread_ops;
+/* Inside the writer's transaction: removes the thread's row when it was made by a write alone and nothing lies under it any more.
+ */
+enum err sq_thread_drop_bare(struct conn *c, int64_t id) MUST_CHECK;
+/* entries.c: sessions */
+enum err sq_append(struct store *, const struct principal *, struct entry_append *) MUST_CHECK;
+enum err sq_entries(struct store *, const struct principal *, const struct entry_list *, entry_fn, void *) MUST_CHECK;
+enum err sq_entry(struct store *, struct arena *, const struct principal *, struct str, int64_t, struct session_entry *,
+		  bool *) MUST_CHECK;
+enum err sq_pop(struct store *, struct arena *, const struct principal *, struct str, struct session_entry *, bool *) MUST_CHECK;
+enum err sq_entry_delete(struct store *, const struct principal *, struct str, int64_t) MUST_CHECK;
+enum err sq_clear(struct store *, const struct principal *, struct str, struct entry_append *) MUST_CHECK;
 
 #endif

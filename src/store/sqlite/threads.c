@@ -6,4 +6,22 @@ static enum err sq_thread_remove(struct store *s, const struct principal *who, s
 	return parts & THREAD_MESSAGES ? sq_thread_delete(s, who, thread) : OK;
 }
 
-const struct thread_ops sq_thread_ops = {.remove = sq_thread_remove};
+enum err sq_thread_drop_bare(struct conn *c, int64_t id)
+{
+	enum err e;
+	sqlite3_stmt *st = conn_stmt(c, ST_THREAD_DEL_BARE, &e);
+	if (!st)
+		return e;
+	sqlite3_bind_int64(st, 1, id);
+	return conn_run(c, ST_THREAD_DEL_BARE);
+}
+
+const struct thread_ops sq_thread_ops = {
+	.remove = sq_thread_remove,
+	.append = sq_append,
+	.entries = sq_entries,
+	.entry = sq_entry,
+	.pop = sq_pop,
+	.entry_delete = sq_entry_delete,
+	.clear = sq_clear,
+};

@@ -175,6 +175,10 @@ static enum err load_ids(struct conn *c)
 	at_least(&t->next_thread, v);
 	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_message", &v));
 	at_least(&t->next_message, v);
+	/* Entries are named by their ids outside, so an id is not given out again even after a restart: ids go on from the clock. */
+	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_entry", &v));
+	at_least(&t->next_entry, v);
+	at_least(&t->next_entry, clock_unique_us());
 	if (t->next_expires < 0) {
 		TRY(conn_int(c, "SELECT min(expires_us) FROM cenote_item WHERE expires_us > 0", &v));
 		t->next_expires = v;
