@@ -19,6 +19,7 @@ import time
 from load import CONNECTIONS, ITEMS, SECONDS, Words, items_file, rows, row, rss, say, value_1k, values_file, wrk
 from server import Server, binary, run
 import postgres
+import threads
 
 
 def peer_puts(folder, seconds):
@@ -177,7 +178,7 @@ def growth(folder):
 
 
 ROWS = {"put": put, "get": get, "search": search, "import": import_, "start": start, "memory": memory, "growth": growth,
-        **postgres.ROWS}
+        **postgres.ROWS, **threads.ROWS}
 
 
 def main():

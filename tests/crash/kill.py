@@ -4,6 +4,7 @@
  - every item whose write was acknowledged is there, byte for byte, in its last acknowledged state or a later one that was under way;
  - every item whose write was not acknowledged is there wholly or not at all;
  - of a request that stores several messages or several items (atomic), all are there or none;
+ - what lies under thread names is as threads.py says;
  - the database passes SQLite's integrity check (at the end).
 
 On PostgreSQL (--store postgres; JSON for JSON, not byte for byte) rounds take turns: the daemon is killed; the database server is stopped with
@@ -26,6 +27,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "wire"))
 from server import Server  # noqa: E402
+import threads  # noqa: E402
 
 
 class Gone(Exception):
@@ -88,6 +90,7 @@ class Truth:
 
     def __init__(self):
         self.acked, self.maybe = {}, collections.defaultdict(list)
+        self.threads = {}  # of each connection
         self.groups = {}  # name -> (acknowledged, size); m-...: messages of a thread, b-...: items of an atomic batch
 
     def begin(self, ident, value):
@@ -144,7 +147,10 @@ async def write_until(load, rng, me):
             n += 1
             kind = rng.random()
             c.was_away = load.away
-            if kind < 0.1:
+            if kind > 0.7:
+                name = f"w{me}-{load.round_no // 10}"  # a new thread every ten rounds
+                good = await threads.write(load, c, rng, load.truth.threads.setdefault(name, threads.Thread(name)))
+            elif kind < 0.1:
                 good = await write_group(load, c, rng, f"{'m' if kind < 0.05 else 'b'}-r{load.round_no}-c{me}-{n}")
             elif kind < 0.22:
                 good = await write_hot(load, c, rng, f"crash.c{me}", n)
@@ -220,7 +226,7 @@ def is_in(server, value, body):
     return json.loads(body)["value"] == json.loads(value)
 
 
-async def verify(server, truth, idents, groups, at_once=8, pipeline=16):
+async def verify(server, truth, idents, groups, named_threads, at_once=8, pipeline=16):
     """Reads every ident and group back; returns the list of what is wrong."""
     wrong = []
     work = collections.deque([idents[i:i + pipeline] for i in range(0, len(idents), pipeline)])
@@ -267,7 +273,14 @@ async def verify(server, truth, idents, groups, at_once=8, pipeline=16):
                 truth.groups[name] = (got == size, size) if got else (acked, size)
         c.close()
 
-    await asyncio.gather(*[items() for _ in range(at_once)], messages(), messages())
+    async def named():
+        c = Connection(server)
+        await c.open()
+        for thread in named_threads:
+            wrong.extend([w async for w in threads.check(c, thread)])
+        c.close()
+
+    await asyncio.gather(*[items() for _ in range(at_once)], messages(), messages(), named())
     return wrong
 
 
@@ -330,7 +343,8 @@ async def one_round(server, truth, rng, round_no, connections, pg, gap):
     fresh = [i for i in truth.acked if i[1].startswith((f"r{round_no}-", "hot"))]
     idents += fresh + rng.sample(known, min(500, len(known)))
     groups = [g for g in truth.groups if g.startswith((f"m-r{round_no}-", f"b-r{round_no}-"))]
-    wrong += await verify(server, truth, list(dict.fromkeys(idents)), groups)
+    mine = [t for t in truth.threads.values() if t.name.endswith(f"-{round_no // 10}")]
+    wrong += await verify(server, truth, list(dict.fromkeys(idents)), groups, mine)
     return wrong, load.counts, what, recovery
 
 
@@ -392,12 +406,12 @@ def rounds(server, pg, loop, a, rng):
               flush=True)
         for w in wrong[:10]:
             print("    " + w, flush=True)
-    everything = loop.run_until_complete(verify(server, truth, list(truth.acked), list(truth.groups)))
+    everything = loop.run_until_complete(verify(server, truth, list(truth.acked), list(truth.groups), truth.threads.values()))
     code = server.stop()
     if code != 0:
         everything.append(f"SIGTERM ended it with {code}")
     everything += sound_postgres(server) if pg else sound_sqlite(server)
-    print(f"{'not ok' if everything else 'ok'} at the end: {len(truth.acked)} items, {len(truth.groups)} threads and batches", flush=True)
+    print(f"{'not ok' if everything else 'ok'} at the end: {len(truth.acked)} items, {len(truth.groups)} groups, {len(truth.threads)} threads", flush=True)
     for w in everything[:10]:
         print("    " + w, flush=True)
     return passed + (not everything), failed + bool(everything)
