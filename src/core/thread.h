@@ -9,6 +9,7 @@
 
 #define ENTRY_MAX_BYTES (8u << 20)
 #define ENTRIES_PER_CALL 10000
+#define ENTRIES_PAGE_BYTES ((size_t)4 << 20)
 #define THREAD_METADATA_MAX (64u << 10)
 
 /* 1..THREAD_MAX_BYTES bytes of UTF-8 without U+0000. */
@@ -28,6 +29,9 @@ enum err thread_update(struct memory *m, struct arena *a, const struct principal
 		       double ttl_minutes, enum thread_ttl strategy, struct thread_info *out) MUST_CHECK;
 /* Everything under the name; E_NOT_FOUND. */
 enum err thread_remove(struct memory *m, const struct principal *who, struct str thread) MUST_CHECK;
+/* What its checkpoints take; E_NOT_FOUND. */
+enum err thread_storage(struct memory *m, struct arena *a, const struct principal *who, struct str thread,
+			struct ckpt_storage *out) MUST_CHECK;
 
 enum thread_status { THREAD_IDLE, THREAD_BUSY, THREAD_INTERRUPTED, THREAD_FAILED };
 enum thread_status thread_status(const struct thread_info *t);
@@ -54,11 +58,24 @@ enum err entries_append(struct memory *m, struct arena *a, const struct principa
 /* The newest `limit` readable ones (0: none, SIZE_MAX: all) in order, oldest first. An unknown session has none. */
 enum err entries_tail(struct memory *m, struct arena *a, const struct principal *who, struct str thread, size_t limit,
 		      struct session_entry **out, size_t *n) MUST_CHECK;
-/* A page: readable entries; *more: there are others behind. E_NOT_FOUND: unknown session or cursor. */
+/* For those who send a long tail piece by piece: the entry behind which it begins (0: at the start). found = false: it is empty. */
+enum err entries_tail_from(struct memory *m, const struct principal *who, struct str thread, size_t limit, int64_t *after,
+			   bool *found) MUST_CHECK;
+/* A page: readable entries, at most q->limit of them and about ENTRIES_PAGE_BYTES (at least one); *more: there are others behind.
+ * E_NOT_FOUND: unknown session or cursor. */
 enum err entries_page(struct memory *m, struct arena *a, const struct principal *who, const struct entry_list *q,
 		      struct session_entry **out, size_t *n, bool *more) MUST_CHECK;
 enum err entries_pop(struct memory *m, struct arena *a, const struct principal *who, struct str thread, struct session_entry *out,
 		     bool *found) MUST_CHECK;
 enum err entries_clear(struct memory *m, const struct principal *who, struct str thread) MUST_CHECK;
+/* Clears the session and appends, at once. */
+enum err entries_replace(struct memory *m, const struct principal *who, struct entry_append *e) MUST_CHECK;
+/* One entry by its id; E_NOT_FOUND, also when it is unreadable. */
+enum err entries_get(struct memory *m, struct arena *a, const struct principal *who, struct str thread, int64_t id,
+		     struct session_entry *out) MUST_CHECK;
+enum err entries_delete(struct memory *m, const struct principal *who, struct str thread, int64_t id) MUST_CHECK;
+/* As the driver gives them, unreadable ones too. */
+enum err entries_walk(struct memory *m, const struct principal *who, const struct entry_list *q, entry_fn fn,
+		      void *ctx) MUST_CHECK;
 
 #endif
