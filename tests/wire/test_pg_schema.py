@@ -7,13 +7,14 @@ import urllib.parse
 
 import psycopg
 import pytest
+from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.store.postgres import PostgresStore
 
 from postgres import Postgres, database
 from server import Server, run
 
 CATALOG = """
-SELECT 'column', a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull::text, a.attnum::text, a.attcollation::text,
+SELECT 'column', a.attrelid::regclass || '.' || a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull::text, a.attnum::text, a.attcollation::text,
        coalesce(pg_get_expr(d.adbin, d.adrelid), '')
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = ANY(%(tables)s::regclass[]) AND a.attnum > 0 AND NOT a.attisdropped
@@ -21,13 +22,17 @@ UNION ALL SELECT 'index', indexdef, '', '', '', '', '' FROM pg_indexes WHERE sch
 UNION ALL SELECT 'constraint', conname, pg_get_constraintdef(oid), conrelid::regclass::text, '', '', ''
 FROM pg_constraint WHERE conrelid = ANY(%(tables)s::regclass[])
 UNION ALL SELECT 'row', v::text, '', '', '', '', '' FROM store_migrations
-ORDER BY 1, 2
+UNION ALL SELECT 'row', 'checkpoint ' || v::text, '', '', '', '', '' FROM checkpoint_migrations
+ORDER BY 1, 2, 3, 4
 """
+
+
+TABLES = ["store", "store_migrations", "checkpoint_migrations", "checkpoints", "checkpoint_blobs", "checkpoint_writes"]
 
 
 def catalog(url):
     with psycopg.connect(url) as db:
-        return db.execute(CATALOG, {"tables": ["store", "store_migrations"]}).fetchall()
+        return db.execute(CATALOG, {"tables": TABLES}).fetchall()
 
 
 def rows(url):
@@ -38,6 +43,8 @@ def rows(url):
 
 def setup(url):
     with PostgresStore.from_conn_string(url) as s:
+        s.setup()
+    with PostgresSaver.from_conn_string(url) as s:
         s.setup()
 
 
@@ -279,7 +286,7 @@ def test_doctor_and_migrate_on_sqlite(tmp_path):
     r = run("doctor", env=env)
     assert r.returncode == 0
     assert {f["check"] for f in findings(r)} == {"sources", "disk", "lock", "tenant"}
-    assert "default.sqlite: layout 1" in run("migrate", env=env).stdout
+    assert "default.sqlite: layout " in run("migrate", env=env).stdout
     assert run("grants", "x", env=env).returncode == 2
     with Server(folder=tmp_path):
         r = run("doctor", env=env)

@@ -116,8 +116,10 @@ enum err pg_exec_text(PGconn *c, const char *sql)
 
 /* ---------------------------------------------------------------- reading */
 
-static const char *const names[TB_COUNT] = {"store",	      "store_migrations", "cenote_meta",    "cenote_value", "cenote_item",
-					    "cenote_journal", "cenote_thread",	  "cenote_message", "cenote_key"};
+static const char *const names[TB_COUNT] = {
+	"store",       "store_migrations", "checkpoint_migrations", "checkpoints",    "checkpoint_blobs", "checkpoint_writes",
+	"cenote_meta", "cenote_value",	   "cenote_item",	    "cenote_journal", "cenote_thread",	  "cenote_message",
+	"cenote_key"};
 
 const char *pg_table_name(enum pg_table t)
 {
@@ -174,8 +176,8 @@ static enum err read_tables(PGconn *c, const char *const *who, struct pg_catalog
 		   " 4 * has_table_privilege(r.oid, c.oid, 'UPDATE')::int + 8 * has_table_privilege(r.oid, c.oid, 'DELETE')::int"
 		   " FROM pg_catalog.pg_roles r, pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid"
 		   " WHERE n.nspname = $1::text AND r.rolname = coalesce(nullif($2::text, ''), current_user)"
-		   " AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (c.relname IN ('store', 'store_migrations') OR c.relname ~ "
-		   "'^cenote_')",
+		   " AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (c.relname IN ('store', 'store_migrations',"
+		   " 'checkpoint_migrations', 'checkpoints', 'checkpoint_blobs', 'checkpoint_writes') OR c.relname ~ '^cenote_')",
 		   2, who, &r));
 	for (int i = 0; i < PQntuples(r); i++) {
 		for (unsigned t = 0; t < TB_COUNT; t++) {
@@ -244,6 +246,35 @@ static enum err read_columns(PGconn *c, const char *const *who, struct pg_catalo
 	return OK;
 }
 
+/* Every column that the checkpoint tables must have and the type that it has, NULL: it is not there. */
+static enum err read_checkpoint_columns(PGconn *c, const char *const *who, struct pg_catalog *k)
+{
+	PGresult *r;
+	TRY(pg_ask(c,
+		   "SELECT x.t, x.c, x.y, format_type(a.atttypid, a.atttypmod), a.attnotnull FROM (VALUES " PG_CP_COLUMNS
+		   ", ('checkpoint_writes', 'task_path', 'text')) x(t, c, y) JOIN pg_catalog.pg_class k ON k.relname = x.t JOIN"
+		   " pg_catalog.pg_namespace n ON n.oid = k.relnamespace AND n.nspname = $1::text LEFT JOIN pg_catalog.pg_attribute"
+		   " a ON a.attrelid = k.oid AND a.attname = x.c AND a.attnum > 0 AND NOT a.attisdropped",
+		   1, who, &r));
+	for (int i = 0; i < PQntuples(r); i++) {
+		const char *table = PQgetvalue(r, i, 0), *col = PQgetvalue(r, i, 1), *want = PQgetvalue(r, i, 2);
+		const char *is = PQgetvalue(r, i, 3);
+		bool path = strcmp(col, "task_path") == 0;
+		if (strcmp(table, "checkpoint_blobs") == 0 && strcmp(col, "blob") == 0)
+			k->cp_null = !yes(r, i, 4);
+		if (path)
+			k->cp_path = is[0] != 0;
+		if (strcmp(is, want) == 0 || (path && !is[0]) || k->cp_odd[0])
+			continue;
+		if (is[0])
+			snprintf(k->cp_odd, sizeof k->cp_odd, "column %s of %s is of the type %.60s, not %s", col, table, is, want);
+		else
+			snprintf(k->cp_odd, sizeof k->cp_odd, "%s has no column %s", table, col);
+	}
+	PQclear(r);
+	return OK;
+}
+
 /* The tables of LangGraph's savers, of which two kinds are never adopted. */
 static enum err read_checkpoints(PGconn *c, const char *const *who, struct pg_catalog *k)
 {
@@ -258,7 +289,7 @@ static enum err read_checkpoints(PGconn *c, const char *const *who, struct pg_ca
 	k->shallow = yes(r, 0, 0);
 	k->server = yes(r, 0, 1);
 	PQclear(r);
-	return OK;
+	return read_checkpoint_columns(c, who, k);
 }
 
 static enum err read_indexes(PGconn *c, const char *const *who, struct pg_catalog *k)
@@ -271,7 +302,8 @@ static enum err read_indexes(PGconn *c, const char *const *who, struct pg_catalo
 		" a.attrelid = c.oid AND a.attnum = ANY(x.indkey[0:x.indnkeyatts - 1])) = '{key,prefix}'"
 		" FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid"
 		" JOIN pg_catalog.pg_class c ON c.oid = x.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-		" WHERE n.nspname = $1::text AND (c.relname = 'store' OR c.relname ~ '^cenote_')",
+		" WHERE n.nspname = $1::text AND (c.relname IN ('store', 'checkpoints', 'checkpoint_blobs', 'checkpoint_writes') OR"
+		" c.relname ~ '^cenote_')",
 		1, who, &r));
 	for (int i = 0; i < PQntuples(r); i++) {
 		const char *name = PQgetvalue(r, i, 0);
@@ -281,6 +313,11 @@ static enum err read_indexes(PGconn *c, const char *const *who, struct pg_catalo
 			k->prefix_index = look;
 		if (strcmp(name, "idx_store_expires_at") == 0)
 			k->expires_index = look;
+		for (unsigned x = 0; x < 3; x++) {
+			size_t n = strlen(names[TB_CP + x]);
+			if (strncmp(name, names[TB_CP + x], n) == 0 && strcmp(name + n, "_thread_id_idx") == 0)
+				k->cp_index[x] = look;
+		}
 		for (unsigned d = 0; d < PG_OWN_DDL; d++)
 			if (pg_own_tables[d].index && strcmp(name, pg_own_tables[d].index) == 0)
 				k->own_index[d] = look;
@@ -305,6 +342,12 @@ static enum err read_versions(PGconn *c, struct pg_catalog *k)
 		(void)str_int(str_c(PQgetvalue(r, 0, 0)), INT64_MIN, INT64_MAX, &k->store_version);
 		PQclear(r);
 	}
+	if (readable(k, TB_CP_MIGRATIONS)) {
+		snprintf(text, sizeof text, "SELECT coalesce(max(v), -1) FROM %s.checkpoint_migrations", k->quoted);
+		TRY(pg_ask(c, text, 0, NULL, &r));
+		(void)str_int(str_c(PQgetvalue(r, 0, 0)), INT64_MIN, INT64_MAX, &k->cp_version);
+		PQclear(r);
+	}
 	if (readable(k, TB_META)) {
 		snprintf(text, sizeof text, "SELECT name, value FROM %s.cenote_meta WHERE name IN ('schema', 'tenant')", k->quoted);
 		TRY(pg_ask(c, text, 0, NULL, &r));
@@ -323,7 +366,8 @@ enum err pg_catalog_read(PGconn *c, const char *schema, const char *role, struct
 {
 	const char *who[2] = {schema, role};
 	memset(k, 0, sizeof *k);
-	k->store_version = k->cenote_version = -1;
+	k->store_version = k->cenote_version = k->cp_version = -1;
+	k->checkpoints = true;
 	copy(k->schema, sizeof k->schema, schema);
 	pg_quote(k->quoted, sizeof k->quoted, k->schema);
 	TRY(read_schema(c, who, k));
@@ -373,11 +417,8 @@ static enum err judge_store(const struct pg_catalog *k)
 	return OK;
 }
 
-/* Asked before a schema is adopted; whoever has adopted it may go on. */
-static enum err judge_checkpoints(const struct pg_catalog *k)
+enum err pg_catalog_judge_checkpoints(const struct pg_catalog *k)
 {
-	if (k->tables[TB_META].exists)
-		return OK;
 	if (k->shallow)
 		return err_set(
 			E_CONFLICT,
@@ -390,13 +431,29 @@ static enum err judge_checkpoints(const struct pg_catalog *k)
 			       "schema %s is that of a LangGraph server (its checkpoint tables have ids of the type uuid), whose "
 			       "layout is not PostgresSaver's; choose another schema with pg.schema",
 			       k->quoted);
+	for (enum pg_table t = TB_CP_MIGRATIONS; t <= TB_CP_WRITES; t++)
+		if (k->tables[t].exists && k->tables[t].kind != 'r' && k->tables[t].kind != 'p')
+			return err_set(E_CONFLICT, "%s.%s is not a table; choose another schema with pg.schema", k->quoted,
+				       names[t]);
+	if (k->cp_odd[0])
+		return err_set(E_CONFLICT,
+			       "the checkpoint tables in schema %s are not those of LangGraph's PostgresSaver: %s; choose another "
+			       "schema with pg.schema",
+			       k->quoted, k->cp_odd);
+	if (k->cp_version > PG_CP_VERSION)
+		return err_set(E_CONFLICT,
+			       "the checkpoint tables in schema %s are of a newer LangGraph (checkpoint_migrations has %lld, this "
+			       "release knows up to %d); use a newer Cenote, or another schema with pg.schema",
+			       k->quoted, (long long)k->cp_version, PG_CP_VERSION);
 	return OK;
 }
 
 enum err pg_catalog_judge(const struct pg_catalog *k, struct str tenant)
 {
 	TRY(judge_store(k));
-	TRY(judge_checkpoints(k));
+	/* Before a schema is adopted; whoever has adopted it may go on with the rest. */
+	if (!k->tables[TB_META].exists)
+		TRY(pg_catalog_judge_checkpoints(k));
 	if (!readable(k, TB_META))
 		return OK;
 	if (k->cenote_version > PG_CENOTE_VERSION)

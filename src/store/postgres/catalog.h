@@ -55,7 +55,13 @@ struct pg_catalog {
 	int64_t store_version; /* highest row of store_migrations, -1: none */
 	struct pg_index_look prefix_index, expires_index, own_index[PG_OWN_DDL];
 	/* LangGraph's checkpoint tables */
-	bool shallow, server; /* of the shallow saver; of the commercial server */
+	bool shallow, server;		  /* of the shallow saver; of the commercial server */
+	char cp_odd[200];		  /* what is wrong with their columns, "" : nothing */
+	bool cp_path;			  /* checkpoint_writes has task_path */
+	bool cp_null;			  /* checkpoint_blobs.blob may be NULL */
+	int64_t cp_version;		  /* highest row of checkpoint_migrations, -1: none */
+	struct pg_index_look cp_index[3]; /* on thread_id, of checkpoints, checkpoint_blobs, checkpoint_writes */
+	bool checkpoints;		  /* rights on these tables count, too (pg_rights_missing); true after reading */
 	/* cenote_meta */
 	int64_t cenote_version; /* -1: none */
 	char tenant[64];
@@ -64,16 +70,19 @@ struct pg_catalog {
 enum err pg_catalog_read(PGconn *c, const char *schema, const char *role, struct pg_catalog *out) MUST_CHECK;
 /* E_CONFLICT with what was found and what to do when the tables are not LangGraph's and ours of versions that we know. */
 enum err pg_catalog_judge(const struct pg_catalog *k, struct str tenant) MUST_CHECK;
+/* The same for the checkpoint tables alone. */
+enum err pg_catalog_judge_checkpoints(const struct pg_catalog *k) MUST_CHECK;
 
 /* ------------------------------------------------------------- schema.c */
 
 struct pg_ensure {
 	struct str schema, tenant;
-	bool make;   /* make what is missing; else E_CONFLICT when something is */
-	bool adopt;  /* also next to a `store` that nobody has given to this tenant yet */
-	bool repair; /* also indexes of LangGraph's that are missing or invalid */
-	bool dry;    /* with make: only tell */
-	step_fn fn;  /* told of every statement that was (dry: would be) run; may be NULL */
+	bool make;	  /* make what is missing; else E_CONFLICT when something is */
+	bool adopt;	  /* also next to a `store` that nobody has given to this tenant yet */
+	bool checkpoints; /* also LangGraph's checkpoint tables; else these are only made where that may be done */
+	bool repair;	  /* also indexes of LangGraph's that are missing or invalid */
+	bool dry;	  /* with make: only tell */
+	step_fn fn;	  /* told of every statement that was (dry: would be) run; may be NULL */
 	void *ctx;
 };
 /* Brings the schema to what we need. OK (and not dry): all tables are there and the role may use them. */

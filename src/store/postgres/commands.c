@@ -76,6 +76,7 @@ static enum err migrate_one(struct pg_session *x, struct str tenant, bool dry_ru
 				      .make = true,
 				      .adopt = true,
 				      .repair = true,
+				      .checkpoints = true,
 				      .dry = dry_run,
 				      .fn = fn,
 				      .ctx = ctx};

@@ -5,10 +5,26 @@
 #include <stddef.h>
 
 #define PG_STORE_VERSION 3  /* highest row of store_migrations that we know */
+#define PG_CP_VERSION 9	    /* of checkpoint_migrations */
 #define PG_CENOTE_VERSION 1 /* cenote_meta 'schema' */
 
 /* The tables that we work with; TB_KEY only in the home schema (pg.schema). */
-enum pg_table { TB_STORE, TB_STORE_MIGRATIONS, TB_META, TB_VALUE, TB_ITEM, TB_JOURNAL, TB_THREAD, TB_MESSAGE, TB_KEY, TB_COUNT };
+enum pg_table {
+	TB_STORE,
+	TB_STORE_MIGRATIONS,
+	TB_CP_MIGRATIONS,
+	TB_CP,
+	TB_CP_BLOBS,
+	TB_CP_WRITES,
+	TB_META,
+	TB_VALUE,
+	TB_ITEM,
+	TB_JOURNAL,
+	TB_THREAD,
+	TB_MESSAGE,
+	TB_KEY,
+	TB_COUNT
+};
 #define TB_OWN TB_META /* the first one that is Cenote's own */
 
 /* A statement and what it makes: a table, or an index of it. */
@@ -71,5 +87,35 @@ static const struct pg_ddl pg_own_tables[] = {
 #define PG_MAKE_PREFIX_INDEX(how) "CREATE INDEX " how "store_prefix_idx ON @store USING btree (prefix text_pattern_ops)"
 #define PG_MAKE_TTL "ALTER TABLE @store ADD COLUMN expires_at timestamptz, ADD COLUMN ttl_minutes INT"
 #define PG_MAKE_EXPIRES_INDEX(how) "CREATE INDEX " how "idx_store_expires_at ON @store (expires_at) WHERE expires_at IS NOT NULL"
+
+/* Their columns but task_path, which an adopted table may lack: table, column, type. */
+#define PG_CP_COLUMNS                                                                                                              \
+	"('checkpoints', 'thread_id', 'text'), ('checkpoints', 'checkpoint_ns', 'text'), ('checkpoints', 'checkpoint_id', "        \
+	"'text'),"                                                                                                                 \
+	" ('checkpoints', 'parent_checkpoint_id', 'text'), ('checkpoints', 'checkpoint', 'jsonb'), ('checkpoints', 'metadata',"    \
+	" 'jsonb'), ('checkpoint_blobs', 'thread_id', 'text'), ('checkpoint_blobs', 'checkpoint_ns', 'text'), "                    \
+	"('checkpoint_blobs',"                                                                                                     \
+	" 'channel', 'text'), ('checkpoint_blobs', 'version', 'text'), ('checkpoint_blobs', 'type', 'text'), ('checkpoint_blobs'," \
+	" 'blob', 'bytea'), ('checkpoint_writes', 'thread_id', 'text'), ('checkpoint_writes', 'checkpoint_ns', 'text'),"           \
+	" ('checkpoint_writes', 'checkpoint_id', 'text'), ('checkpoint_writes', 'task_id', 'text'), ('checkpoint_writes', 'idx',"  \
+	" 'integer'), ('checkpoint_writes', 'channel', 'text'), ('checkpoint_writes', 'type', 'text'), ('checkpoint_writes',"      \
+	" 'blob', 'bytea')"
+#define PG_CP_COLUMNS_N 20
+/* LangGraph's checkpoint tables, as the versions of checkpoint_migrations leave them (contracts: langgraph 2.1). */
+#define PG_MAKE_CP_MIGRATIONS "CREATE TABLE @checkpoint_migrations(v INTEGER PRIMARY KEY)"
+#define PG_MAKE_CP                                                                                                                 \
+	"CREATE TABLE @checkpoints(thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL DEFAULT '', checkpoint_id TEXT NOT NULL,"  \
+	" parent_checkpoint_id TEXT, type TEXT, checkpoint JSONB NOT NULL, metadata JSONB NOT NULL DEFAULT '{}',"                  \
+	" PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id))"
+#define PG_MAKE_CP_BLOBS                                                                                                           \
+	"CREATE TABLE @checkpoint_blobs(thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL DEFAULT '', channel TEXT NOT NULL,"   \
+	" version TEXT NOT NULL, type TEXT NOT NULL, blob BYTEA, PRIMARY KEY (thread_id, checkpoint_ns, channel, version))"
+#define PG_MAKE_CP_WRITES                                                                                                          \
+	"CREATE TABLE @checkpoint_writes(thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL DEFAULT '', checkpoint_id TEXT NOT"  \
+	" NULL, task_id TEXT NOT NULL, idx INTEGER NOT NULL, channel TEXT NOT NULL, type TEXT, blob BYTEA NOT NULL,"               \
+	" task_path TEXT NOT NULL DEFAULT '', PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id, task_id, idx))"
+#define PG_CP_BLOB_NULL "ALTER TABLE @checkpoint_blobs ALTER COLUMN blob DROP NOT NULL"
+#define PG_CP_TASK_PATH "ALTER TABLE @checkpoint_writes ADD COLUMN task_path TEXT NOT NULL DEFAULT ''"
+#define PG_MAKE_CP_INDEX(how, table) "CREATE INDEX " how #table "_thread_id_idx ON @" #table "(thread_id)"
 
 #endif

@@ -251,7 +251,7 @@ static void index_there(struct doctor *d, const struct pg_catalog *k, const stru
 static bool whole(const struct pg_catalog *k, bool home)
 {
 	for (enum pg_table t = 0; t < TB_COUNT; t++)
-		if (!k->tables[t].exists && (t != TB_KEY || home))
+		if (!k->tables[t].exists && (t < TB_CP_MIGRATIONS || t > TB_CP_WRITES) && (t != TB_KEY || home))
 			return false;
 	return true;
 }
@@ -275,6 +275,27 @@ static void layout(struct doctor *d, const struct pg_catalog *k, bool home)
 	tell(d, old ? FIND_WARN : FIND_OK, "schema", k->schema, old ? STR("cenote migrate") : NONE, data,
 	     "LangGraph's store at migration %" PRId64 " of %d, Cenote's tables at layout %" PRId64, k->store_version,
 	     PG_STORE_VERSION, k->cenote_version);
+}
+
+/* LangGraph's checkpoint tables, without which the rest of the store works. */
+static void checkpoints(struct doctor *d, const struct pg_catalog *k)
+{
+	bool there = k->tables[TB_CP].exists && k->tables[TB_CP_BLOBS].exists && k->tables[TB_CP_WRITES].exists;
+	bool may = k->exists ? k->create && k->usage : k->create_db;
+	struct str data = arena_printf(&d->a, "{\"checkpoint_migrations\":%" PRId64 "}", k->cp_version);
+	if (pg_catalog_judge_checkpoints(k) != OK)
+		tell(d, FIND_FAIL, "checkpoints", k->schema, NONE, data, "%s", diag_get()->text);
+	else if (!there)
+		tell(d, FIND_WARN, "checkpoints", k->schema,
+		     may ? STR("nothing: the next start makes them (or `cenote migrate`)")
+			 : STR("as owner of the schema or database run `cenote migrate`, then `cenote grants`"),
+		     data, "the checkpoint tables are not there yet");
+	else if (k->cp_version >= 0 && k->cp_version < PG_CP_VERSION)
+		tell(d, FIND_WARN, "checkpoints", k->schema, STR("cenote migrate"), data,
+		     "LangGraph's checkpoint tables at migration %" PRId64 " of %d", k->cp_version, PG_CP_VERSION);
+	else
+		tell(d, FIND_OK, "checkpoints", k->schema, NONE, data,
+		     "LangGraph's checkpoint tables at migration %" PRId64 " of %d", k->cp_version, PG_CP_VERSION);
 }
 
 static enum err journal(struct doctor *d, const struct pg_catalog *k)
@@ -321,6 +342,7 @@ static void schema(void *ctx, const char *name, const char *tenant)
 	layout(d, &k, strcmp(tenant, "default") == 0);
 	if (!k.exists)
 		return;
+	checkpoints(d, &k);
 	rights(d, &k);
 	index_there(d, &k, &k.prefix_index, "store_prefix_idx", PG_MAKE_PREFIX_INDEX("CONCURRENTLY "));
 	index_there(d, &k, &k.expires_index, "idx_store_expires_at", PG_MAKE_EXPIRES_INDEX("CONCURRENTLY "));

@@ -7,7 +7,8 @@
 	"t AS (SELECT c.oid, c.relname, c.reltuples, n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid" \
 	" = c.relnamespace WHERE c.relkind IN ('r', 'p') AND n.nspname IN (SELECT "                                                \
 	"jsonb_array_elements_text($1::jsonb->'schemas'))"                                                                         \
-	" AND (c.relname IN ('store', 'store_migrations', 'store_vectors', 'vector_migrations') OR starts_with(c.relname::text,"   \
+	" AND (c.relname IN ('store', 'store_migrations', 'store_vectors', 'vector_migrations', 'checkpoints', "                   \
+	"'checkpoint_blobs', 'checkpoint_writes') OR starts_with(c.relname::text,"                                                 \
 	" 'cenote_')))"
 
 static const char mode[] =
@@ -85,8 +86,10 @@ static const char extensions[] =
 static const char tables[] =
 	"WITH " TABLES ", z AS (SELECT t.nspname, t.relname, coalesce(s.n_live_tup, t.reltuples::bigint, 0) AS live,"
 	" pg_total_relation_size(t.oid) AS bytes FROM t LEFT JOIN pg_catalog.pg_stat_user_tables s ON s.relid = t.oid)"
-	" SELECT 'ok', nspname, format('about %s items and %s messages, %s in all', coalesce(max(live) FILTER (WHERE relname ="
-	" 'store'), 0), coalesce(max(live) FILTER (WHERE relname = 'cenote_message'), 0), pg_size_pretty(sum(bytes))), '',"
+	" SELECT 'ok', nspname, format('about %s items, %s messages and %s checkpoints, %s in all', coalesce(max(live) FILTER "
+	"(WHERE relname ="
+	" 'store'), 0), coalesce(max(live) FILTER (WHERE relname = 'cenote_message'), 0), coalesce(max(live) FILTER (WHERE relname "
+	"= 'checkpoints'), 0), pg_size_pretty(sum(bytes))), '',"
 	" json_object_agg(relname, json_build_object('rows', live, 'bytes', bytes) ORDER BY relname) FROM z GROUP BY nspname"
 	" ORDER BY nspname";
 

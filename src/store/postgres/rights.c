@@ -7,7 +7,7 @@
 
 static unsigned needs(enum pg_table t)
 {
-	return t == TB_STORE_MIGRATIONS ? MAY_SELECT : MAY_ALL;
+	return t == TB_STORE_MIGRATIONS ? MAY_SELECT : t == TB_CP_MIGRATIONS ? 0 : MAY_ALL;
 }
 
 static void verbs(struct buf *b, unsigned mask)
@@ -24,7 +24,8 @@ static void verbs(struct buf *b, unsigned mask)
 
 static unsigned lacks(const struct pg_catalog *k, enum pg_table t)
 {
-	return k->tables[t].exists ? needs(t) & ~k->tables[t].may : 0;
+	bool minds = k->checkpoints || t < TB_CP_MIGRATIONS || t > TB_CP_WRITES;
+	return k->tables[t].exists && minds ? needs(t) & ~k->tables[t].may : 0;
 }
 
 /* All tables that lack the same. */

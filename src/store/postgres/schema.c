@@ -99,6 +99,81 @@ static void plan_store(struct plan *p, const struct pg_catalog *k, bool repair)
 	add(p, k, false, row);
 }
 
+static const char owns_checkpoints[] = "it does not own the checkpoint tables";
+
+static void plan_checkpoint_index(struct plan *p, const struct pg_catalog *k, unsigned i, bool fresh, const char *in_plan,
+				  const char *alone)
+{
+	if (k->cp_index[i].exists || (!fresh && k->cp_version >= 6 + (int64_t)i))
+		return;
+	lack(p, fresh || k->tables[TB_CP + i].owned, owns_checkpoints);
+	add(p, k, !fresh, fresh ? in_plan : alone);
+}
+
+/* LangGraph's checkpoint tables, on to version 9. Rows of versions that we may not read are not guessed. */
+static void plan_checkpoints_all(struct plan *p, const struct pg_catalog *k)
+{
+	static const char *const make[] = {PG_MAKE_CP, PG_MAKE_CP_BLOBS, PG_MAKE_CP_WRITES};
+	const struct pg_table_look *t = k->tables, *rows = &t[TB_CP_MIGRATIONS];
+	int64_t v = rows->exists && !(k->usage && (rows->may & MAY_SELECT)) ? PG_CP_VERSION : k->cp_version;
+	bool fresh[3], any = !rows->exists;
+	char row[160];
+	for (unsigned i = 0; i < 3; i++) {
+		fresh[i] = !t[TB_CP + i].exists;
+		any = any || fresh[i];
+	}
+	if (any && k->exists)
+		lack(p, k->create && k->usage, may_create);
+#define INDEX(i, table)                                                                                                            \
+	plan_checkpoint_index(p, k, i, fresh[i], PG_MAKE_CP_INDEX("", table), PG_MAKE_CP_INDEX("CONCURRENTLY ", table))
+	for (unsigned pass = 0; pass < 2; pass++) { /* indexes of tables in use go before, alone */
+		for (unsigned i = 0; i < 3 && pass; i++)
+			if (fresh[i])
+				add(p, k, false, make[i]);
+		if (fresh[0] == pass)
+			INDEX(0, checkpoints);
+		if (fresh[1] == pass)
+			INDEX(1, checkpoint_blobs);
+		if (fresh[2] == pass)
+			INDEX(2, checkpoint_writes);
+	}
+#undef INDEX
+	if (!rows->exists)
+		add(p, k, false, PG_MAKE_CP_MIGRATIONS);
+	if (!fresh[1] && !k->cp_null) {
+		lack(p, t[TB_CP_BLOBS].owned, owns_checkpoints);
+		add(p, k, false, PG_CP_BLOB_NULL);
+	}
+	if (!fresh[2] && !k->cp_path) {
+		lack(p, t[TB_CP_WRITES].owned, owns_checkpoints);
+		add(p, k, false, PG_CP_TASK_PATH);
+	}
+	if (v >= PG_CP_VERSION)
+		return;
+	lack(p, !rows->exists || (rows->may & MAY_INSERT), "it lacks INSERT on checkpoint_migrations");
+	snprintf(row, sizeof row, "INSERT INTO @checkpoint_migrations(v) SELECT generate_series(%d, %d)", (int)v + 1,
+		 PG_CP_VERSION);
+	add(p, k, false, row);
+}
+
+/* Where they are not asked for, what may not be done of it is left, and the rest of the store works. */
+static void plan_checkpoints(struct plan *p, const struct pg_catalog *k, const struct pg_ensure *ask)
+{
+	unsigned n = p->n;
+	const char *was = p->lacks;
+	bool there = k->tables[TB_CP].exists && k->tables[TB_CP_BLOBS].exists && k->tables[TB_CP_WRITES].exists;
+	if (!ask->checkpoints && (!ask->make || k->read_only || pg_catalog_judge_checkpoints(k) != OK))
+		return;
+	p->lacks = NULL;
+	plan_checkpoints_all(p, k);
+	bool may = !p->lacks && ask->make && !k->read_only;
+	if (!may && (there || !ask->checkpoints)) { /* tables that are there can be worked with as they are */
+		p->n = n;
+		p->lacks = NULL;
+	}
+	p->lacks = was ? was : p->lacks;
+}
+
 static void plan_own(struct plan *p, const struct pg_catalog *k, struct str tenant)
 {
 	char row[200];
@@ -120,7 +195,7 @@ static void plan_own(struct plan *p, const struct pg_catalog *k, struct str tena
 	add(p, k, false, row);
 }
 
-static enum err plan_make(struct plan *p, const struct pg_catalog *k, struct str tenant, bool repair)
+static enum err plan_make(struct plan *p, const struct pg_catalog *k, const struct pg_ensure *ask, bool repair)
 {
 	char text[160];
 	bool tables = false;
@@ -138,11 +213,12 @@ static enum err plan_make(struct plan *p, const struct pg_catalog *k, struct str
 		p->v[p->n++].alone = false;
 	}
 	plan_store(p, k, repair);
-	plan_own(p, k, tenant);
+	plan_own(p, k, ask->tenant);
 	for (unsigned i = 0; i < p->n; i++)
 		tables = tables || str_starts(str_c(p->v[i].sql), STR("CREATE TABLE"));
 	if (tables && k->exists)
 		lack(p, k->create && k->usage, may_create);
+	plan_checkpoints(p, k, ask);
 	return p->short_of_memory ? err_set(E_LIMIT, "out of memory in the store") : OK;
 }
 
@@ -167,7 +243,8 @@ static bool lost_race(PGresult *r)
 			return true;
 	/* Two that create the same name meet in an index of the catalogs, or both record the same version. */
 	return strcmp(state, "23505") == 0 &&
-	       ((table && strcmp(table, "pg_catalog") == 0) || (row && strcmp(row, "store_migrations_pkey") == 0));
+	       ((table && strcmp(table, "pg_catalog") == 0) ||
+		(row && (strcmp(row, "store_migrations_pkey") == 0 || strcmp(row, "checkpoint_migrations_pkey") == 0)));
 }
 
 static enum err run(PGconn *c, const char *sql, bool *again)
@@ -243,7 +320,7 @@ static enum err transaction(PGconn *c, const struct pg_ensure *ask, const char *
 	}
 	CHECK(pg_catalog_read(c, schema, "", &k));
 	CHECK(pg_catalog_judge(&k, ask->tenant));
-	CHECK(plan_make(&p, &k, ask->tenant, false));
+	CHECK(plan_make(&p, &k, ask, false));
 	for (unsigned i = 0; i < p.n && e == OK; i++)
 		if (!p.v[i].alone)
 			e = run(c, p.v[i].sql, again);
@@ -268,7 +345,11 @@ out:
 static enum err may_run(const struct pg_ensure *ask, const struct pg_catalog *k, const struct plan *p)
 {
 	bool langgraph = k->tables[TB_STORE].exists, own = k->tables[TB_META].exists;
-	const char *what = own && langgraph ? "are incomplete" : langgraph ? "lack Cenote's own (cenote_*)" : "are not there";
+	bool whole = own && langgraph && k->tables[TB_THREAD].exists;
+	const char *what = whole && !k->tables[TB_CP].exists ? "lack LangGraph's checkpoint tables"
+			   : own && langgraph		     ? "are incomplete"
+			   : langgraph			     ? "lack Cenote's own (cenote_*)"
+							     : "are not there";
 	if (!ask->make)
 		return err_set(E_CONFLICT,
 			       "the tables in schema %s %s, and pg.migrate is off; as their owner run `cenote migrate`, then "
@@ -354,13 +435,23 @@ static enum err wait_for_builder(PGconn *c, struct attempt *t)
 	TRY(pg_ask(c,
 		   "SELECT NOT pg_try_advisory_xact_lock(hashtextextended('cenote index ' || $1::text, 0)) OR EXISTS (SELECT 1 FROM"
 		   " pg_catalog.pg_stat_progress_create_index p JOIN pg_catalog.pg_class c ON c.oid = p.relid JOIN"
-		   " pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname = 'store' AND"
+		   " pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname IN ('store', "
+		   "'checkpoints',"
+		   " 'checkpoint_blobs', 'checkpoint_writes') AND"
 		   " p.datname = current_database())",
 		   1, &schema, &r));
 	t->waited = PQgetvalue(r, 0, 0)[0] == 't' && clock_mono_ns() < t->until;
 	PQclear(r);
 	t->again = t->waited;
 	return t->waited ? wait_until(deadline_in_ms(LOOK_MS)) : OK;
+}
+
+static bool being_built(const struct pg_catalog *k)
+{
+	bool any = k->prefix_index.exists && !k->prefix_index.valid;
+	for (unsigned i = 0; i < 3; i++)
+		any = any || (k->cp_index[i].exists && !k->cp_index[i].valid);
+	return any;
 }
 
 static enum err attempt(PGconn *c, struct attempt *t)
@@ -370,10 +461,12 @@ static enum err attempt(PGconn *c, struct attempt *t)
 	t->again = t->waited = false;
 	CHECK(pg_catalog_read(c, t->schema, "", &t->k));
 	CHECK(pg_catalog_judge(&t->k, t->ask->tenant));
-	CHECK(plan_make(&p, &t->k, t->ask->tenant, t->repair));
+	if (t->ask->checkpoints)
+		CHECK(pg_catalog_judge_checkpoints(&t->k));
+	CHECK(plan_make(&p, &t->k, t->ask, t->repair));
 	if (p.n)
 		CHECK(may_run(t->ask, &t->k, &p));
-	if (p.n && !t->ask->dry && t->k.prefix_index.exists && !t->k.prefix_index.valid)
+	if (p.n && !t->ask->dry && being_built(&t->k))
 		CHECK(wait_for_builder(c, t));
 	if (t->waited)
 		goto out;
@@ -403,6 +496,7 @@ enum err pg_schema_ensure(PGconn *c, const struct pg_ensure *ask)
 		return OK;
 	if (t.again)
 		return err_set(E_BUSY, "the tables in schema %s are being changed by somebody else; start again", t.k.quoted);
+	t.k.checkpoints = ask->checkpoints;
 	TRY(pg_rights_check(&t.k));
 	warn_index(&t.k, &t.k.prefix_index, "store_prefix_idx", PG_MAKE_PREFIX_INDEX("CONCURRENTLY "));
 	warn_index(&t.k, &t.k.expires_index, "idx_store_expires_at", PG_MAKE_EXPIRES_INDEX("CONCURRENTLY "));
