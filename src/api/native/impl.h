@@ -28,6 +28,10 @@ void nv_etag(struct http_req *rq, int64_t version);
 /* Ends with 200 and b, or with the error e (or b's). */
 void nv_answer(struct http_req *rq, enum err e, const struct buf *b);
 
+/* ---- batch.c ---- */
+/* What went wrong with one operation of several, as an RFC 9457 problem. field: "" or NULL when there is none. */
+void nv_problem(struct jw *w, int status, const char *detail, const char *field);
+
 /* ---- page.c: pages ---- */
 struct page {
 	const char *const *filters; /* query parameters that belong to the question, NULL at the end */
@@ -45,9 +49,17 @@ void nv_item_put(struct http_req *rq, void *ctx);
 void nv_item_delete(struct http_req *rq, void *ctx);
 void nv_batch(struct http_req *rq, void *ctx);
 void nv_messages(struct http_req *rq, void *ctx);
+void nv_checkpoints(struct http_req *rq, void *ctx);
 void nv_threads(struct http_req *rq, void *ctx);
 void nv_thread_messages(struct http_req *rq, void *ctx);
 void nv_thread_delete(struct http_req *rq, void *ctx);
+void nv_session_append(struct http_req *rq, void *ctx);
+void nv_session_items(struct http_req *rq, void *ctx);
+void nv_session_pop(struct http_req *rq, void *ctx);
+void nv_session_clear(struct http_req *rq, void *ctx);
+void nv_sessions(struct http_req *rq, void *ctx);
+/* A thread as listings show it. */
+void nv_write_thread(struct jw *w, const struct thread_info *t);
 void nv_recall(struct http_req *rq, void *ctx);
 void nv_namespaces(struct http_req *rq, void *ctx);
 void nv_stats(struct http_req *rq, void *ctx);

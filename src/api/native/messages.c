@@ -56,7 +56,7 @@ out:
 	nv_answer(rq, e, &b);
 }
 
-static void write_thread(struct jw *w, const struct thread_info *t)
+void nv_write_thread(struct jw *w, const struct thread_info *t)
 {
 	char time[CLOCK_TEXT_MAX];
 	size_t n;
@@ -71,6 +71,10 @@ static void write_thread(struct jw *w, const struct thread_info *t)
 		jw_null(w);
 	jw_key(w, "messages");
 	jw_i64(w, t->messages);
+	jw_key(w, "checkpoints");
+	jw_i64(w, t->checkpoints);
+	jw_key(w, "entries");
+	jw_i64(w, t->entries);
 	jw_key(w, "created_at");
 	n = clock_format(t->created_us, CLOCK_MILLIS_Z, time);
 	jw_str(w, str_of(time, n));
@@ -101,7 +105,7 @@ void nv_threads(struct http_req *rq, void *ctx)
 	jw_key(&w, "data");
 	jw_arr(&w);
 	for (size_t i = 0; i < shown; i++)
-		write_thread(&w, &t[i]);
+		nv_write_thread(&w, &t[i]);
 	e = page_end(rq, ctx, &p, &w, n > shown, shown > 0 ? t[shown - 1].thread : STR(""));
 out:
 	nv_answer(rq, e, &b);
