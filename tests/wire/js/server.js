@@ -1,23 +1,23 @@
 // A real `cenote serve` on a free port; ready when its ready line says so.
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve, dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 const tree = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 
-export async function startServer() {
-  const folder = mkdtempSync(join(tmpdir(), "cenote-js-"));
+// folder: one that stays, of a server that was there before; listen: a port that was free.
+export async function startServer({ args = [], folder: given, listen = "127.0.0.1:0" } = {}) {
+  const folder = given ?? mkdtempSync(join(tmpdir(), "cenote-js-"));
   const env = Object.fromEntries(Object.entries(process.env).filter(([k]) => !k.startsWith("CENOTE_")));
   const binary = process.env.CENOTE_BIN ? resolve(process.env.CENOTE_BIN) : join(tree, "build/cenote");
   // tests/wire/postgres.py gives an empty database for the time of a run
   const store = process.env.CENOTE_TEST_DATABASE ?? `sqlite:${join(folder, "data")}`;
-  const child = spawn(binary, ["serve", "--store", store, "--listen", "127.0.0.1:0"], {
-    env: { ...env, CENOTE_DATA: join(folder, "data"), XDG_CONFIG_HOME: folder },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
+  const own = { ...env, CENOTE_DATA: join(folder, "data"), CENOTE_STORE: store, XDG_CONFIG_HOME: folder };
+  const child = spawn(binary, ["serve", "--listen", listen, ...args], { env: own, stdio: ["ignore", "ignore", "pipe"] });
   const ended = new Promise((done) => child.on("exit", (code) => done(code)));
   const log = [];
   const url = await new Promise((ready, failed) => {
@@ -30,11 +30,20 @@ export async function startServer() {
   });
   return {
     url,
-    async stop() {
+    folder,
+    // The command line against this server; its stdout.
+    async run(...words) {
+      return (await promisify(execFile)(binary, words, { env: own })).stdout;
+    },
+    async stop({ keep = false } = {}) {
       child.kill("SIGTERM");
       const code = await ended;
-      rmSync(folder, { recursive: true, force: true });
+      if (!keep) rmSync(folder, { recursive: true, force: true });
       return code;
+    },
+    async kill() {
+      child.kill("SIGKILL");
+      await ended;
     },
   };
 }
