@@ -150,6 +150,10 @@ static bool check_body(struct http_req *rq)
 	bool needed = (flags & R_BODY) && !(flags & R_BODY_OPTIONAL);
 
 	rq->body_limit = (flags & (R_BODY | R_RAW_BODY)) ? rq->server->opt.max_body : BODY_INLINE;
+	if ((flags & R_LARGE_BODY) && rq->server->opt.max_large_body) {
+		rq->body_limit = rq->server->opt.max_large_body;
+		rq->arena.ceiling = 2 * rq->body_limit + ARENA_EXTRA;
+	}
 	if (rq->content_length > 0 && (uint64_t)rq->content_length > rq->body_limit) {
 		(void)err_kind(E_LIMIT, ERR_SIZE, "the body has %lld bytes, at most %zu are allowed", (long long)rq->content_length,
 			       rq->body_limit);

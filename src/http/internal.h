@@ -21,6 +21,7 @@
 			 */
 #define URL_MAX ((size_t)8192)
 #define PARAMS_MAX 8
+#define ARENA_EXTRA ((size_t)16 << 20) /* room in a request's arena beside the body */
 
 /* ------------------------------------------------------------------ router */
 
@@ -208,6 +209,8 @@ struct http_req {
 	int status;
 	const char *type;
 	struct str out;
+	const struct str *parts; /* instead of out */
+	size_t parts_n;
 	struct rs_head *heads;
 	struct stream *stream;
 	uint64_t sent;
@@ -276,8 +279,6 @@ struct problem_kind {
 };
 const struct problem_kind *problem_kind(int status);
 void problem_write(struct buf *b, struct http_req *rq, int status, const struct diag *d);
-/* Answers with status and the current diagnostic, in the protocol's own form. */
-void rs_fail(struct http_req *rq, int status);
 
 /* response.c */
 enum MHD_Result response_queue(struct http_req *rq);

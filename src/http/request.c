@@ -286,6 +286,7 @@ void request_reset(struct http_req *rq)
 	/* Of the answers to 400 headers only the counts are looked at without being set: everything is cleared. */
 	memset(rq, 0, sizeof *rq);
 	rq->arena = arena;
+	rq->arena.ceiling = s->opt.max_body + ARENA_EXTRA;
 	rq->server = s;
 	list_init(&rq->ready);
 }

@@ -4,12 +4,14 @@
  * Invariant: the body of a queued answer lies in the request's arena, which lives until libmicrohttpd's completed callback; nothing
  * is copied a second time. */
 #include <assert.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
 #include "http/internal.h"
 
 #define ARENA_BLOCK ((size_t)16384)
+#define PARTS_JOINED ((size_t)32768) /* up to here parts are joined: one piece costs libmicrohttpd one call less */
 
 static const char exposed[] = "etag, x-request-id, mcp-session-id, www-authenticate, retry-after, ratelimit, ratelimit-policy, "
 			      "link, idempotency-replayed, "
@@ -63,6 +65,29 @@ void rs_json(struct http_req *rq, int status, struct str body)
 	rs_send(rq, status, "application/json", body);
 }
 
+void rs_parts(struct http_req *rq, int status, const char *content_type, const struct str *parts, size_t n)
+{
+	size_t total = 0;
+	struct buf b;
+
+	for (size_t i = 0; i < n; i++)
+		total += parts[i].n;
+	if (total > PARTS_JOINED) {
+		rs_send(rq, status, content_type, STR(""));
+		rq->parts = parts;
+		rq->parts_n = n;
+		return;
+	}
+	buf_init(&b, &rq->arena, total + 1);
+	(void)buf_room(&b, total);
+	for (size_t i = 0; i < n; i++)
+		buf_str(&b, parts[i]);
+	if (b.err != OK)
+		rs_error(rq, b.err);
+	else
+		rs_send(rq, status, content_type, buf_slice(&b));
+}
+
 void rs_empty(struct http_req *rq, int status)
 {
 	rs_send(rq, status, NULL, STR(""));
@@ -100,6 +125,22 @@ enum MHD_Result response_hand_over(struct http_req *rq, struct MHD_Response *r)
 	return ret;
 }
 
+static struct MHD_Response *response_of_parts(struct http_req *rq)
+{
+	struct MHD_IoVec *iov = ARENA_ARRAY(&rq->arena, struct MHD_IoVec, rq->parts_n + 1);
+	unsigned n = 0;
+
+	if (!iov || rq->parts_n > UINT_MAX)
+		return NULL;
+	for (size_t i = 0; i < rq->parts_n; i++) {
+		if (rq->parts[i].n == 0)
+			continue;
+		iov[n++] = (struct MHD_IoVec){rq->parts[i].p, rq->parts[i].n};
+		rq->sent += rq->parts[i].n;
+	}
+	return MHD_create_response_from_iovec(iov, n, NULL, NULL);
+}
+
 enum MHD_Result response_queue(struct http_req *rq)
 {
 	struct MHD_Response *r;
@@ -109,10 +150,17 @@ enum MHD_Result response_queue(struct http_req *rq)
 		return MHD_NO;
 	if (rq->stream)
 		return stream_queue(rq);
-	r = MHD_create_response_from_buffer(rq->out.n, (void *)(uintptr_t)(rq->out.n ? rq->out.p : ""), MHD_RESPMEM_PERSISTENT);
+	if (rq->parts) {
+		r = response_of_parts(rq);
+	} else {
+		r = MHD_create_response_from_buffer(rq->out.n, (void *)(uintptr_t)(rq->out.n ? rq->out.p : ""),
+						    MHD_RESPMEM_PERSISTENT);
+		rq->sent = rq->out.n;
+	}
 	if (!r)
 		return MHD_NO;
-	rq->sent = rq->is_head ? 0 : rq->out.n;
+	if (rq->is_head)
+		rq->sent = 0;
 	ret = response_hand_over(rq, r);
 	MHD_destroy_response(r);
 	return ret;

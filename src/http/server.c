@@ -13,9 +13,8 @@
 
 #include "http/internal.h"
 
-#define RUNS_PER_TICK 4 /* MHD_run calls while it has more to do: pipelined requests, large bodies */
-#define POOL_KEEP 256	/* requests kept with their arena's first block */
-#define ARENA_EXTRA ((size_t)16 << 20)
+#define RUNS_PER_TICK 4		    /* MHD_run calls while it has more to do: pipelined requests, large bodies */
+#define POOL_KEEP 256		    /* requests kept with their arena's first block */
 #define HEADER_SLACK ((size_t)4096) /* room in libmicrohttpd's pool for its header list and the answer's header */
 #define DRAIN_IDLE_NS UINT64_C(300000000)
 

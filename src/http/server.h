@@ -11,7 +11,8 @@
  *  1. A handler runs only with a principal, unless its route says R_PUBLIC.
  *  2. No more than max_connections connections; the next one is told 503 with Retry-After and closed.
  *  3. After http_server_drain no new request is begun; those under way finish and say Connection: close.
- *  4. The request's arena (ceiling: max_body + 16 MiB) lives until the answer is written or the client has gone. */
+ *  4. The request's arena (ceiling: max_body + 16 MiB, or 2 * max_large_body + 16 MiB) lives until the answer is written or the
+ * client has gone. */
 #ifndef CENOTE_HTTP_SERVER_H
 #define CENOTE_HTTP_SERVER_H
 
@@ -26,10 +27,11 @@ enum http_flag {
 	R_PUBLIC = 1u, /* no authentication, not counted in limits */
 	R_BODY = 2u,   /* takes a JSON body; without the flag a body is read and ignored up to 64 KiB */
 	R_BODY_OPTIONAL = 4u,
-	R_ANY_TYPE = 8u,    /* parse JSON whatever Content-Type says (LangGraph) */
-	R_STREAM_OUT = 16u, /* the handler may call http_write many times (chunked) */
-	R_QUIET = 32u,	    /* logged at debug */
-	R_RAW_BODY = 64u,   /* body may be of any content type, binary */
+	R_ANY_TYPE = 8u,     /* parse JSON whatever Content-Type says (LangGraph) */
+	R_STREAM_OUT = 16u,  /* the handler may call http_write many times (chunked) */
+	R_QUIET = 32u,	     /* logged at debug */
+	R_RAW_BODY = 64u,    /* body may be of any content type, binary */
+	R_LARGE_BODY = 128u, /* the body may have max_large_body bytes, the request's arena twice that */
 };
 
 struct http_route {
@@ -61,6 +63,7 @@ typedef enum err (*http_auth_fn)(void *ctx, struct arena *a, struct http_req *rq
 
 struct http_options {
 	size_t max_body, max_header; /* bytes */
+	size_t max_large_body;	     /* of routes with R_LARGE_BODY; 0: max_body */
 	unsigned max_connections;    /* per server (= per loop) */
 	uint32_t header_timeout_ms;  /* from the first byte of a request to the end of its header, and again for its body */
 	uint32_t idle_timeout_ms;    /* kept-alive connection without a request */
@@ -118,10 +121,14 @@ void rs_header(struct http_req *rq, const char *name, struct str value);
 /* Ends the request: status, content type, body (copied unless it lies in rq_arena). Exactly once. */
 void rs_send(struct http_req *rq, int status, const char *content_type, struct str body);
 void rs_json(struct http_req *rq, int status, struct str body);
+/* rs_send of parts, one after the other; large ones are not copied: they, and the array, must lie in rq_arena. */
+void rs_parts(struct http_req *rq, int status, const char *content_type, const struct str *parts, size_t n);
 void rs_empty(struct http_req *rq, int status); /* 204, 304 */
 /* Answers with the error e and the running fiber's diagnostic: status from contracts/operations 3, body by the route's error
  * writer, Retry-After, WWW-Authenticate. E_CANCELLED sends nothing. */
 void rs_error(struct http_req *rq, enum err e);
+/* The same with a status of its own. */
+void rs_fail(struct http_req *rq, int status);
 /* Status code of an error as rs_error would choose it. */
 int http_status(enum err e, enum err_kind kind);
 /* Large answers piece by piece (R_STREAM_OUT): status and type once, then pieces (parks while the client is slow), then end. After

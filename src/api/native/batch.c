@@ -211,20 +211,25 @@ static const char *slug(int status)
 		return "too-large";
 	case 422:
 		return "invalid";
+	case 429:
+		return "rate-limited";
+	case 502:
+		return "upstream";
+	case 503:
+		return "busy";
+	case 504:
+		return "timeout";
 	case 507:
 		return "quota";
 	}
 	return "internal";
 }
 
-static void write_problem(struct jw *w, int status, const char *detail, const char *field)
+void nv_problem(struct jw *w, int status, const char *detail, const char *field)
 {
 	char type[64];
 
 	snprintf(type, sizeof type, "urn:cenote:problem:%s", slug(status));
-	jw_key(w, "status");
-	jw_i64(w, status);
-	jw_key(w, "problem");
 	jw_obj(w);
 	jw_key(w, "type");
 	jw_cstr(w, type);
@@ -250,6 +255,13 @@ static void write_status(struct jw *w, int status)
 {
 	jw_key(w, "status");
 	jw_i64(w, status);
+}
+
+static void write_problem(struct jw *w, int status, const char *detail, const char *field)
+{
+	write_status(w, status);
+	jw_key(w, "problem");
+	nv_problem(w, status, detail, field);
 }
 
 static void write_found(struct jw *w, const struct item *it, const struct hit *h)
