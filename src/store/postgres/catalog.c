@@ -117,9 +117,9 @@ enum err pg_exec_text(PGconn *c, const char *sql)
 /* ---------------------------------------------------------------- reading */
 
 static const char *const names[TB_COUNT] = {
-	"store",       "store_migrations", "checkpoint_migrations", "checkpoints",    "checkpoint_blobs", "checkpoint_writes",
-	"cenote_meta", "cenote_value",	   "cenote_item",	    "cenote_journal", "cenote_thread",	  "cenote_message",
-	"cenote_key"};
+	"store",	  "store_migrations", "checkpoint_migrations", "checkpoints", "checkpoint_blobs", "checkpoint_writes",
+	"agent_sessions", "agent_messages",   "conversations",	       "cenote_meta", "cenote_value",	  "cenote_item",
+	"cenote_journal", "cenote_thread",    "cenote_message",	       "cenote_key"};
 
 const char *pg_table_name(enum pg_table t)
 {
@@ -177,7 +177,8 @@ static enum err read_tables(PGconn *c, const char *const *who, struct pg_catalog
 		   " FROM pg_catalog.pg_roles r, pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid"
 		   " WHERE n.nspname = $1::text AND r.rolname = coalesce(nullif($2::text, ''), current_user)"
 		   " AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (c.relname IN ('store', 'store_migrations',"
-		   " 'checkpoint_migrations', 'checkpoints', 'checkpoint_blobs', 'checkpoint_writes') OR c.relname ~ '^cenote_')",
+		   " 'checkpoint_migrations', 'checkpoints', 'checkpoint_blobs', 'checkpoint_writes', 'agent_sessions',"
+		   " 'agent_messages', 'conversations') OR c.relname ~ '^cenote_')",
 		   2, who, &r));
 	for (int i = 0; i < PQntuples(r); i++) {
 		for (unsigned t = 0; t < TB_COUNT; t++) {
@@ -375,6 +376,7 @@ enum err pg_catalog_read(PGconn *c, const char *schema, const char *role, struct
 	TRY(read_columns(c, who, k));
 	TRY(read_checkpoints(c, who, k));
 	TRY(read_indexes(c, who, k));
+	TRY(pg_sessions_read(c, who, k));
 	if (k->js || k->odd[0])
 		return OK;
 	return role[0] ? OK : read_versions(c, k);

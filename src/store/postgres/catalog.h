@@ -62,6 +62,13 @@ struct pg_catalog {
 	int64_t cp_version;		  /* highest row of checkpoint_migrations, -1: none */
 	struct pg_index_look cp_index[3]; /* on thread_id, of checkpoints, checkpoint_blobs, checkpoint_writes */
 	bool checkpoints;		  /* rights on these tables count, too (pg_rights_missing); true after reading */
+	/* tables of sessions (session_tables.c) */
+	char agent_odd[200];	/* what is wrong with agent_sessions and agent_messages, "" : nothing */
+	bool agent_fk;		/* agent_messages.session_id refers to agent_sessions */
+	bool agent_index;	/* an index that begins with session_id, created_at */
+	bool seed;		/* conversations has the columns that we know */
+	char sequence[2][200];	/* of the ids of agent_messages, conversations, quoted with schema; "" : none */
+	bool sequence_usage[2]; /* the role may use it */
 	/* cenote_meta */
 	int64_t cenote_version; /* -1: none */
 	char tenant[64];
@@ -72,6 +79,14 @@ enum err pg_catalog_read(PGconn *c, const char *schema, const char *role, struct
 enum err pg_catalog_judge(const struct pg_catalog *k, struct str tenant) MUST_CHECK;
 /* The same for the checkpoint tables alone. */
 enum err pg_catalog_judge_checkpoints(const struct pg_catalog *k) MUST_CHECK;
+
+/* -------------------------------------------------------- session_tables.c */
+
+enum err pg_sessions_read(PGconn *c, const char *const *who, struct pg_catalog *k) MUST_CHECK;
+/* Can sessions be kept here? E_CONFLICT, E_DENIED with what is missing and the SQL that makes it. */
+enum err pg_sessions_judge(const struct pg_catalog *k) MUST_CHECK;
+/* The GRANTs for it, one a line. */
+void pg_sessions_missing(const struct pg_catalog *k, struct buf *grants);
 
 /* ------------------------------------------------------------- schema.c */
 

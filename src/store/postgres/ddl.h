@@ -6,7 +6,7 @@
 
 #define PG_STORE_VERSION 3  /* highest row of store_migrations that we know */
 #define PG_CP_VERSION 9	    /* of checkpoint_migrations */
-#define PG_CENOTE_VERSION 1 /* cenote_meta 'schema' */
+#define PG_CENOTE_VERSION 2 /* cenote_meta 'schema' */
 
 /* The tables that we work with; TB_KEY only in the home schema (pg.schema). */
 enum pg_table {
@@ -16,6 +16,9 @@ enum pg_table {
 	TB_CP,
 	TB_CP_BLOBS,
 	TB_CP_WRITES,
+	TB_AGENT_SESSIONS,
+	TB_AGENT_MESSAGES,
+	TB_CONVERSATIONS,
 	TB_META,
 	TB_VALUE,
 	TB_ITEM,
@@ -26,6 +29,8 @@ enum pg_table {
 	TB_COUNT
 };
 #define TB_OWN TB_META /* the first one that is Cenote's own */
+/* Tables of others without which the rest works: TB_CP_MIGRATIONS .. TB_CONVERSATIONS. */
+#define PG_OPTIONAL(t) ((t) >= TB_CP_MIGRATIONS && (t) <= TB_CONVERSATIONS)
 
 /* A statement and what it makes: a table, or an index of it. */
 struct pg_ddl {
@@ -78,6 +83,20 @@ static const struct pg_ddl pg_own_tables[] = {
 	 "timestamptz)"},
 };
 
+/* What later versions of our tables added; run in order for tables of an older version, and for new ones. */
+struct pg_upgrade {
+	int version;
+	const char *sql;
+};
+static const struct pg_upgrade pg_own_upgrades[] = {
+	/* The record of a thread (threads.c) and the last append to a session (entries.c). */
+	{2, "ALTER TABLE @cenote_thread ADD COLUMN IF NOT EXISTS metadata text NOT NULL DEFAULT '', ADD COLUMN IF NOT EXISTS config"
+	    " text NOT NULL DEFAULT '', ADD COLUMN IF NOT EXISTS ttl_minutes float8 NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS"
+	    " ttl_strategy int NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 0, ADD COLUMN IF NOT"
+	    " EXISTS once bytea, ADD COLUMN IF NOT EXISTS once_at timestamptz, ADD COLUMN IF NOT EXISTS once_ids bigint[]"},
+};
+#define PG_OWN_UPGRADES (sizeof pg_own_upgrades / sizeof *pg_own_upgrades)
+
 /* LangGraph's, as the versions of store_migrations leave them (contracts: langgraph 2.2). */
 #define PG_MAKE_STORE_MIGRATIONS "CREATE TABLE @store_migrations(v INTEGER PRIMARY KEY)"
 #define PG_MAKE_STORE                                                                                                              \
@@ -117,5 +136,16 @@ static const struct pg_ddl pg_own_tables[] = {
 #define PG_CP_BLOB_NULL "ALTER TABLE @checkpoint_blobs ALTER COLUMN blob DROP NOT NULL"
 #define PG_CP_TASK_PATH "ALTER TABLE @checkpoint_writes ADD COLUMN task_path TEXT NOT NULL DEFAULT ''"
 #define PG_MAKE_CP_INDEX(how, table) "CREATE INDEX " how #table "_thread_id_idx ON @" #table "(thread_id)"
+
+/* The tables of the Agents SDK's SQLAlchemySession, as it creates them (contracts: openai 2.1). */
+#define PG_MAKE_AGENT_SESSIONS                                                                                                     \
+	"CREATE TABLE @agent_sessions(session_id VARCHAR NOT NULL, created_at TIMESTAMP WITHOUT TIME ZONE DEFAULT"                 \
+	" CURRENT_TIMESTAMP NOT NULL, updated_at TIMESTAMP WITHOUT TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,"                  \
+	" PRIMARY KEY (session_id))"
+#define PG_MAKE_AGENT_MESSAGES                                                                                                     \
+	"CREATE TABLE @agent_messages(id SERIAL NOT NULL, session_id VARCHAR NOT NULL, message_data TEXT NOT NULL, created_at"     \
+	" TIMESTAMP WITHOUT TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL, PRIMARY KEY (id), FOREIGN KEY(session_id) REFERENCES"    \
+	" @agent_sessions (session_id) ON DELETE CASCADE)"
+#define PG_MAKE_AGENT_INDEX(how) "CREATE INDEX " how "idx_agent_messages_session_time ON @agent_messages (session_id, created_at)"
 
 #endif

@@ -251,7 +251,7 @@ static void index_there(struct doctor *d, const struct pg_catalog *k, const stru
 static bool whole(const struct pg_catalog *k, bool home)
 {
 	for (enum pg_table t = 0; t < TB_COUNT; t++)
-		if (!k->tables[t].exists && (t < TB_CP_MIGRATIONS || t > TB_CP_WRITES) && (t != TB_KEY || home))
+		if (!k->tables[t].exists && !PG_OPTIONAL(t) && (t != TB_KEY || home))
 			return false;
 	return true;
 }
@@ -296,6 +296,32 @@ static void checkpoints(struct doctor *d, const struct pg_catalog *k)
 	else
 		tell(d, FIND_OK, "checkpoints", k->schema, NONE, data,
 		     "LangGraph's checkpoint tables at migration %" PRId64 " of %d", k->cp_version, PG_CP_VERSION);
+}
+
+/* What sessions are kept in. */
+static void sessions(struct doctor *d, const struct pg_catalog *k)
+{
+	bool agent = k->tables[TB_AGENT_SESSIONS].exists && k->tables[TB_AGENT_MESSAGES].exists && !k->agent_odd[0];
+	struct str data = arena_printf(&d->a, "{\"agent_sessions\":%s,\"conversations\":%s}", agent ? "true" : "false",
+				       k->seed ? "true" : "false");
+	struct buf b;
+	if (pg_sessions_judge(k) != OK) {
+		bool may = k->create && k->usage && !k->agent_odd[0] && !agent;
+		tell(d, k->agent_odd[0] ? FIND_FAIL : FIND_WARN, "sessions", k->schema,
+		     may ? STR("nothing: the next start makes them (or `cenote migrate`)") : NONE, data, "%s", diag_get()->text);
+		return;
+	}
+	tell(d, FIND_OK, "sessions", k->schema, NONE, data, "sessions lie in %s%s%s", agent ? "the Agents SDK's tables" : "",
+	     agent && k->seed ? " and " : "", k->seed ? "the table conversations" : "");
+	if (agent && !k->agent_fk)
+		tell(d, FIND_OK, "sessions", k->schema, NONE, NONE,
+		     "agent_messages has no foreign key to agent_sessions: items may outlive their session");
+	if (!agent || k->agent_index)
+		return;
+	buf_init(&b, &d->a, 1 << 14);
+	pg_expand(&b, PG_MAKE_AGENT_INDEX("CONCURRENTLY "), k->quoted, k->quoted);
+	tell(d, FIND_WARN, "indexes", k->schema, buf_slice(&b), NONE,
+	     "index idx_agent_messages_session_time is missing: sessions read the whole table");
 }
 
 static enum err journal(struct doctor *d, const struct pg_catalog *k)
@@ -343,6 +369,7 @@ static void schema(void *ctx, const char *name, const char *tenant)
 	if (!k.exists)
 		return;
 	checkpoints(d, &k);
+	sessions(d, &k);
 	rights(d, &k);
 	index_there(d, &k, &k.prefix_index, "store_prefix_idx", PG_MAKE_PREFIX_INDEX("CONCURRENTLY "));
 	index_there(d, &k, &k.expires_index, "idx_store_expires_at", PG_MAKE_EXPIRES_INDEX("CONCURRENTLY "));

@@ -62,9 +62,9 @@ enum pg_oid {
 	PG_JSONBS = 3807,
 };
 
-#define PG_PARAMS_MAX 16
+#define PG_PARAMS_MAX 24
 #define PG_TEXT_FORMAT 0x80000000u /* in v[].type: the bytes are the type's text form, with a NUL */
-/* Parameters of one statement, in binary form, in one growing heap buffer (ceiling 64 MiB). Zero it or pg_params_init; release
+/* Parameters of one statement, in binary form, in one growing heap buffer (ceiling 320 MiB). Zero it or pg_params_init; release
  * when the job is done. Errors stick in buf.err and come out of pg_run. */
 struct pg_params {
 	struct buf buf;
@@ -180,6 +180,7 @@ enum pg_st {
 	/* tenant.c */
 	ST_TENANT_LOOK,
 	ST_TENANT_META,
+	ST_TABLES_LOOK,
 	/* sync.c, verify.c, docs.c */
 	ST_SYNC,
 	ST_PURGE,
@@ -192,6 +193,32 @@ enum pg_st {
 	ST_DOC_MESSAGE_BY_ID,
 	ST_DOC_KEEP,
 	ST_DOC_KEEP_MESSAGE,
+	/* ckpt*.c */
+	ST_CKPT_LOOK,
+	ST_CKPT_CLAIM,
+	ST_CKPT_GUARD,
+	ST_CKPT_OWNERS,
+	ST_CKPT_PUT,
+	ST_CKPT_WRITES,
+	ST_CKPT_WRITES_NO_PATH,
+	ST_CKPT_REPLACE,
+	ST_CKPT_REPLACE_NO_PATH,
+	ST_CKPT_LATEST,
+	ST_CKPT_BY_ID,
+	ST_CKPT_SIZES,
+	ST_CKPT_SENDS,
+	ST_CKPT_BY_RUN,
+	ST_CKPT_STORAGE,
+	ST_CKPT_LIST,
+	ST_CKPT_LIST_UP,
+	ST_CKPT_LIST_ALL,
+	ST_CKPT_LIST_ALL_UP,
+	ST_CKPT_HISTORY,
+	ST_CKPT_LOCK,
+	ST_CKPT_REMOVE,
+	ST_CKPT_COPY_LOOK,
+	ST_CKPT_COPY,
+	ST_CKPT_COPY_NO_PATH,
 	ST_MAX = 128 /* a multiple of 64 */
 };
 struct pg_stmt {
@@ -199,7 +226,7 @@ struct pg_stmt {
 	enum pg_lane lane;
 	const char *name; /* for logs and metrics: "item_get" */
 	/* "@table" stands for the tenant's schema and the table: "@store" -> "public".store, "@~table" for the home schema's; "@@"
-	 * for an @. */
+	 * for an @. "@?table x": a table that the tenant may lack (pg_tenant.has), then an empty one; only for reading. */
 	const char *sql;
 };
 
@@ -300,12 +327,15 @@ enum err pg_sql(PGconn *c, const char *sql, PGresult **res) MUST_CHECK;
 
 /* ------------------------------------------------------------------- tenants (tenant.c, schema.c) */
 
+/* PG_HAS_BYTES: the names in them are in the order of bytes. */
+enum { PG_HAS_AGENT = 1, PG_HAS_SEED = 2, PG_HAS_CP = 4, PG_HAS_BYTES = 8 };
 enum pg_tenant_state { PT_UNKNOWN, PT_ABSENT, PT_READY };
 struct pg_tenant {
 	struct pg *s;
 	char name[64];
 	char schema[64];  /* as it is: "public" */
 	char quoted[132]; /* "\"public\"" */
+	unsigned has;	  /* PG_HAS_*: of the tables that it can do without, those that are there */
 	unsigned slot;	  /* 0.. when READY; below 64: with prepared statements */
 	atomic_int state; /* READY is final */
 	/* tenant.c's, under tmu */
@@ -313,16 +343,25 @@ struct pg_tenant {
 	unsigned users;	    /* callers that hold it while it is not READY */
 	bool opening;	    /* somebody looks at it, or makes it */
 	struct list waiters;
-	_Atomic(char *) sql[ST_MAX];		 /* rendered texts */
-	struct pg_feed *feed;			 /* sync.c's */
-	_Atomic uint64_t purged_ns;		 /* sweep.c's: when pg_purge was called last */
-	_Atomic uint64_t parents[256];		 /* scan.c's: hashes of namespaces that have others below them */
+	_Atomic(char *) sql[ST_MAX];   /* rendered texts */
+	struct pg_feed *feed;	       /* sync.c's */
+	_Atomic uint64_t purged_ns;    /* sweep.c's: when pg_purge was called last */
+	_Atomic uint64_t parents[256]; /* scan.c's: hashes of namespaces that have others below them */
+	atomic_bool cp_ready, cp_path; /* ckpt.c's: the checkpoint tables are there; with task_path */
+	_Atomic uint64_t cp_looked_ns;
+	uint64_t cp_failed_ns; /* under tmu: when making them failed, and why */
+	struct diag cp_failure;
 	_Atomic uint64_t walk_scope, walk_until; /* walk.c's: the scope that was found exact (hashed), and until when that counts */
 };
 /* The tenant of who with rights checked, ready for use; NULL (OK) when there is no schema for it and create is false. */
 enum err pg_tenant_get(struct pg *s, const struct principal *who, unsigned right, bool create, struct pg_tenant **out) MUST_CHECK;
 /* The one whose schema is pg.schema; also holds the keys. Always READY. */
 struct pg_tenant *pg_home(struct pg *s);
+/* session_tables.c: fills in t->has; "@?table" to "@table" or to an empty one; E_UPSTREAM with the SQL for it when there is nothing
+ * to keep sessions in. */
+enum err pg_has_look(struct pg_tenant *t) MUST_CHECK;
+void pg_expand_optional(struct buf *out, unsigned has, const char *sql);
+enum err pg_sessions_need(struct pg_tenant *t) MUST_CHECK;
 /* Text of the statement for the tenant; NULL: out of memory. */
 const char *pg_render(struct pg_tenant *t, const struct pg_stmt *st);
 enum err pg_tenants_start(struct pg *s) MUST_CHECK; /* looks at, and makes, the home schema */
@@ -358,6 +397,12 @@ void pg_item_read(const PGresult *r, int row, struct item *out);
 /* Into the arena. */
 enum err pg_item_copy(struct arena *a, const struct item *it, struct item *out) MUST_CHECK;
 
+/* ckpt_gather.c: the same for checkpoints */
+struct pg_ckpt_gather;
+enum err pg_ckpt_gather_start(struct pg *s) MUST_CHECK;
+void pg_ckpt_gather_stop(struct pg *s);
+void pg_ckpt_metrics(struct pg *s, struct buf *out);
+
 struct pg_gather; /* write_item.c: puts of many callers in one statement */
 enum err pg_gather_start(struct pg *s) MUST_CHECK;
 void pg_gather_stop(struct pg *s);
@@ -383,7 +428,8 @@ struct pg {
 	uint32_t statement_ms, connect_ms;
 	struct pg_exec *exec;	  /* exec.c's */
 	struct pg_gather *gather; /* write_item.c's */
-	pthread_mutex_t tmu;	  /* tenants, slots */
+	struct pg_ckpt_gather *ckpt_gather;
+	pthread_mutex_t tmu; /* tenants, slots */
 	struct map tenants;
 	unsigned slots, not_ready;
 	struct pg_table_figures tables[PG_TABLES]; /* under tmu */
@@ -418,6 +464,8 @@ enum err pg_message_by_id(struct store *, struct arena *, const struct principal
 enum err pg_thread_list(struct store *, const struct principal *, const struct str *, struct str, size_t, thread_fn,
 			void *) MUST_CHECK;
 enum err pg_thread_delete(struct store *, const struct principal *, struct str) MUST_CHECK;
+/* ckpt.c and its like: on LangGraph's tables */
+extern const struct checkpoint_ops pg_checkpoint_ops;
 /* threads.c */
 extern const struct thread_ops pg_thread_ops;
 /* admin.c */

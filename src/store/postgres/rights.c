@@ -24,7 +24,11 @@ static void verbs(struct buf *b, unsigned mask)
 
 static unsigned lacks(const struct pg_catalog *k, enum pg_table t)
 {
-	bool minds = k->checkpoints || t < TB_CP_MIGRATIONS || t > TB_CP_WRITES;
+	bool minds = k->checkpoints || !PG_OPTIONAL(t);
+	if ((t == TB_AGENT_SESSIONS || t == TB_AGENT_MESSAGES) && k->agent_odd[0])
+		minds = false;
+	if (t == TB_CONVERSATIONS && !k->seed)
+		minds = false;
 	return k->tables[t].exists && minds ? needs(t) & ~k->tables[t].may : 0;
 }
 
@@ -68,6 +72,8 @@ void pg_rights_missing(const struct pg_catalog *k, struct buf *grants, struct bu
 			}
 		}
 	}
+	if (k->checkpoints)
+		pg_sessions_missing(k, grants);
 }
 
 /* The whole script, if a diagnostic can hold it; with what is lacking in words, if that fits, too. */
@@ -173,7 +179,9 @@ static const char objects[] =
 	" c.relnamespace WHERE n.nspname = $1::text AND c.relkind IN ('r', 'p') AND (c.relname ~ '^cenote_' OR c.relname IN "
 	"('store',"
 	" 'store_vectors', 'store_migrations', 'vector_migrations', 'checkpoints', 'checkpoint_writes', 'checkpoint_blobs',"
-	" 'checkpoint_migrations')))"
+	" 'checkpoint_migrations', 'agent_sessions', 'agent_messages') OR (c.relname = 'conversations' AND 6 = (SELECT count(*)"
+	" FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname IN ('id', 'session_id',"
+	" 'role', 'content', 'timestamp', 'metadata')))))"
 	" SELECT relname::text, CASE WHEN relname ~ '_migrations$' THEN 'm' ELSE 't' END FROM t"
 	" UNION ALL SELECT q.relname::text, 's' FROM t JOIN pg_catalog.pg_depend d ON d.refobjid = t.oid AND d.refclassid ="
 	" 'pg_catalog.pg_class'::regclass AND d.classid = d.refclassid JOIN pg_catalog.pg_class q ON q.oid = d.objid AND q.relkind "

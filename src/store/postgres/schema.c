@@ -174,6 +174,43 @@ static void plan_checkpoints(struct plan *p, const struct pg_catalog *k, const s
 	p->lacks = was ? was : p->lacks;
 }
 
+/* Tables for sessions; where `conversations` is used for them, none are made beside it. As with the checkpoint tables, without
+ * being asked for only where that may be done. */
+static void plan_sessions(struct plan *p, const struct pg_catalog *k, const struct pg_ensure *ask)
+{
+	const struct pg_table_look *t = k->tables;
+	bool may = ask->make && !k->read_only && (k->exists ? k->create && k->usage : k->create_db);
+	if (k->seed || k->agent_odd[0] || (!may && !ask->checkpoints))
+		return;
+	if (!t[TB_AGENT_SESSIONS].exists || !t[TB_AGENT_MESSAGES].exists)
+		lack(p, !k->exists || (k->create && k->usage), may_create);
+	if (!t[TB_AGENT_SESSIONS].exists)
+		add(p, k, false, PG_MAKE_AGENT_SESSIONS);
+	if (t[TB_AGENT_MESSAGES].exists)
+		return;
+	add(p, k, false, PG_MAKE_AGENT_MESSAGES);
+	add(p, k, false, PG_MAKE_AGENT_INDEX(""));
+}
+
+/* What later versions added. A version that we may not read is not guessed. */
+static void plan_upgrades(struct plan *p, const struct pg_catalog *k)
+{
+	char row[120];
+	bool fresh = !k->tables[TB_META].exists;
+	int64_t v = fresh ? 0 : k->cenote_version;
+	if (!fresh && (v < 1 || v >= PG_CENOTE_VERSION))
+		return;
+	for (unsigned i = 0; i < PG_OWN_UPGRADES; i++) {
+		if (pg_own_upgrades[i].version <= v)
+			continue;
+		lack(p, fresh || k->tables[TB_THREAD].owned, "it does not own Cenote's tables");
+		add(p, k, false, pg_own_upgrades[i].sql);
+	}
+	snprintf(row, sizeof row, "UPDATE @cenote_meta SET value = '%d' WHERE name = 'schema'", PG_CENOTE_VERSION);
+	if (!fresh)
+		add(p, k, false, row);
+}
+
 static void plan_own(struct plan *p, const struct pg_catalog *k, struct str tenant)
 {
 	char row[200];
@@ -187,6 +224,7 @@ static void plan_own(struct plan *p, const struct pg_catalog *k, struct str tena
 			lack(p, t->owned, "it does not own Cenote's tables");
 		add(p, k, false, d->sql);
 	}
+	plan_upgrades(p, k);
 	if (k->tables[TB_META].exists)
 		return;
 	/* A tenant's name has no quotes (tenant_check). */
@@ -219,6 +257,7 @@ static enum err plan_make(struct plan *p, const struct pg_catalog *k, const stru
 	if (tables && k->exists)
 		lack(p, k->create && k->usage, may_create);
 	plan_checkpoints(p, k, ask);
+	plan_sessions(p, k, ask);
 	return p->short_of_memory ? err_set(E_LIMIT, "out of memory in the store") : OK;
 }
 

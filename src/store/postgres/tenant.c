@@ -45,13 +45,19 @@ static const struct pg_stmt st_meta = {ST_TENANT_META, LANE_POINT, "tenant_meta"
 const char *pg_render(struct pg_tenant *t, const struct pg_stmt *st)
 {
 	char *have = atomic_load_explicit(&t->sql[st->id], memory_order_acquire), *none = NULL;
-	struct buf b;
+	struct buf b, plain;
 	if (have)
 		return have;
 	buf_init(&b, NULL, 1 << 20);
-	pg_expand(&b, st->sql, t->quoted, pg_home(t->s)->quoted);
+	buf_init(&plain, NULL, 1 << 20);
+	pg_expand_optional(&plain, t->has, st->sql);
+	buf_byte(&plain, 0);
+	if (plain.err == OK)
+		pg_expand(&b, plain.p, t->quoted, pg_home(t->s)->quoted);
 	buf_byte(&b, 0);
-	if (b.err != OK) {
+	bool failed = b.err != OK || plain.err != OK;
+	buf_release(&plain);
+	if (failed) {
 		buf_release(&b);
 		return NULL;
 	}
@@ -201,6 +207,8 @@ static enum err look_or_make(struct pg_tenant *t, bool create, bool *there)
 		*there = true;
 		LOG(LOG_INFO, "store", "tenant made", LF_C("tenant", t->name), LF_C("schema", t->schema));
 	}
+	if (*there)
+		TRY(pg_has_look(t));
 	return *there ? pg_feed_new(t) : OK;
 }
 
@@ -311,6 +319,7 @@ enum err pg_tenants_start(struct pg *s)
 	e = ensure(s->home, true);
 	fiber_set_deadline(was);
 	TRY(e);
+	TRY(pg_has_look(s->home));
 	TRY(pg_feed_new(s->home));
 	pthread_mutex_lock(&s->tmu);
 	opened(s->home, true, OK, true);
