@@ -48,7 +48,8 @@ static const struct pg_stmt st_look = {
 			  " (SELECT FROM " LIVE
 			  " AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND NOT EXISTS (SELECT"
 			  " FROM w WHERE w.t = k.relname AND w.c = a.attname))) AND (k.relname <> 'agent_sessions' OR " UNIQUE_NAME
-			  ") AND NOT EXISTS (SELECT FROM " SEQUENCES " AND NOT has_sequence_privilege(q.oid, 'USAGE')))"
+			  ") AND NOT EXISTS (SELECT FROM " SEQUENCES
+			  " AND CASE WHEN q.relkind = 'S' THEN NOT has_sequence_privilege(q.oid, 'USAGE') ELSE false END))"
 			  " SELECT count(*) FILTER (WHERE t ~ '^agent_') = 2, count(*) FILTER (WHERE t = 'conversations') = 1,"
 			  " count(*) FILTER (WHERE t ~ '^checkpoint') = 3, NOT EXISTS (SELECT FROM good g JOIN"
 			  " pg_catalog.pg_attribute a ON a.attrelid = g.oid AND a.attname IN ('session_id', 'thread_id')"
@@ -113,13 +114,14 @@ static enum err read_columns(PGconn *c, const char *const *who, struct pg_catalo
 {
 	PGresult *r;
 	TRY(pg_ask(c,
-		   "SELECT w.t, w.c, coalesce(a.atttypid::regtype::text, ''), coalesce(a.atttypid::regtype::text ~ w.y, false) FROM"
-		   " (VALUES " COLUMNS ") w(t, c, y) JOIN " TABLES " AND k.relname = w.t LEFT JOIN pg_catalog.pg_attribute a ON"
-		   " a.attrelid = k.oid AND a.attname = w.c AND a.attnum > 0 AND NOT a.attisdropped"
+		   "WITH w(t, c, y) AS (VALUES " COLUMNS
+		   ") SELECT w.t, w.c, coalesce(a.atttypid::regtype::text, ''), coalesce(a.atttypid::regtype::text ~ w.y, false)"
+		   " FROM " TABLES " JOIN w ON k.relname = w.t LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = k.oid AND"
+		   " a.attname = w.c AND a.attnum > 0 AND NOT a.attisdropped"
 		   " UNION ALL SELECT k.relname, a.attname, 'further', false FROM " TABLES
 		   " AND k.relname IN ('agent_sessions', 'agent_messages', 'conversations') JOIN pg_catalog.pg_attribute a ON"
 		   " a.attrelid = k.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull AND NOT a.atthasdef AND"
-		   " a.attidentity = '' WHERE (k.relname, a.attname) NOT IN (SELECT w.t, w.c FROM (VALUES " COLUMNS ") w(t, c, y))",
+		   " a.attidentity = '' WHERE NOT EXISTS (SELECT FROM w WHERE w.t = k.relname AND w.c = a.attname)",
 		   1, who, &r));
 	k->seed = k->tables[TB_CONVERSATIONS].exists;
 	for (int i = 0; i < PQntuples(r); i++) {
@@ -154,8 +156,8 @@ static enum err read_rest(PGconn *c, const char *const *who, struct pg_catalog *
 		   "'created_at'),"
 		   " k.relname <> 'agent_sessions' OR " UNIQUE_NAME
 		   ", coalesce((SELECT format('%I.%I', n.nspname, q.relname) FROM " SEQUENCES
-		   " LIMIT 1), ''), coalesce((SELECT has_sequence_privilege(r.oid, q.oid, 'USAGE') FROM " SEQUENCES
-		   " LIMIT 1), true) FROM"
+		   " LIMIT 1), ''), coalesce((SELECT CASE WHEN q.relkind = 'S' THEN has_sequence_privilege(r.oid, q.oid, 'USAGE') "
+		   "END FROM " SEQUENCES " LIMIT 1), true) FROM"
 		   " " TABLES
 		   " AND k.relname IN ('agent_sessions', 'agent_messages', 'conversations') CROSS JOIN pg_catalog.pg_roles r"
 		   " WHERE r.rolname = coalesce(nullif($2::text, ''), current_user)",
