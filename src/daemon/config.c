@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/secret.h"
+#include "core/checkpoint.h"
 #include "http/server.h"
 #include "index/doc.h"
 #include "store/open.h"
@@ -280,6 +281,15 @@ static void check_languages(const struct config *c, struct problems *p)
 	}
 }
 
+static void check_retention(const struct config *c, struct problems *p)
+{
+	struct retention *r;
+	if (retention_parse(c->privacy_retention, &r) == OK)
+		retention_free(r);
+	else
+		problem_add(p, NONE, 0, 0, STR("privacy.retention"), NONE, "%s", diag_get()->text);
+}
+
 static void check_pg(const struct config *c, struct problems *p)
 {
 	struct str schema = c->pg_schema;
@@ -317,6 +327,7 @@ void config_check(const struct config *c, struct problems *p)
 				    "\"%.*s\" is not an origin; write https://HOST or https://HOST:PORT", STR_ARG(o));
 	}
 	check_languages(c, p);
+	check_retention(c, p);
 	check_pg(c, p);
 }
 

@@ -24,8 +24,10 @@
 
 #include "api/langgraph/langgraph.h"
 #include "api/native/native.h"
+#include "api/openai/openai.h"
 #include "api/ops/ops.h"
 #include "base/log.h"
+#include "core/checkpoint.h"
 #include "daemon/admin.h"
 #include "daemon/auth.h"
 #include "rt/fiber.h"
@@ -43,7 +45,7 @@ struct worker {
 	struct http_server *server;
 	int fds[LISTENERS_MAX];
 	size_t fds_n;
-	struct fiber *sweeper;
+	struct fiber *sweeper, *retainer;
 	struct loop_task drain_task, ping_task, sweep_task;
 	atomic_uint asked, answered;
 };
@@ -53,6 +55,7 @@ struct node {
 	struct config *cfg;
 	struct store *store;
 	struct memory *memory;
+	struct retention *retention; /* NULL: no rules */
 	struct auth *auth;
 	struct http_router *router;
 	struct admin admin;
@@ -126,11 +129,14 @@ static struct pg_options pg_options(const struct config *c)
 
 struct store_options node_store_options(const struct config *c, uint32_t busy_ms)
 {
+	_Static_assert((int)LAYOUT_LANGGRAPH == (int)CKPT_LAYOUT_LANGGRAPH && (int)LAYOUT_COMPACT == (int)CKPT_LAYOUT_COMPACT,
+		       "same order");
 	return (struct store_options){
 		.durable = c->sqlite_durability == DURABILITY_FULL,
 		.cache_bytes = (size_t)c->sqlite_cache,
 		.wal_limit_bytes = (size_t)c->sqlite_wal_limit,
 		.busy_ms = busy_ms,
+		.layout = (enum ckpt_layout)c->checkpoints_layout,
 		.pg = pg_options(c),
 	};
 }
@@ -166,6 +172,7 @@ static void more_metrics(void *arg, struct buf *out)
 {
 	struct node *n = arg;
 	auth_metrics(n->auth, out);
+	retention_metrics(out);
 }
 
 static enum err add_routes(struct node *n)
@@ -176,6 +183,7 @@ static enum err add_routes(struct node *n)
 	n->admin = (struct admin){.store = n->store, .auth = n->auth, .cfg = n->cfg};
 	TRY(api_langgraph_add(n->router, n->memory));
 	TRY(api_native_add(n->router, n->memory));
+	TRY(api_openai_add(n->router, n->memory));
 	n->ops.memory = n->memory;
 	n->ops.no_metrics = !n->cfg->metrics_enabled;
 	n->ops.metrics = more_metrics;
@@ -203,6 +211,7 @@ enum err node_open(struct config *c, uint32_t busy_ms, struct node **out)
 	}
 	for (unsigned i = 0; i < n->loops; i++)
 		n->workers[i].node = n;
+	CHECK(retention_parse(c->privacy_retention, &n->retention));
 	CHECK(open_store(n, busy_ms));
 	CHECK(add_routes(n));
 out:
@@ -323,7 +332,16 @@ static void sweep_fiber(void *arg)
 		LOG(LOG_ERROR, "sweep", "removing expired items has stopped", LF_C("err", diag_get()->text));
 }
 
-static void start_sweep(void *arg)
+static void retention_fiber(void *arg)
+{
+	struct worker *w = arg;
+	enum err e = retention_forever(w->node->memory, w->node->retention, (uint32_t)w->node->cfg->retention_interval);
+	w->retainer = NULL;
+	if (e != OK && e != E_CANCELLED)
+		LOG(LOG_ERROR, "retention", "looking after old threads has stopped", LF_C("err", diag_get()->text));
+}
+
+static void start_background(void *arg)
 {
 	struct worker *w = arg;
 	bool ended;
@@ -332,6 +350,10 @@ static void start_sweep(void *arg)
 		LOG(LOG_ERROR, "sweep", "removing expired items cannot be started", LF_C("err", diag_get()->text));
 	else if (!ended)
 		w->sweeper = f;
+	if (fiber_spawn(retention_fiber, w, &f, &ended) != OK)
+		LOG(LOG_ERROR, "retention", "looking after old threads cannot be started", LF_C("err", diag_get()->text));
+	else if (!ended)
+		w->retainer = f;
 }
 
 static void worker_run(struct worker *w)
@@ -358,7 +380,7 @@ static void worker_run(struct worker *w)
 		w->fds_n = 0; /* the server's now */
 	bool first = w == &n->workers[0];
 	if (e == OK && first && n->sweep) {
-		w->sweep_task = (struct loop_task){.fn = start_sweep, .arg = w};
+		w->sweep_task = (struct loop_task){.fn = start_background, .arg = w};
 		loop_post(w->loop, &w->sweep_task);
 	}
 	report_up(n, e);
@@ -430,6 +452,8 @@ static void drained(void *arg)
 	struct worker *w = arg;
 	if (w->sweeper)
 		fiber_cancel(w->sweeper);
+	if (w->retainer)
+		fiber_cancel(w->retainer);
 	loop_stop(w->loop);
 }
 
@@ -516,6 +540,7 @@ void node_close(struct node *n)
 	if (n->router)
 		http_router_free(n->router);
 	auth_free(n->auth);
+	retention_free(n->retention);
 	if (n->memory)
 		memory_free(n->memory);
 	if (n->store)

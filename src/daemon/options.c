@@ -68,6 +68,21 @@ static const struct opt rows[] = {
 	    "age at which a connection to PostgreSQL is replaced; 0: never"),
 	ROW("pg.migrate", OPT_BOOL, OPT_EMBED, pg_migrate, "true", NULL,
 	    "make missing tables on PostgreSQL; false: only look whether they are there"),
+	ROW("checkpoints.layout", OPT_ENUM, OPT_EMBED, checkpoints_layout, "auto", "auto|langgraph|compact",
+	    "how checkpoints are stored: langgraph (LangGraph's own tables, which its savers read and write too; PostgreSQL only) "
+	    "or "
+	    "compact (what versions of a channel have in common is stored once); auto: langgraph on PostgreSQL, compact on SQLite"),
+	ROW("checkpoints.max_body", OPT_SIZE, 0, checkpoints_max_body, "128MiB", "1MiB..1GiB",
+	    "largest request body with checkpoints, whatever http.max_body says"),
+	ROW("privacy.retention", OPT_STR, OPT_EMBED, privacy_retention, "", NULL,
+	    "what is kept of threads: rules separated by semicolons, the first that fits a thread counts: TENANT: WORDS or "
+	    "TENANT/THREAD-PREFIX: WORDS, where TENANT may be * and WORDS are last=N (the newest N checkpoints stay), days=D (so "
+	    "do "
+	    "those younger than D days), every=N (so do those of every Nth step), idle=D (threads are deleted D days after their "
+	    "last "
+	    "change); empty: everything is kept"),
+	ROW("retention.interval", OPT_DURATION, 0, retention_interval, "10m", "1s..7d",
+	    "how often threads are looked at for what privacy.retention and their own time to live say"),
 	ROW("index.cache", OPT_SIZE, OPT_EMBED, index_cache, "128MiB", "0..1TiB",
 	    "memory for word indexes of scopes; 0: search scans each time"),
 	ROW("index.languages", OPT_LIST, OPT_EMBED, index_languages, "english", NULL,

@@ -6,6 +6,10 @@
 
 static enum err open_sqlite(struct str path, const struct store_options *opt, struct store **out)
 {
+	if (opt->layout == CKPT_LAYOUT_LANGGRAPH)
+		return err_field(
+			E_INVALID, "checkpoints.layout", -1,
+			"LangGraph's own tables are kept on PostgreSQL only; on SQLite checkpoints.layout is compact (or auto)");
 	return sqlite_store_open(path, opt, NULL, out);
 }
 

@@ -21,12 +21,15 @@ struct pg_options {
 	bool no_ddl;		   /* make nothing, only look (pg.migrate: off) */
 };
 
+/* How checkpoints are stored. AUTO: compact on SQLite, LangGraph's tables on PostgreSQL. */
+enum ckpt_layout { CKPT_LAYOUT_AUTO, CKPT_LAYOUT_LANGGRAPH, CKPT_LAYOUT_COMPACT };
 struct store_options {
 	bool durable;		/* synchronous=FULL; false = NORMAL (sqlite.durability: normal) */
 	size_t cache_bytes;	/* page cache per connection; 0 = driver's default */
 	size_t wal_limit_bytes; /* checkpoint when the WAL has grown to this; 0 = default */
 	unsigned queue_max;	/* writes waiting at most, then E_BUSY; 0 = default */
 	uint32_t busy_ms;	/* how long to wait for the store lock; 0 = fail at once */
+	enum ckpt_layout layout;
 	struct pg_options pg;
 };
 /* E_INVALID: unknown scheme or bad path; E_BUSY: another process owns it (the sentence has its pid); E_CORRUPT; E_IO. */

@@ -62,6 +62,10 @@ static enum err take_options(struct pg *s, const struct store_options *opt)
 				 s->pool_max);
 	if (s->pool_max < s->pool_min)
 		s->pool_max = s->pool_min;
+	if (opt->layout == CKPT_LAYOUT_COMPACT)
+		return err_field(
+			E_INVALID, "checkpoints.layout", -1,
+			"the compact layout is there on SQLite only; on PostgreSQL checkpoints.layout is langgraph (or auto)");
 	s->statement_ms = o->statement_ms ? o->statement_ms : 30000;
 	s->connect_ms = o->connect_ms ? o->connect_ms : 5000;
 	s->opt = *opt;
