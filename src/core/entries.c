@@ -114,6 +114,24 @@ enum err entries_clear(struct memory *m, const struct principal *who, struct str
 	return s->ops->threads->clear(s, who, thread, NULL);
 }
 
+enum err entries_remove(struct memory *m, struct arena *a, const struct principal *who, struct str thread)
+{
+	struct store *s = memory_store(m);
+	struct thread_info info;
+	unsigned parts = THREAD_ENTRIES;
+	bool found;
+
+	TRY(principal_check(who, RIGHT_WRITE));
+	TRY(thread_get(m, a, who, thread, &info, &found));
+	if (!found || (info.version == 0 && info.entries == 0))
+		return err_set(E_NOT_FOUND, "there is no session \"%.*s\"", STR_ARG(thread));
+	if (info.messages == 0 && info.checkpoints == 0)
+		parts |= THREAD_RECORD;
+	else if (info.entries == 0)
+		return OK;
+	return s->ops->threads->remove(s, who, thread, parts);
+}
+
 enum err entries_delete(struct memory *m, const struct principal *who, struct str thread, int64_t id)
 {
 	struct store *s = memory_store(m);

@@ -70,6 +70,9 @@ enum err entries_pop(struct memory *m, struct arena *a, const struct principal *
 enum err entries_clear(struct memory *m, const struct principal *who, struct str thread) MUST_CHECK;
 /* Clears the session and appends, at once. */
 enum err entries_replace(struct memory *m, const struct principal *who, struct entry_append *e) MUST_CHECK;
+/* Removes the session: entries, and the record unless messages or checkpoints lie under the name. E_NOT_FOUND: it has neither
+ * entries nor a record. */
+enum err entries_remove(struct memory *m, struct arena *a, const struct principal *who, struct str thread) MUST_CHECK;
 /* One entry by its id; E_NOT_FOUND, also when it is unreadable. */
 enum err entries_get(struct memory *m, struct arena *a, const struct principal *who, struct str thread, int64_t id,
 		     struct session_entry *out) MUST_CHECK;

@@ -1,0 +1,32 @@
+/* The route tables of OpenAI's API, one for each place where it is mounted. */
+#include "api/openai/impl.h"
+
+#define TABLE(t) (t), sizeof(t) / sizeof((t)[0])
+#define ROUTES(at, op)                                                                                                             \
+	{"POST", at "/conversations", oa_conversation_create, RIGHT_WRITE, R_BODY | R_BODY_OPTIONAL, op "CreateConversation"},     \
+		{"GET", at "/conversations/{id}", oa_conversation_get, RIGHT_READ, 0, op "GetConversation"},                       \
+		{"POST", at "/conversations/{id}", oa_conversation_update, RIGHT_WRITE, R_BODY, op "UpdateConversation"},          \
+		{"DELETE", at "/conversations/{id}", oa_conversation_delete, RIGHT_WRITE, 0, op "DeleteConversation"},             \
+		{"POST", at "/conversations/{id}/items", oa_items_create, RIGHT_WRITE, R_BODY, op "CreateItems"},                  \
+		{"GET", at "/conversations/{id}/items", oa_items_list, RIGHT_READ, 0, op "ListItems"},                             \
+		{"GET", at "/conversations/{id}/items/{item}", oa_item_get, RIGHT_READ, 0, op "GetItem"},                          \
+	{                                                                                                                          \
+		"DELETE", at "/conversations/{id}/items/{item}", oa_item_delete, RIGHT_WRITE, 0, op "DeleteItem"                   \
+	}
+
+static const struct http_route v1_routes[] = {ROUTES("/v1", "openai")};
+static const struct http_route root_routes[] = {ROUTES("", "openaiRoot")};
+static const struct http_route serving_routes[] = {ROUTES("/serving-endpoints", "openaiServing")};
+
+enum err api_openai_add(struct http_router *r, struct memory *m)
+{
+	/* What is not served answers in the form that these clients read, too. */
+	static const char *const others[] = {"/responses", "/chat", "/embeddings", "/models"};
+
+	TRY(http_router_add(r, "/v1", TABLE(v1_routes), m, oa_error));
+	TRY(http_router_add(r, "/conversations", TABLE(root_routes), m, oa_error));
+	TRY(http_router_add(r, "/serving-endpoints", TABLE(serving_routes), m, oa_error));
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+		TRY(http_router_add(r, others[i], NULL, 0, NULL, oa_error));
+	return OK;
+}
