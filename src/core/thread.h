@@ -35,6 +35,7 @@ enum err thread_storage(struct memory *m, struct arena *a, const struct principa
 
 enum thread_status { THREAD_IDLE, THREAD_BUSY, THREAD_INTERRUPTED, THREAD_FAILED };
 enum thread_status thread_status(const struct thread_info *t);
+const char *thread_status_name(enum thread_status s); /* "idle", "busy", "interrupted", "error" */
 enum thread_sort { SORT_CREATED, SORT_UPDATED, SORT_STATE, SORT_ID, SORT_STATUS };
 struct thread_search {
 	struct jval metadata, values; /* containment; absent (JSON null or none): all */
