@@ -156,7 +156,7 @@ static void newer_version(void **state)
 	assert_int_equal(has(&BOB, "k", "{}"), 1); /* the others go on */
 	assert_int_equal(S->ops->ping(S), OK);
 	shut();
-	sql("tenants/alice.sqlite", "UPDATE cenote_meta SET value = '1' WHERE name = 'schema'");
+	sql("tenants/alice.sqlite", "UPDATE cenote_meta SET value = '2' WHERE name = 'schema'");
 	open_again();
 	assert_int_equal(has(&ALICE, "k", "{}"), 1);
 }

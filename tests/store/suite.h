@@ -36,6 +36,7 @@ int suite_items(void);
 int suite_feed(void);
 int suite_messages(void);
 int suite_tenants(void);
+int suite_checkpoints(void);
 
 extern const struct principal ALICE, BOB; /* tenants "alice" and "bob", all rights */
 #define assert_ok(expr) assert_err(OK, expr)

@@ -177,49 +177,19 @@ static enum err tell_removed(struct writer *w, struct conn *c, int64_t thread_id
 	}
 }
 
-static enum err delete_thread(struct writer *w, struct conn *c, const struct thread *t, struct str user, struct str thread)
+enum err apply_messages_removed(struct writer *w, struct conn *c, int64_t thread_id, struct str user, struct str thread, int64_t *n)
 {
-	static const enum stmt both[] = {ST_MESSAGE_DEL_THREAD, ST_THREAD_DEL};
 	struct feed_name *name = feed_name_new(0, user, thread);
-	enum err e = name ? tell_removed(w, c, t->id, name) : err_set(E_LIMIT, "out of memory in the store");
+	enum err e = name ? tell_removed(w, c, thread_id, name) : err_set(E_LIMIT, "out of memory in the store");
 	feed_name_drop(name);
-	for (unsigned i = 0; i < 2 && e == OK; i++) {
-		sqlite3_stmt *st = conn_stmt(c, both[i], &e);
-		if (!st)
-			return e;
-		sqlite3_bind_int64(st, 1, t->id);
-		e = conn_run(c, both[i]);
-	}
-	return e;
-}
-
-enum err apply_thread_delete(struct writer *w, struct conn *c, struct wop *op)
-{
-	struct thread_delete_arg *a = op->arg;
-	enum err e;
-	bool row;
-	sqlite3_stmt *st = conn_stmt(c, ST_THREAD_FIND, &e);
+	TRY(e);
+	sqlite3_stmt *st = conn_stmt(c, ST_MESSAGE_DEL_THREAD, &e);
 	if (!st)
 		return e;
-	bind_str(st, 1, a->thread);
-	TRY(conn_step(c, st, &row));
-	if (!row)
-		return err_set(E_NOT_FOUND, "there is no such thread");
-	struct str stored = col_str(st, 1);
-	struct thread t = {.id = col_i64(st, 0)};
-	if (a->who->user_bound && !str_eq(stored, a->who->user)) {
-		sqlite3_reset(st);
-		return err_set(E_NOT_FOUND, "there is no such thread");
-	}
-	char *user = malloc(stored.n + 1); /* outlives the reset, which delete_thread's statements need */
-	if (user)
-		memcpy(user, stored.p, stored.n);
-	sqlite3_reset(st);
-	e = user ? delete_thread(w, c, &t, str_of(user, stored.n), a->thread) : err_set(E_LIMIT, "out of memory in the store");
-	free(user);
-	if (e != OK)
-		c->failed = true;
-	return e;
+	sqlite3_bind_int64(st, 1, thread_id);
+	TRY(conn_run(c, ST_MESSAGE_DEL_THREAD));
+	*n = sqlite3_changes64(c->db);
+	return OK;
 }
 
 enum err apply_value(struct writer *w, struct conn *c, struct wop *op)

@@ -16,6 +16,18 @@
  * below P. */
 #define NS_BELOW "n.path >= ?1 AND n.path < ?3 AND (n.path = ?4 OR n.path >= ?2)"
 
+/* A thread as listings show it; marks are those of the newest checkpoint of the namespace "". */
+#define THREAD_COLUMNS                                                                                                             \
+	"t.thread AS name, t.usr, t.messages, t.checkpoints, t.entries, t.created_us, t.updated_us, t.state_us, r.version, "       \
+	"r.ttl_minutes, r.ttl_strategy, r.metadata, r.config, "                                                                    \
+	"CASE WHEN t.checkpoints > 0 THEN (SELECT c.marks FROM cenote_scope s CROSS JOIN cenote_checkpoint c ON c.scope = s.id "   \
+	"WHERE s.thread_id = t.id AND s.ns = '' AND c.body IS NOT NULL ORDER BY c.cid DESC LIMIT 1) END "                          \
+	"FROM cenote_thread t LEFT JOIN cenote_record r ON r.thread_id = t.id"
+#define CKPT_COLUMNS                                                                                                               \
+	"c.id, c.cid, p.cid, c.body, c.scope, t.usr, c.parent FROM cenote_thread t CROSS JOIN cenote_scope s ON s.thread_id = "    \
+	"t.id "                                                                                                                    \
+	"AND s.ns = ?2 CROSS JOIN cenote_checkpoint c ON c.scope = s.id LEFT JOIN cenote_checkpoint p ON p.id = c.parent"
+
 static const char *const sql[ST_MAX] = {
 	[ST_BEGIN_READ] = "BEGIN",
 	[ST_END] = "COMMIT",
@@ -42,7 +54,6 @@ static const char *const sql[ST_MAX] = {
 	[ST_THREAD_ADD] =
 		"INSERT INTO cenote_thread(id, thread, usr, created_us, updated_us, messages) VALUES(?1, ?2, ?3, ?4, ?4, 0)",
 	[ST_THREAD_SET] = "UPDATE cenote_thread SET messages = ?2, updated_us = ?3 WHERE id = ?1",
-	[ST_THREAD_DEL] = "DELETE FROM cenote_thread WHERE id = ?1",
 	[ST_MESSAGE_FIND] = "SELECT id, pos FROM cenote_message WHERE thread_id = ?1 AND mid = ?2",
 	[ST_MESSAGE_ADD] = "INSERT INTO cenote_message(id, thread_id, pos, time_us, mid, role, name, terms, content, metadata) "
 			   "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -53,10 +64,49 @@ static const char *const sql[ST_MAX] = {
 	[ST_SESSION_SET] = "UPDATE cenote_thread SET updated_us = ?2, entries = ?3, once = ?4, once_us = ?5, once_id = ?6, "
 			   "once_n = ?7 WHERE id = ?1",
 	[ST_SESSION_LESS] = "UPDATE cenote_thread SET updated_us = ?2, entries = entries - 1 WHERE thread = ?1",
-	[ST_THREAD_DEL_BARE] = "DELETE FROM cenote_thread WHERE id = ?1 AND messages = 0 AND entries = 0",
+	[ST_THREAD_DEL_BARE] = "DELETE FROM cenote_thread WHERE id = ?1 AND messages = 0 AND checkpoints = 0 AND entries = 0 "
+			       "AND NOT EXISTS (SELECT 1 FROM cenote_record WHERE thread_id = ?1) "
+			       "AND NOT EXISTS (SELECT 1 FROM cenote_scope WHERE thread_id = ?1)",
 	[ST_ENTRY_ADD] = "INSERT INTO cenote_entry(id, thread_id, created_us, data) VALUES(?1, ?2, ?3, ?4)",
 	[ST_ENTRY_DEL] = "DELETE FROM cenote_entry WHERE id = ?1",
 	[ST_ENTRY_DEL_THREAD] = "DELETE FROM cenote_entry WHERE thread_id = ?1",
+	[ST_REGISTRY_FIND] = "SELECT t.id, t.usr, t.messages, t.checkpoints, t.entries, r.version FROM cenote_thread t "
+			     "LEFT JOIN cenote_record r ON r.thread_id = t.id WHERE t.thread = ?1",
+	[ST_THREAD_LESS] = "UPDATE cenote_thread SET messages = iif(?2, 0, messages), checkpoints = iif(?3, 0, checkpoints), "
+			   "state_us = iif(?3, 0, state_us), entries = iif(?4, 0, entries), once = iif(?4, NULL, once), "
+			   "updated_us = ?5 WHERE id = ?1",
+	[ST_DROP_CHUNKS] = "DELETE FROM cenote_chunk WHERE id IN (SELECT k.id FROM cenote_scope s CROSS JOIN cenote_stream x ON "
+			   "x.scope = s.id CROSS JOIN cenote_chunk k ON k.id BETWEEN x.id << 28 AND (x.id << 28) + 268435455 "
+			   "WHERE s.thread_id = ?1)",
+	[ST_DROP_VERSIONS] = "DELETE FROM cenote_version WHERE stream IN (SELECT x.id FROM cenote_scope s CROSS JOIN "
+			     "cenote_stream x ON x.scope = s.id WHERE s.thread_id = ?1)",
+	[ST_DROP_STREAMS] = "DELETE FROM cenote_stream WHERE scope IN (SELECT id FROM cenote_scope WHERE thread_id = ?1)",
+	[ST_DROP_PENDING] = "DELETE FROM cenote_pending WHERE checkpoint IN (SELECT k.id FROM cenote_scope s CROSS JOIN "
+			    "cenote_checkpoint k ON k.scope = s.id WHERE s.thread_id = ?1)",
+	[ST_DROP_CKPTS] = "DELETE FROM cenote_checkpoint WHERE scope IN (SELECT id FROM cenote_scope WHERE thread_id = ?1)",
+	[ST_DROP_SCOPES] = "DELETE FROM cenote_scope WHERE thread_id = ?1",
+	[ST_RECORD_SET] = "INSERT INTO cenote_record(thread_id, version, ttl_minutes, ttl_strategy, metadata, config) "
+			  "VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT(thread_id) DO UPDATE SET version = ?2, ttl_minutes = ?3, "
+			  "ttl_strategy = ?4, metadata = ?5, config = ?6",
+	[ST_RECORD_DEL] = "DELETE FROM cenote_record WHERE thread_id = ?1",
+	[ST_THREAD_NOTE] = "UPDATE cenote_thread SET checkpoints = checkpoints + ?2, updated_us = ?3, "
+			   "state_us = max(state_us, ?4) WHERE id = ?1",
+	[ST_PLACE_FIND] = "SELECT t.id, t.usr, s.id FROM cenote_thread t LEFT JOIN cenote_scope s ON s.thread_id = t.id AND "
+			  "s.ns = ?2 WHERE t.thread = ?1",
+	[ST_SCOPE_ADD] = "INSERT INTO cenote_scope(id, thread_id, ns) VALUES(?1, ?2, ?3)",
+	[ST_CKPT_FIND] = "SELECT id, body IS NOT NULL FROM cenote_checkpoint WHERE scope = ?1 AND cid = ?2",
+	[ST_CKPT_ADD] = "INSERT INTO cenote_checkpoint(id, scope, parent, marks, cid, run, body) VALUES(?1, ?2, ?3, 0, ?4, ?5, ?6)",
+	[ST_CKPT_SET] = "UPDATE cenote_checkpoint SET run = ?2, body = ?3, parent = ?4 WHERE id = ?1",
+	[ST_CKPT_AGAIN] = "UPDATE cenote_checkpoint SET run = ?2, body = ?3 WHERE id = ?1",
+	[ST_CKPT_MARK] = "UPDATE cenote_checkpoint SET marks = marks | ?2 WHERE id = ?1 AND marks & ?2 <> ?2",
+	[ST_PENDING_FIND] = "SELECT data FROM cenote_pending WHERE checkpoint = ?1 AND task = ?2",
+	[ST_PENDING_SET] = "INSERT OR REPLACE INTO cenote_pending(checkpoint, task, data) VALUES(?1, ?2, ?3)",
+	[ST_STREAM_ADD] = "INSERT INTO cenote_stream(id, scope, head, channel) VALUES(?1, ?2, NULL, ?3)",
+	[ST_STREAM_HEAD] = "UPDATE cenote_stream SET head = ?2 WHERE id = ?1",
+	[ST_VERSION_ADD] = "INSERT INTO cenote_version(stream, version, type, form, size, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6) "
+			   "ON CONFLICT DO NOTHING",
+	[ST_CHUNK_ADD] = "INSERT INTO cenote_chunk(id, data) VALUES(?1, ?2)",
+	[ST_CHUNK_LAST] = "SELECT id FROM cenote_chunk WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1",
 	[ST_VALUE_SET] = "INSERT INTO cenote_value(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = ?2",
 	[ST_VALUE_DEL] = "DELETE FROM cenote_value WHERE name = ?1",
 	[ST_KEY_SET] = "INSERT OR REPLACE INTO cenote_key(id, hash, name, tenant, usr, rights, created_us, expires_us, revoked_us, "
@@ -94,10 +144,34 @@ static const char *const sql[ST_MAX] = {
 	[ST_MESSAGE_BY_ID] =
 		"SELECT m.id, m.pos, m.time_us, m.mid, m.role, m.name, m.content, m.metadata, m.terms, t.thread, t.usr "
 		"FROM cenote_message m JOIN cenote_thread t ON t.id = m.thread_id WHERE m.id = ?1",
-	[ST_THREADS] = "SELECT thread, usr, messages, created_us, updated_us FROM cenote_thread WHERE thread > ?1 ORDER BY thread "
-		       "LIMIT ?2",
-	[ST_THREADS_OF] = "SELECT thread, usr, messages, created_us, updated_us FROM cenote_thread WHERE usr = ?3 AND thread > ?1 "
-			  "ORDER BY thread LIMIT ?2",
+	[ST_THREADS] = "SELECT " THREAD_COLUMNS " WHERE t.thread > ?1 ORDER BY t.thread LIMIT ?2",
+	[ST_THREADS_OF] = "SELECT " THREAD_COLUMNS " WHERE t.usr = ?3 AND t.thread > ?1 ORDER BY t.thread LIMIT ?2",
+	[ST_THREADS_SEEN] =
+		"SELECT * FROM (SELECT " THREAD_COLUMNS " WHERE t.usr = ?3 AND t.thread > ?1 ORDER BY t.thread LIMIT ?2) "
+		"UNION ALL SELECT * FROM (SELECT " THREAD_COLUMNS " WHERE t.usr = '' AND t.thread > ?1 ORDER BY "
+		"t.thread LIMIT ?2) ORDER BY 1 LIMIT ?2",
+	[ST_THREAD_ROW] = "SELECT " THREAD_COLUMNS " WHERE t.thread = ?1",
+	[ST_CKPT_LATEST] = "SELECT " CKPT_COLUMNS " WHERE t.thread = ?1 AND c.body IS NOT NULL ORDER BY c.cid DESC LIMIT 1",
+	[ST_CKPT_BY_CID] = "SELECT " CKPT_COLUMNS " WHERE t.thread = ?1 AND c.cid = ?3 AND c.body IS NOT NULL",
+	[ST_CKPT_ROW] = "SELECT c.parent, p.cid, c.body FROM cenote_checkpoint c LEFT JOIN cenote_checkpoint p ON p.id = c.parent "
+			"WHERE c.id = ?1",
+	[ST_CKPT_OF_SCOPE] = "SELECT id, cid FROM cenote_checkpoint WHERE scope = ?1 AND cid <= ?2 AND body IS NOT NULL "
+			     "ORDER BY cid DESC",
+	[ST_CKPT_OF_ALL] = "SELECT c.id, c.cid, c.scope, s.ns, t.thread, t.usr FROM cenote_checkpoint c INDEXED BY "
+			   "cenote_checkpoint_all CROSS JOIN cenote_scope s ON s.id = c.scope CROSS JOIN cenote_thread t ON "
+			   "t.id = s.thread_id WHERE c.cid <= ?1 AND c.body IS NOT NULL ORDER BY c.cid DESC, t.thread, s.ns",
+	[ST_CKPT_OF_RUN] = "SELECT c.cid, s.ns, t.thread, t.usr FROM cenote_checkpoint c JOIN cenote_scope s ON s.id = c.scope "
+			   "JOIN cenote_thread t ON t.id = s.thread_id WHERE c.run = ?1 AND c.body IS NOT NULL",
+	[ST_SCOPES] = "SELECT s.id, s.ns, t.usr FROM cenote_thread t CROSS JOIN cenote_scope s ON s.thread_id = t.id "
+		      "WHERE t.thread = ?1 ORDER BY s.ns",
+	[ST_PENDING_OF] = "SELECT task, data FROM cenote_pending WHERE checkpoint = ?1",
+	[ST_STREAM_FIND] = "SELECT id, head FROM cenote_stream WHERE scope = ?1 AND channel = ?2",
+	[ST_STREAM_GUESS] = "SELECT x.id FROM cenote_thread t JOIN cenote_scope s ON s.thread_id = t.id JOIN cenote_stream x ON "
+			    "x.scope = s.id WHERE t.thread = ?1 AND s.ns = ?2 AND x.channel = ?3",
+	[ST_VERSION_GET] = "SELECT type, form, size, data FROM cenote_version WHERE stream = ?1 AND version = ?2",
+	[ST_VALUE_OF] = "SELECT x.id, v.type, v.form, v.size, v.data FROM cenote_stream x CROSS JOIN cenote_version v ON "
+			"v.stream = x.id AND v.version = ?3 WHERE x.scope = ?1 AND x.channel = ?2",
+	[ST_CHUNKS] = "SELECT id, data FROM cenote_chunk WHERE id BETWEEN ?1 AND ?2",
 	[ST_SESSION_FIND] = "SELECT id, usr, entries, once, once_us, once_id, once_n FROM cenote_thread WHERE thread = ?1",
 	[ST_ENTRIES_UP] = "SELECT id, created_us, data FROM cenote_entry WHERE thread_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
 	[ST_ENTRIES_DOWN] =

@@ -1,4 +1,4 @@
-/* Reads of conversations. A user-bound principal sees its own user's threads only; others do not exist for it. */
+/* Reads of conversations. Threads that the principal may not see (principal_sees) do not exist for it. */
 #include "store/sqlite/sq.h"
 
 #include "rt/fiber.h"
@@ -17,10 +17,6 @@ struct reading {
 	size_t limit;
 	message_fn message_fn;
 	void *ctx;
-	/* threads */
-	const struct str *user;
-	struct str after;
-	thread_fn thread_fn;
 	/* by id */
 	struct arena *a;
 	const int64_t *ids;
@@ -31,11 +27,6 @@ struct reading {
 static enum err not_found(void)
 {
 	return err_set(E_NOT_FOUND, "there is no such thread");
-}
-
-static bool hidden(const struct principal *who, struct str user)
-{
-	return who->user_bound && !str_eq(user, who->user);
 }
 
 static int64_t sql_limit(size_t n)
@@ -99,7 +90,7 @@ static enum err list(struct conn *c, const struct reading *x)
 	if (!row)
 		return not_found();
 	struct str user = col_str(st, 1);
-	e = hidden(x->who, user) ? not_found() : list_rows(c, x, col_i64(st, 0), user);
+	e = !principal_sees(x->who, user) ? not_found() : list_rows(c, x, col_i64(st, 0), user);
 	sqlite3_reset(st);
 	return e;
 }
@@ -154,7 +145,7 @@ static enum err one_by_id(struct conn *c, const struct reading *x, size_t i)
 	TRY(conn_step(c, st, &row));
 	if (!row)
 		return OK;
-	if (!hidden(x->who, col_str(st, 10))) {
+	if (principal_sees(x->who, col_str(st, 10))) {
 		message_columns(st, &x->out[i]);
 		x->out[i].thread = col_str(st, 9);
 		x->out[i].user = col_str(st, 10);
@@ -186,61 +177,4 @@ enum err sq_message_by_id(struct store *s, struct arena *a, const struct princip
 	if (!x.t)
 		return OK;
 	return n <= INLINE_ROWS ? by_id_task(&x) : work_run(by_id_task, &x);
-}
-
-/* ---------------------------------------------------------------- threads */
-
-static enum err threads(struct conn *c, const struct reading *x)
-{
-	enum err e;
-	bool row;
-	sqlite3_stmt *st = conn_stmt(c, x->user ? ST_THREADS_OF : ST_THREADS, &e);
-	if (!st)
-		return e;
-	bind_str(st, 1, x->after);
-	sqlite3_bind_int64(st, 2, sql_limit(x->limit));
-	if (x->user)
-		bind_str(st, 3, *x->user);
-	for (;;) {
-		TRY(conn_step(c, st, &row));
-		if (!row)
-			return OK;
-		struct thread_info t = {.thread = col_str(st, 0),
-					.user = col_str(st, 1),
-					.messages = col_i64(st, 2),
-					.created_us = col_i64(st, 3),
-					.updated_us = col_i64(st, 4)};
-		if (!x->thread_fn(x->ctx, &t))
-			break;
-	}
-	sqlite3_reset(st);
-	return OK;
-}
-
-static enum err threads_task(void *arg)
-{
-	const struct reading *x = arg;
-	struct reader *r;
-	struct conn *c;
-	TRY(reader_begin(x->s, x->t, x->deadline, &r, &c));
-	return reader_end(x->s, r, c, threads(c, x));
-}
-
-enum err sq_thread_list(struct store *s, const struct principal *who, const struct str *user, struct str after, size_t limit,
-			thread_fn fn, void *ctx)
-{
-	struct reading x = {.s = sq_of(s),
-			    .who = who,
-			    .deadline = fiber_deadline(),
-			    .user = user && user->p ? user : NULL,
-			    .after = after,
-			    .limit = limit,
-			    .thread_fn = fn,
-			    .ctx = ctx};
-	TRY(tenant_get(sq_of(s), who, RIGHT_READ, false, &x.t));
-	if (!x.t || (x.user && hidden(who, *x.user)))
-		return OK;
-	if (who->user_bound)
-		x.user = &who->user;
-	return limit <= INLINE_ROWS ? threads_task(&x) : work_run(threads_task, &x);
 }

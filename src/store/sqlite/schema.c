@@ -45,7 +45,30 @@ static const char *const tenant_steps[] = {
 	"ALTER TABLE cenote_thread ADD COLUMN once_n INTEGER NOT NULL DEFAULT 0;"
 	"CREATE TABLE cenote_entry(id INTEGER PRIMARY KEY, thread_id INTEGER NOT NULL, created_us INTEGER NOT NULL, data TEXT NOT "
 	"NULL);"
-	"CREATE INDEX cenote_entry_thread ON cenote_entry(thread_id);",
+	"CREATE INDEX cenote_entry_thread ON cenote_entry(thread_id);"
+	/* the registry: what every kind of write counts; what only thread_put writes lies apart, because it may be long */
+	"ALTER TABLE cenote_thread ADD COLUMN checkpoints INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE cenote_thread ADD COLUMN state_us INTEGER NOT NULL DEFAULT 0;"
+	"CREATE TABLE cenote_record(thread_id INTEGER PRIMARY KEY, version INTEGER NOT NULL, ttl_minutes REAL NOT NULL, "
+	"ttl_strategy "
+	"INTEGER NOT NULL, metadata TEXT NOT NULL, config TEXT NOT NULL);"
+	/* checkpoints (ckpt.h) */
+	"CREATE TABLE cenote_scope(id INTEGER PRIMARY KEY, thread_id INTEGER NOT NULL, ns TEXT NOT NULL);"
+	"CREATE UNIQUE INDEX cenote_scope_ns ON cenote_scope(thread_id, ns);"
+	"CREATE TABLE cenote_checkpoint(id INTEGER PRIMARY KEY, scope INTEGER NOT NULL, parent INTEGER NOT NULL, marks INTEGER NOT "
+	"NULL, cid TEXT NOT NULL, run, body BLOB);"
+	"CREATE UNIQUE INDEX cenote_checkpoint_cid ON cenote_checkpoint(scope, cid);"
+	"CREATE INDEX cenote_checkpoint_all ON cenote_checkpoint(cid);"
+	"CREATE INDEX cenote_checkpoint_run ON cenote_checkpoint(run) WHERE run IS NOT NULL;"
+	"CREATE TABLE cenote_pending(checkpoint INTEGER NOT NULL, task NOT NULL, data BLOB NOT NULL, PRIMARY KEY(checkpoint, "
+	"task)) "
+	"WITHOUT ROWID;"
+	"CREATE TABLE cenote_stream(id INTEGER PRIMARY KEY, scope INTEGER NOT NULL, head, channel TEXT NOT NULL);"
+	"CREATE UNIQUE INDEX cenote_stream_channel ON cenote_stream(scope, channel);"
+	"CREATE TABLE cenote_version(stream INTEGER NOT NULL, version NOT NULL, type NOT NULL, form INTEGER NOT NULL, size INTEGER "
+	"NOT "
+	"NULL, data BLOB NOT NULL, PRIMARY KEY(stream, version)) WITHOUT ROWID;"
+	"CREATE TABLE cenote_chunk(id INTEGER PRIMARY KEY, data BLOB NOT NULL);",
 };
 static const char *const keys_steps[] = {
 	"CREATE TABLE cenote_key(id TEXT PRIMARY KEY, hash BLOB NOT NULL, name TEXT NOT NULL, tenant TEXT NOT NULL, usr TEXT NOT "

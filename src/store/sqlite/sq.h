@@ -23,6 +23,7 @@
 #include "store/feed.h"
 #include "store/open.h"
 
+struct chunk_cache;
 struct sq;
 struct tenant;
 struct writer;
@@ -52,7 +53,6 @@ enum stmt {
 	ST_THREAD_FIND,
 	ST_THREAD_ADD,
 	ST_THREAD_SET,
-	ST_THREAD_DEL,
 	ST_MESSAGE_FIND,
 	ST_MESSAGE_ADD,
 	ST_MESSAGE_IDS,
@@ -64,6 +64,31 @@ enum stmt {
 	ST_ENTRY_ADD,
 	ST_ENTRY_DEL,
 	ST_ENTRY_DEL_THREAD,
+	ST_REGISTRY_FIND,
+	ST_THREAD_LESS,
+	ST_DROP_CHUNKS,
+	ST_DROP_VERSIONS,
+	ST_DROP_STREAMS,
+	ST_DROP_PENDING,
+	ST_DROP_CKPTS,
+	ST_DROP_SCOPES,
+	ST_RECORD_SET,
+	ST_RECORD_DEL,
+	ST_THREAD_NOTE,
+	ST_PLACE_FIND,
+	ST_SCOPE_ADD,
+	ST_CKPT_FIND,
+	ST_CKPT_ADD,
+	ST_CKPT_SET,
+	ST_CKPT_AGAIN,
+	ST_CKPT_MARK,
+	ST_PENDING_FIND,
+	ST_PENDING_SET,
+	ST_STREAM_ADD,
+	ST_STREAM_HEAD,
+	ST_VERSION_ADD,
+	ST_CHUNK_ADD,
+	ST_CHUNK_LAST,
 	ST_VALUE_SET,
 	ST_VALUE_DEL,
 	ST_KEY_SET,
@@ -89,6 +114,21 @@ enum stmt {
 	ST_MESSAGE_BY_ID,
 	ST_THREADS,
 	ST_THREADS_OF,
+	ST_THREADS_SEEN,
+	ST_THREAD_ROW,
+	ST_CKPT_LATEST,
+	ST_CKPT_BY_CID,
+	ST_CKPT_ROW,
+	ST_CKPT_OF_SCOPE,
+	ST_CKPT_OF_ALL,
+	ST_CKPT_OF_RUN,
+	ST_SCOPES,
+	ST_PENDING_OF,
+	ST_STREAM_FIND,
+	ST_STREAM_GUESS,
+	ST_VERSION_GET,
+	ST_VALUE_OF,
+	ST_CHUNKS,
 	ST_SESSION_FIND,
 	ST_ENTRIES_UP,
 	ST_ENTRIES_DOWN,
@@ -192,7 +232,7 @@ struct tenant {
 	bool dirty;		/* the clean flag is cleared */
 	uint64_t ckpt_at_pages; /* try the next checkpoint when the WAL has grown to this */
 	uint64_t last_write_ns;
-	int64_t next_ns, next_item, next_thread, next_message, next_entry;
+	int64_t next_ns, next_item, next_thread, next_message, next_entry, next_scope, next_checkpoint, next_stream;
 	struct map ns_cache; /* path -> struct feed_name */
 	struct wop *batch, **batch_end;
 	struct tenant *batch_next;
@@ -284,11 +324,9 @@ struct messages_arg {
 	size_t n;
 };
 enum err apply_messages(struct writer *w, struct conn *c, struct wop *op);
-struct thread_delete_arg {
-	const struct principal *who;
-	struct str thread;
-};
-enum err apply_thread_delete(struct writer *w, struct conn *c, struct wop *op);
+/* Removes the messages of a thread and tells the feed; *n: how many. */
+enum err apply_messages_removed(struct writer *w, struct conn *c, int64_t thread_id, struct str user, struct str thread,
+				int64_t *n) MUST_CHECK;
 struct value_arg {
 	struct str name, value;
 };
@@ -326,6 +364,8 @@ struct sq {
 	struct writer w;
 	struct list open_tenants; /* writer's; most recently used first */
 	unsigned open_n;
+
+	struct chunk_cache *chunks; /* chunks.c */
 
 	/* figures */
 	_Atomic uint64_t n_commits, n_ops, n_failed, n_checkpoints, ckpt_us, commit_us, n_withdrawn, n_heals;
@@ -367,8 +407,6 @@ enum err sq_doc_changes(struct store *, const struct principal *, const struct d
 enum err sq_message_list(struct store *, const struct principal *, struct str, int64_t, size_t, message_fn, void *) MUST_CHECK;
 enum err sq_message_by_id(struct store *, struct arena *, const struct principal *, const int64_t *, size_t,
 			  struct message *) MUST_CHECK;
-enum err sq_thread_list(struct store *, const struct principal *, const struct str *, struct str, size_t, thread_fn,
-			void *) MUST_CHECK;
 /* admin.c: keys, values, figures */
 enum err sq_stats(struct store *, const struct principal *, struct store_stats *) MUST_CHECK;
 enum err sq_tenants(struct store *, name_fn, void *) MUST_CHECK;
@@ -383,8 +421,15 @@ void sq_metrics(struct store *, struct buf *);
 enum err sq_item_write(struct store *, const struct principal *, struct item_write *, size_t, bool) MUST_CHECK;
 enum err sq_sweep(struct store *, int64_t, unsigned, unsigned *, int64_t *) MUST_CHECK;
 enum err sq_message_append(struct store *, const struct principal *, struct message *, size_t) MUST_CHECK;
-enum err sq_thread_delete(struct store *, const struct principal *, struct str) MUST_CHECK;
+/* ckpt.c */
+extern const struct checkpoint_ops sq_checkpoint_ops;
+enum err chunk_cache_new(struct sq *s) MUST_CHECK;
+void chunk_cache_free(struct sq *s);
+/* Forgets what is known of a tenant (stream 0: of all its streams). After every rollback, and when chunks were freed. */
+void chunk_cache_drop(struct sq *s, const struct tenant *t, int64_t stream);
 /* threads.c */
+enum err sq_thread_list(struct store *, const struct principal *, const struct str *, struct str, size_t, thread_fn,
+			void *) MUST_CHECK;
 extern const struct thread_ops sq_thread_ops;
 /* Inside the writer's transaction: removes the thread's row when it was made by a write alone and nothing lies under it any more.
  */

@@ -33,6 +33,7 @@ static const struct store_ops ops = {
 	.message_by_id = sq_message_by_id,
 	.thread_list = sq_thread_list,
 	.threads = &sq_thread_ops,
+	.checkpoints = &sq_checkpoint_ops,
 	.stats = sq_stats,
 	.tenants = sq_tenants,
 	.key_put = sq_key_put,
@@ -135,6 +136,7 @@ static void destroy(struct sq *s)
 	void *t;
 	readers_free(s); /* first: then the writer's connections are the last and may remove their logs */
 	writer_stop(s);
+	chunk_cache_free(s);
 	while (map_next(&s->tenants, &it, &name, &t))
 		tenant_free(t);
 	map_release(&s->tenants);
@@ -166,6 +168,7 @@ static enum err open_files(struct sq *s, uint32_t busy_ms)
 	enum err e = make_dir(path);
 	free(path);
 	TRY(e);
+	TRY(chunk_cache_new(s));
 	TRY(tenants_load(s));
 	TRY(tenant_new(s, STR("keys"), true, &s->keys));
 	if (access(s->keys->path, F_OK) == 0)

@@ -40,17 +40,6 @@ enum err sq_message_append(struct store *s, const struct principal *who, struct 
 	return n ? submit(sq_of(s), who, &op) : OK;
 }
 
-enum err sq_thread_delete(struct store *s, const struct principal *who, struct str thread)
-{
-	struct thread_delete_arg arg = {who, thread};
-	struct wop op = {.apply = apply_thread_delete, .arg = &arg, .writes = 1};
-	TRY(tenant_get(sq_of(s), who, RIGHT_WRITE, false, &op.t));
-	if (!op.t)
-		return err_set(E_NOT_FOUND, "there is no such thread");
-	op.deadline = fiber_deadline();
-	return queue_submit(sq_of(s), &op);
-}
-
 enum err sq_meta_put(struct store *s, const struct principal *who, struct str name, struct str value)
 {
 	struct value_arg arg = {name, value};

@@ -97,6 +97,7 @@ void writer_undo(struct writer *w, struct tenant *t, size_t mark)
 	while (w->pend_n > mark)
 		feed_name_drop(w->pend[--w->pend_n].name);
 	ns_forget(t);
+	chunk_cache_drop(t->s, t, 0);
 }
 
 /* ---------------------------------------------------------------- answers */
@@ -175,6 +176,12 @@ static enum err load_ids(struct conn *c)
 	at_least(&t->next_thread, v);
 	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_message", &v));
 	at_least(&t->next_message, v);
+	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_scope", &v));
+	at_least(&t->next_scope, v);
+	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_checkpoint", &v));
+	at_least(&t->next_checkpoint, v);
+	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_stream", &v));
+	at_least(&t->next_stream, v);
 	/* Entries are named by their ids outside, so an id is not given out again even after a restart: ids go on from the clock. */
 	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_entry", &v));
 	at_least(&t->next_entry, v);
@@ -318,6 +325,7 @@ static void detach(struct tenant *t)
 	list_del(&t->open_node);
 	t->s->open_n--;
 	ns_forget(t);
+	chunk_cache_drop(t->s, t, 0);
 }
 
 /* The tenant's connection, ready to write. */
