@@ -363,6 +363,7 @@ static void worker_run(struct worker *w)
 	unsigned per_loop = (unsigned)((c->http_max_connections + n->loops - 1) / n->loops);
 	struct http_options ho = {
 		.max_body = (size_t)c->http_max_body,
+		.max_large_body = (size_t)c->checkpoints_max_body,
 		.max_header = (size_t)c->http_max_header,
 		.max_connections = per_loop,
 		.header_timeout_ms = (uint32_t)c->http_header_timeout,
