@@ -286,4 +286,5 @@ void pg_metrics(struct store *s, struct buf *out)
 	pg_exec_metrics(pg_of(s), out);
 	pg_feed_metrics(pg_of(s), out);
 	pg_tables_metrics(pg_of(s), out);
+	pg_ckpt_metrics(pg_of(s), out);
 }

@@ -6,7 +6,8 @@
 
 /* 2000-01-01 in microseconds since 1970. */
 #define PG_EPOCH_US INT64_C(946684800000000)
-#define PARAMS_CEILING ((size_t)64 << 20)
+/* A checkpoint may hold values of 256 MiB. */
+#define PARAMS_CEILING ((size_t)320 << 20)
 
 /* ---------------------------------------------------------------- writing */
 

@@ -115,11 +115,17 @@ static bool prepares(const struct unit *u, unsigned slot, unsigned st)
 	return false;
 }
 
+/* A text that names no table is the same, under the same name, for every tenant. */
+static unsigned slot_of(const struct pconn *c, const struct pg_job *j, const struct pg_step *s)
+{
+	return strchr(s->st->sql, '@') ? j->t->slot : pg_home(c->x->s)->slot;
+}
+
 /* Whether the statement goes by name; sends its preparation when that is due. */
 static bool by_name(struct pconn *c, struct unit *u, struct pg_job *j, const struct pg_step *s, const char *name, const Oid *types,
 		    int n, bool *ok)
 {
-	unsigned slot = j->t->slot, st = s->st->id;
+	unsigned slot = slot_of(c, j, s), st = s->st->id;
 	uint64_t bit = UINT64_C(1) << st % 64, *ready = &c->ready[slot % PG_SLOTS][st / 64],
 		 *pending = &c->pending[slot % PG_SLOTS][st / 64];
 	if (!c->x->prepare || slot >= PG_SLOTS || (j->flags & JOB_UNNAMED) || c->x->s->opt.pg.no_pool)

@@ -11,6 +11,7 @@ static void pg_close(struct store *st)
 {
 	struct pg *s = pg_of(st);
 	pg_gather_stop(s);
+	pg_ckpt_gather_stop(s);
 	pg_exec_stop(s, deadline_in_ms(CLOSE_MS));
 	pg_tenants_free(s);
 	pg_target_free(s->target);
@@ -37,6 +38,7 @@ static const struct store_ops ops = {
 	.message_by_id = pg_message_by_id,
 	.thread_list = pg_thread_list,
 	.threads = &pg_thread_ops,
+	.checkpoints = &pg_checkpoint_ops,
 	.stats = pg_stats,
 	.tenants = pg_tenants,
 	.key_put = pg_key_put,
@@ -86,6 +88,7 @@ enum err postgres_store_open(struct str conninfo, const struct store_options *op
 	CHECK(pg_target_new(conninfo, opt, &s->target));
 	CHECK(pg_exec_start(s));
 	CHECK(pg_gather_start(s));
+	CHECK(pg_ckpt_gather_start(s));
 	CHECK(pg_tenants_start(s));
 	*out = &s->base;
 	return OK;

@@ -1,0 +1,78 @@
+/* Private to checkpoints: ckpt*.c. The tables are LangGraph's, which other programs read and write, too; what they mean is in the
+ * contract (langgraph 2.1, 3). Nothing about a checkpoint is kept anywhere else, but the thread's record (cenote_thread), which
+ * says whose it is. */
+#ifndef CENOTE_STORE_PG_CKPT_H
+#define CENOTE_STORE_PG_CKPT_H
+
+#include "store/postgres/pg.h"
+
+/* A table that was adopted from LangGraph.js may lack the column task_path. The name, not qualified, is then found one level
+ * further out, where it is ''. */
+#define PG_CP_PATH_ELSE "(VALUES (''::text)) AS langgraph_js(task_path)"
+/* Condition: the thread is one that the reader may reach. $o: pg_owners. */
+#define PG_CP_SEEN(thread, o)                                                                                                      \
+	"($" #o "::text[] IS NULL OR coalesce((SELECT t.usr FROM @cenote_thread t WHERE t.thread = " thread "), '') = ANY($" #o    \
+	"::text[]))"
+/* Pairs (key, value) of channel_versions; none when another program wrote something else there. */
+#define PG_CP_VERSIONS(checkpoint)                                                                                                 \
+	"jsonb_each_text(CASE WHEN jsonb_typeof(" checkpoint " -> 'channel_versions') = 'object' THEN " checkpoint                 \
+	" -> 'channel_versions' END)"
+/* The lock of a thread's values, held by the transaction: shared by whoever stores values, alone by whoever removes them. */
+#define PG_CP_LOCK_KEY(thread) "hashtextextended(" thread ", 7310014)"
+
+/* The tenant with its checkpoint tables, which are made when they may be; NULL (OK): no such tenant, and create is false. */
+enum err pg_ckpt_open(struct store *s, const struct principal *who, unsigned right, bool create, struct pg_tenant **out) MUST_CHECK;
+/* text[] of the owners whose threads this principal may reach (rule 9 of core/thread_store.h), NULL: everybody's. */
+void pg_owners(struct pg_params *p, const struct principal *who);
+/* E_INVALID when one of the n texts holds U+0000. */
+enum err pg_ckpt_names(const struct str *v, size_t n) MUST_CHECK;
+/* The same asked of what is only looked for: such a name is not there. */
+bool pg_ckpt_unknown(struct str s);
+
+/* ckpt_write.c: one call on its way into a transaction. */
+struct pg_ckpt_call {
+	const struct ckpt_change *c;
+	size_t n;
+	struct str user; /* of the principal */
+	bool bound;
+};
+/* All calls in one transaction. built (may be NULL) is called when the calls' memory is no longer needed. sqlstate: of the server's
+ * error. */
+enum err pg_ckpt_apply(struct pg_tenant *t, const struct pg_ckpt_call *const *calls, size_t n, uint64_t deadline, char sqlstate[6],
+		       void (*built)(void *arg), void *arg) MUST_CHECK;
+
+/* ckpt_gather.c: changes of many callers in one transaction. *alone: nothing was stored, try alone. */
+bool pg_ckpt_gather_fits(const struct ckpt_change *c, size_t n);
+enum err pg_ckpt_gather(struct pg_tenant *t, const struct pg_ckpt_call *call, bool *alone) MUST_CHECK;
+
+/* ckpt_read.c, for lists: a row's texts into the arena. */
+enum err pg_ckpt_keep(struct arena *a, struct ckpt *c) MUST_CHECK;
+int pg_ckpt_value_cmp(const void *a, const void *b);
+/* Fills bytes of n checkpoints. */
+enum err pg_ckpt_sizes(struct pg_tenant *t, struct ckpt *const *v, size_t n) MUST_CHECK;
+
+/* ckpt_remove.c: takes the locks of threads alone; a step of its own, before the one that looks. */
+extern const struct pg_stmt *const pg_ckpt_lock;
+void pg_ckpt_lock_params(struct pg_params *p, const struct str *threads, size_t n);
+
+/* The operations, by file. ckpt_write.c */
+enum err pg_ckpt_write(struct store *, const struct principal *, const struct ckpt_change *, size_t) MUST_CHECK;
+/* ckpt_read.c */
+enum err pg_ckpt_get(struct store *, struct arena *, const struct principal *, const struct ckpt_query *, struct ckpt *,
+		     bool *) MUST_CHECK;
+enum err pg_ckpt_sends(struct store *, struct arena *, const struct principal *, struct str, struct str, struct ckpt_pending **,
+		       size_t *) MUST_CHECK;
+enum err pg_ckpt_by_run(struct store *, const struct principal *, const struct str *, size_t, ckpt_fn, void *) MUST_CHECK;
+enum err pg_ckpt_storage(struct store *, struct arena *, const struct principal *, struct str, struct ckpt_storage *) MUST_CHECK;
+/* ckpt_list.c */
+enum err pg_ckpt_list(struct store *, const struct principal *, const struct ckpt_list *, ckpt_fn, void *) MUST_CHECK;
+/* ckpt_history.c */
+enum err pg_ckpt_history(struct store *, struct arena *, const struct principal *, const struct ckpt_query *, struct ckpt_history *,
+			 size_t) MUST_CHECK;
+/* ckpt_remove.c */
+enum err pg_ckpt_remove(struct store *, const struct principal *, struct str, const struct ckpt_ref *, size_t,
+			struct ckpt_removed *) MUST_CHECK;
+/* ckpt_copy.c */
+enum err pg_ckpt_copy(struct store *, const struct principal *, struct str, struct str, const struct ckpt_ref *, size_t) MUST_CHECK;
+
+#endif

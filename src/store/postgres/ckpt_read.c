@@ -1,0 +1,354 @@
+/* Reading one checkpoint, and what is asked of many without their values.
+ *
+ * The latest is the greatest id by the column's collation, as PostgresSaver has it: index order. For the ids that LangGraph makes
+ * (UUIDs in lower case) that is the order of their bytes under every collation. */
+#include "store/postgres/ckpt.h"
+
+#define WRITES_ORDER "task_path COLLATE \"C\", w.task_id COLLATE \"C\", w.idx"
+
+/* $1 thread, $2 ns, $3 owners, $4 channels or NULL, $5 with values, $6 with writes, $7 id. One row. */
+#define GET(where, order)                                                                                                          \
+	"SELECT c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint, c.metadata, v.channels, v.versions, v.types, v.blobs,"      \
+	" w.tasks, w.paths, w.idxs, w.channels, w.types, w.blobs FROM (SELECT * FROM @checkpoints c WHERE c.thread_id = $1::text"  \
+	" AND c.checkpoint_ns = $2::text" where " AND " PG_CP_SEEN(                                                                \
+		"$1::text",                                                                                                        \
+		3) " LIMIT 1) c"                                                                                                   \
+		   " LEFT JOIN LATERAL (SELECT array_agg(b.channel) AS channels, array_agg(b.version) AS versions, "               \
+		   "array_agg(b.type) AS types,"                                                                                   \
+		   " array_agg(b.blob) AS blobs FROM " PG_CP_VERSIONS(                                                             \
+			   "c.checkpoint") " k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b"                              \
+					   " WHERE b.thread_id = $1::text AND b.checkpoint_ns = $2::text AND b.channel = k.key "   \
+					   "AND b.version = k.value LIMIT 1) b"                                                    \
+					   " WHERE b.type <> 'empty' AND ($4::text[] IS NULL OR k.key = ANY($4::text[]))) v ON "   \
+					   "$5::bool"                                                                              \
+					   " LEFT JOIN LATERAL (SELECT array_agg(w.task_id) AS tasks, array_agg(w.path) AS "       \
+					   "paths, array_agg(w.idx::bigint) AS idxs,"                                              \
+					   " array_agg(w.channel) AS channels, array_agg(w.type) AS types, array_agg(w.blob) AS "  \
+					   "blobs FROM (SELECT w.task_id,"                                                         \
+					   " w.task_path AS path, w.idx, w.channel, w.type, w.blob FROM " PG_CP_PATH_ELSE          \
+					   " CROSS JOIN LATERAL (SELECT task_id, idx,"                                             \
+					   " channel, type, blob, task_path FROM @checkpoint_writes WHERE thread_id = $1::text "   \
+					   "AND checkpoint_ns = $2::text AND"                                                      \
+					   " checkpoint_id = c.checkpoint_id) w ORDER BY w." WRITES_ORDER ") w) w ON $6::bool"
+static const struct pg_stmt st_latest = {ST_CKPT_LATEST, LANE_POINT, "checkpoint_latest",
+					 GET("", " ORDER BY c.checkpoint_id DESC")};
+static const struct pg_stmt st_by_id = {ST_CKPT_BY_ID, LANE_POINT, "checkpoint_by_id", GET(" AND c.checkpoint_id = $7::text", "")};
+enum {
+	G_ID,
+	G_PARENT,
+	G_CHECKPOINT,
+	G_METADATA,
+	G_V_CHANNEL,
+	G_V_VERSION,
+	G_V_TYPE,
+	G_V_BLOB,
+	G_W_TASK,
+	G_W_PATH,
+	G_W_IDX,
+	G_W_CHANNEL,
+	G_W_TYPE,
+	G_W_BLOB
+};
+
+/* What each of some checkpoints costs alone: its row, its writes, values whose version its parent has not. As stored. */
+static const struct pg_stmt st_sizes = {
+	ST_CKPT_SIZES, LANE_SEARCH, "checkpoint_sizes",
+	"SELECT u.ord, pg_column_size(c.*)::bigint + coalesce((SELECT sum(pg_column_size(w.*)) FROM @checkpoint_writes w WHERE"
+	" w.thread_id = u.thread AND w.checkpoint_ns = u.ns AND w.checkpoint_id = u.id), 0)::bigint + coalesce((SELECT"
+	" sum(pg_column_size(b.*)) FROM " PG_CP_VERSIONS(
+		"c.checkpoint") " k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b"
+				" WHERE b.thread_id = u.thread AND b.checkpoint_ns = u.ns AND b.channel = k.key AND b.version = "
+				"k.value LIMIT 1) b WHERE"
+				" p.checkpoint -> 'channel_versions' ->> k.key IS DISTINCT FROM k.value), 0)::bigint"
+				" FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS u(thread, ns, id, ord)"
+				" CROSS JOIN LATERAL (SELECT * FROM @checkpoints c WHERE c.thread_id = u.thread AND "
+				"c.checkpoint_ns = u.ns AND"
+				" c.checkpoint_id = u.id LIMIT 1) c LEFT JOIN LATERAL (SELECT * FROM @checkpoints p WHERE "
+				"p.thread_id = u.thread AND"
+				" p.checkpoint_ns = u.ns AND p.checkpoint_id = c.parent_checkpoint_id LIMIT 1) p ON true"};
+
+/* Namespace after namespace by the primary key: there is no index on checkpoint_id. */
+static const struct pg_stmt st_sends = {
+	ST_CKPT_SENDS, LANE_POINT, "checkpoint_sends",
+	"WITH RECURSIVE n(ns) AS ((SELECT checkpoint_ns FROM @checkpoint_writes WHERE thread_id = $1::text ORDER BY checkpoint_ns"
+	" LIMIT 1) UNION ALL SELECT (SELECT x.checkpoint_ns FROM @checkpoint_writes x WHERE x.thread_id = $1::text AND"
+	" x.checkpoint_ns > n.ns ORDER BY x.checkpoint_ns LIMIT 1) FROM n WHERE n.ns IS NOT NULL)"
+	" SELECT w.task_id, w.task_path, w.idx, w.channel, w.type, w.blob FROM n, " PG_CP_PATH_ELSE " CROSS JOIN LATERAL (SELECT"
+	" task_id, task_path, idx, channel, type, blob FROM @checkpoint_writes WHERE thread_id = $1::text AND checkpoint_ns = n.ns"
+	" AND checkpoint_id = $2::text AND channel = '__pregel_tasks') w WHERE n.ns IS NOT NULL AND " PG_CP_SEEN(
+		"$1::text", 3) " ORDER BY w." WRITES_ORDER};
+
+static const struct pg_stmt st_by_run = {
+	ST_CKPT_BY_RUN, LANE_SCAN, "checkpoint_by_run",
+	"SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id FROM @checkpoints c WHERE c.metadata ->> 'run_id' = ANY($1::text[])"
+	" AND " PG_CP_SEEN("c.thread_id", 2) " ORDER BY c.thread_id, c.checkpoint_ns, c.checkpoint_id"};
+
+static const struct pg_stmt st_storage = {
+	ST_CKPT_STORAGE, LANE_SEARCH, "checkpoint_storage",
+	"WITH b AS (SELECT channel, count(*) FILTER (WHERE type <> 'empty') AS n, sum(pg_column_size(blob))::bigint AS bytes"
+	" FROM @checkpoint_blobs WHERE thread_id = $1::text AND " PG_CP_SEEN(
+		"$1::text", 2) " GROUP BY channel),"
+			       " c AS (SELECT count(*) AS n, coalesce(sum(pg_column_size(checkpoint) + pg_column_size(metadata)), "
+			       "0)::bigint AS bytes FROM"
+			       " @checkpoints WHERE thread_id = $1::text AND " PG_CP_SEEN(
+				       "$1::text", 2) "),"
+						      " w AS (SELECT count(*) AS n, coalesce(sum(pg_column_size(blob)), 0)::bigint "
+						      "AS bytes FROM @checkpoint_writes WHERE"
+						      " thread_id = $1::text AND " PG_CP_SEEN(
+							      "$1::text",
+							      2) ")"
+								 " SELECT c.n, c.bytes, w.n, w.bytes, b.channel, b.n, "
+								 "coalesce(b.bytes, 0) FROM c CROSS JOIN w LEFT JOIN b ON b.n > 0"
+								 " ORDER BY b.channel COLLATE \"C\""};
+
+/* ---------------------------------------------------------------- one */
+
+int pg_ckpt_value_cmp(const void *a, const void *b)
+{
+	return str_cmp(((const struct ckpt_value *)a)->channel, ((const struct ckpt_value *)b)->channel);
+}
+
+static enum err no_room(void)
+{
+	return err_set(E_LIMIT, "the checkpoint is too large for this request");
+}
+
+static enum err keep(struct arena *a, struct str *s)
+{
+	*s = arena_str(a, *s);
+	return s->p ? OK : no_room();
+}
+
+enum err pg_ckpt_keep(struct arena *a, struct ckpt *c)
+{
+	struct str *const all[] = {&c->thread, &c->ns, &c->id, &c->parent, &c->checkpoint, &c->metadata};
+	for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
+		TRY(keep(a, all[i]));
+	return OK;
+}
+
+static enum err read_values(struct arena *a, const PGresult *r, struct ckpt *out)
+{
+	struct pg_array channel, version, type, blob;
+	if (pg_is_null(r, 0, G_V_CHANNEL))
+		return OK;
+	pg_get_array(r, 0, G_V_CHANNEL, &channel);
+	pg_get_array(r, 0, G_V_VERSION, &version);
+	pg_get_array(r, 0, G_V_TYPE, &type);
+	pg_get_array(r, 0, G_V_BLOB, &blob);
+	out->values = arena_alloc(a, (size_t)channel.n * sizeof *out->values);
+	if (!out->values)
+		return no_room();
+	struct ckpt_value v;
+	while (pg_next_str(&channel, &v.channel) && pg_next_str(&version, &v.version) && pg_next_str(&type, &v.type) &&
+	       pg_next_str(&blob, &v.bytes)) {
+		TRY(keep(a, &v.channel));
+		TRY(keep(a, &v.version));
+		TRY(keep(a, &v.type));
+		TRY(keep(a, &v.bytes));
+		out->values[out->values_n++] = v;
+	}
+	qsort(out->values, out->values_n, sizeof *out->values, pg_ckpt_value_cmp);
+	return OK;
+}
+
+static enum err keep_write(struct arena *a, struct ckpt_pending *w)
+{
+	struct str *const all[] = {&w->task_id, &w->task_path, &w->channel, &w->type, &w->bytes};
+	for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
+		TRY(keep(a, all[i]));
+	return OK;
+}
+
+static enum err read_writes(struct arena *a, const PGresult *r, struct ckpt *out)
+{
+	struct pg_array task, path, idx, channel, type, blob;
+	if (pg_is_null(r, 0, G_W_TASK))
+		return OK;
+	pg_get_array(r, 0, G_W_TASK, &task);
+	pg_get_array(r, 0, G_W_PATH, &path);
+	pg_get_array(r, 0, G_W_IDX, &idx);
+	pg_get_array(r, 0, G_W_CHANNEL, &channel);
+	pg_get_array(r, 0, G_W_TYPE, &type);
+	pg_get_array(r, 0, G_W_BLOB, &blob);
+	out->writes = arena_alloc(a, (size_t)task.n * sizeof *out->writes);
+	if (!out->writes)
+		return no_room();
+	struct ckpt_pending w;
+	int64_t i;
+	while (pg_next_str(&task, &w.task_id) && pg_next_str(&path, &w.task_path) && pg_next_i64(&idx, &i) &&
+	       pg_next_str(&channel, &w.channel) && pg_next_str(&type, &w.type) && pg_next_str(&blob, &w.bytes)) {
+		w.idx = (int32_t)i;
+		TRY(keep_write(a, &w));
+		out->writes[out->writes_n++] = w;
+	}
+	return OK;
+}
+
+static enum err read_one(struct arena *a, const PGresult *r, const struct ckpt_query *q, struct ckpt *out)
+{
+	*out = (struct ckpt){.thread = q->thread,
+			     .ns = q->ns,
+			     .id = pg_get_str(r, 0, G_ID),
+			     .parent = pg_get_str(r, 0, G_PARENT),
+			     .checkpoint = pg_get_json(r, 0, G_CHECKPOINT),
+			     .metadata = pg_get_json(r, 0, G_METADATA)};
+	TRY(pg_ckpt_keep(a, out));
+	TRY(read_values(a, r, out));
+	return read_writes(a, r, out);
+}
+
+static void get_params(struct pg_params *p, const struct principal *who, const struct ckpt_query *q)
+{
+	pg_params_init(p);
+	pg_text(p, q->thread);
+	pg_text(p, q->ns);
+	pg_owners(p, who);
+	if (q->channels_n) {
+		pg_array(p, PG_TEXTS, q->channels_n);
+		for (size_t i = 0; i < q->channels_n; i++)
+			pg_el_str(p, q->channels[i]);
+		pg_array_end(p);
+	} else {
+		pg_null(p, PG_TEXTS);
+	}
+	pg_bool(p, q->want & CK_VALUES);
+	pg_bool(p, q->want & CK_WRITES_TOO);
+	if (q->id.n)
+		pg_text(p, q->id);
+}
+
+enum err pg_ckpt_get(struct store *s, struct arena *a, const struct principal *who, const struct ckpt_query *q, struct ckpt *out,
+		     bool *found)
+{
+	struct pg_tenant *t;
+	struct pg_params p;
+	PGresult *r;
+	*found = false;
+	TRY(pg_ckpt_open(s, who, RIGHT_READ, false, &t));
+	if (!t || pg_ckpt_unknown(q->thread) || pg_ckpt_unknown(q->ns) || pg_ckpt_unknown(q->id) || pg_ckpt_unknown(who->user))
+		return OK;
+	TRY(pg_ckpt_names(q->channels, q->channels_n));
+	get_params(&p, who, q);
+	TRY(pg_query(t, q->id.n ? &st_by_id : &st_latest, &p, &r));
+	enum err e = OK;
+	if (PQntuples(r) > 0) {
+		e = read_one(a, r, q, out);
+		*found = e == OK;
+	}
+	PQclear(r);
+	return e == OK && *found && (q->want & CK_SIZES) ? pg_ckpt_sizes(t, &out, 1) : e;
+}
+
+enum err pg_ckpt_sizes(struct pg_tenant *t, struct ckpt *const *v, size_t n)
+{
+	struct pg_params p;
+	PGresult *r;
+	pg_params_init(&p);
+	for (unsigned col = 0; col < 3; col++) {
+		pg_array(&p, PG_TEXTS, n);
+		for (size_t i = 0; i < n; i++)
+			pg_el_str(&p, col == 0 ? v[i]->thread : col == 1 ? v[i]->ns : v[i]->id);
+		pg_array_end(&p);
+	}
+	TRY(pg_query(t, &st_sizes, &p, &r));
+	for (int i = 0; i < PQntuples(r); i++)
+		v[pg_get_i64(r, i, 0) - 1]->bytes = (size_t)pg_get_i64(r, i, 1);
+	PQclear(r);
+	return OK;
+}
+
+/* ---------------------------------------------------------------- others */
+
+enum err pg_ckpt_sends(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct str id,
+		       struct ckpt_pending **out, size_t *n)
+{
+	struct pg_tenant *t;
+	struct pg_params p;
+	PGresult *r;
+	enum err e = OK;
+	*out = NULL;
+	*n = 0;
+	TRY(pg_ckpt_open(s, who, RIGHT_READ, false, &t));
+	if (!t || pg_ckpt_unknown(thread) || pg_ckpt_unknown(id) || pg_ckpt_unknown(who->user))
+		return OK;
+	pg_params_init(&p);
+	pg_text(&p, thread);
+	pg_text(&p, id);
+	pg_owners(&p, who);
+	TRY(pg_query(t, &st_sends, &p, &r));
+	int rows = PQntuples(r);
+	*out = arena_alloc(a, (size_t)(rows ? rows : 1) * sizeof **out);
+	if (!*out)
+		e = no_room();
+	for (int i = 0; i < rows && e == OK; i++) {
+		struct ckpt_pending *w = &(*out)[(*n)++];
+		*w = (struct ckpt_pending){.task_id = pg_get_str(r, i, 0),
+					   .task_path = pg_get_str(r, i, 1),
+					   .idx = (int32_t)pg_get_i64(r, i, 2),
+					   .channel = pg_get_str(r, i, 3),
+					   .type = pg_get_str(r, i, 4),
+					   .bytes = pg_get_str(r, i, 5)};
+		e = keep_write(a, w);
+	}
+	PQclear(r);
+	return e;
+}
+
+enum err pg_ckpt_by_run(struct store *s, const struct principal *who, const struct str *ids, size_t n, ckpt_fn fn, void *ctx)
+{
+	struct pg_tenant *t;
+	struct pg_params p;
+	PGresult *r;
+	TRY(pg_ckpt_open(s, who, RIGHT_READ, false, &t));
+	if (!t || n == 0 || pg_ckpt_unknown(who->user))
+		return OK;
+	TRY(pg_ckpt_names(ids, n));
+	pg_params_init(&p);
+	pg_array(&p, PG_TEXTS, n);
+	for (size_t i = 0; i < n; i++)
+		pg_el_str(&p, ids[i]);
+	pg_array_end(&p);
+	pg_owners(&p, who);
+	TRY(pg_query(t, &st_by_run, &p, &r));
+	for (int i = 0; i < PQntuples(r); i++) {
+		struct ckpt c = {.thread = pg_get_str(r, i, 0), .ns = pg_get_str(r, i, 1), .id = pg_get_str(r, i, 2)};
+		if (!fn(ctx, &c))
+			break;
+	}
+	PQclear(r);
+	return OK;
+}
+
+enum err pg_ckpt_storage(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct ckpt_storage *out)
+{
+	struct pg_tenant *t;
+	struct pg_params p;
+	PGresult *r;
+	enum err e = OK;
+	*out = (struct ckpt_storage){0};
+	TRY(pg_ckpt_open(s, who, RIGHT_READ, false, &t));
+	if (!t || pg_ckpt_unknown(thread) || pg_ckpt_unknown(who->user))
+		return OK;
+	pg_params_init(&p);
+	pg_text(&p, thread);
+	pg_owners(&p, who);
+	TRY(pg_query(t, &st_storage, &p, &r));
+	out->checkpoints = pg_get_i64(r, 0, 0);
+	out->checkpoint_bytes = pg_get_i64(r, 0, 1);
+	out->writes = pg_get_i64(r, 0, 2);
+	out->write_bytes = pg_get_i64(r, 0, 3);
+	int n = pg_is_null(r, 0, 4) ? 0 : PQntuples(r);
+	out->channels = arena_alloc(a, (size_t)(n ? n : 1) * sizeof *out->channels);
+	if (!out->channels)
+		e = no_room();
+	for (int i = 0; i < n && e == OK; i++) {
+		struct ckpt_channel_size *c = &out->channels[out->channels_n++];
+		*c = (struct ckpt_channel_size){pg_get_str(r, i, 4), pg_get_i64(r, i, 5), pg_get_i64(r, i, 6)};
+		out->values += c->versions;
+		out->value_bytes += c->bytes;
+		e = keep(a, &c->channel);
+	}
+	PQclear(r);
+	return e;
+}
