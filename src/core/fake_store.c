@@ -5,15 +5,13 @@
  *     and an atomic write that fails puts the old pointers back.
  *  2. Every write appends to the tenant's change log; a document cursor is a length of that log.
  *  3. Everything lies in one arena until close; callbacks run under the mutex and must not call the store. */
-#include <pthread.h>
+#include "core/fake_impl.h"
+
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/list.h"
 #include "core/fake_store.h"
-#include "core/thread_store.h"
-
-enum { MAX_TENANTS = 16, MAX_KEYS = 64 };
 
 struct row {
 	struct item it;
@@ -31,41 +29,12 @@ struct meta {
 	struct str name, value;
 };
 
-struct table {
-	const void **p;
-	size_t n, cap;
-};
-
-struct tenant {
-	struct str name;
-	struct table items;    /* const struct row *, in order of creation */
-	struct table messages; /* const struct message * */
-	struct table threads;  /* const struct thread_info * */
-	struct table log;      /* const struct change * */
-	struct table meta;     /* const struct meta * */
-	int64_t last_id;
-};
-
-struct fake {
-	struct store base;
-	struct store_ops ops;
-	pthread_mutex_t lock;
-	struct arena arena;
-	struct tenant tenants[MAX_TENANTS];
-	size_t n;
-	struct key_record keys[MAX_KEYS];
-	size_t keys_n;
-	int64_t last_us;
-	enum err fail, sweep_fail;
-	unsigned fail_n, write_calls, writes, kept;
-};
-
-static struct fake *fake_of(const struct store *s)
+struct fake *fake_of(const struct store *s)
 {
 	return CONTAINER(s, struct fake, base);
 }
 
-static void table_add(struct table *t, const void *p)
+void fake_add(struct fake_table *t, const void *p)
 {
 	if (t->n == t->cap) {
 		t->cap = t->cap ? t->cap * 2 : 16;
@@ -76,22 +45,22 @@ static void table_add(struct table *t, const void *p)
 	t->p[t->n++] = p;
 }
 
-static void table_del(struct table *t, size_t i)
+void fake_del(struct fake_table *t, size_t i)
 {
 	memmove(&t->p[i], &t->p[i + 1], (t->n - i - 1) * sizeof *t->p);
 	t->n--;
 }
 
-/* Locks, and returns the tenant; NULL (unlocked) with *e set when the call is refused. */
-static struct tenant *enter(struct fake *f, const struct principal *who, enum err *e)
+struct fake_tenant *fake_enter(struct fake *f, const struct principal *who, enum err *e)
 {
-	struct tenant *t = NULL;
+	struct fake_tenant *t = NULL;
 
 	*e = principal_check(who, 0);
 	if (*e != OK)
 		return NULL;
 	pthread_mutex_lock(&f->lock);
-	if (f->fail_n > 0) {
+	if (f->fail_n > 0 && f->fail_after-- == 0) {
+		f->fail_after = 0;
 		f->fail_n--;
 		pthread_mutex_unlock(&f->lock);
 		*e = err_set(f->fail, "the store was told to fail");
@@ -100,25 +69,24 @@ static struct tenant *enter(struct fake *f, const struct principal *who, enum er
 	for (size_t i = 0; i < f->n && !t; i++)
 		if (str_eq(f->tenants[i].name, who->tenant))
 			t = &f->tenants[i];
-	if (!t && f->n < MAX_TENANTS) {
+	if (!t && f->n < FAKE_TENANTS) {
 		t = &f->tenants[f->n++];
 		t->name = arena_str(&f->arena, who->tenant);
 	}
 	if (!t) {
 		pthread_mutex_unlock(&f->lock);
-		*e = err_set(E_LIMIT, "at most %d tenants", MAX_TENANTS);
+		*e = err_set(E_LIMIT, "at most %d tenants", FAKE_TENANTS);
 	}
 	return t;
 }
 
-static enum err leave(struct fake *f, enum err e)
+enum err fake_leave(struct fake *f, enum err e)
 {
 	pthread_mutex_unlock(&f->lock);
 	return e;
 }
 
-/* A clock that never repeats (rule 6 of the port). */
-static int64_t tick(struct fake *f)
+int64_t fake_tick(struct fake *f)
 {
 	int64_t now = clock_wall_us();
 
@@ -136,7 +104,7 @@ static bool expired(const struct item *it, int64_t before_us)
 	return before_us > 0 && it->expires_us > 0 && it->expires_us < before_us;
 }
 
-static ptrdiff_t find_item(const struct tenant *t, struct str ns, struct str key)
+static ptrdiff_t find_item(const struct fake_tenant *t, struct str ns, struct str key)
 {
 	for (size_t i = 0; i < t->items.n; i++) {
 		const struct row *r = t->items.p[i];
@@ -147,12 +115,12 @@ static ptrdiff_t find_item(const struct tenant *t, struct str ns, struct str key
 	return -1;
 }
 
-static void log_change(struct fake *f, struct tenant *t, enum doc_kind kind, int64_t id, struct str place, struct str lang_ns)
+void fake_log(struct fake *f, struct fake_tenant *t, enum doc_kind kind, int64_t id, struct str place, struct str lang_ns)
 {
 	struct change *c = ARENA_NEW(&f->arena, struct change);
 
 	*c = (struct change){kind, id, place, lang_ns};
-	table_add(&t->log, c);
+	fake_add(&t->log, c);
 }
 
 static enum err copy_item(struct arena *a, const struct item *in, struct item *out)
@@ -171,7 +139,7 @@ static void fake_close(struct store *s)
 	for (size_t i = 0; i < f->n; i++) {
 		free(f->tenants[i].items.p);
 		free(f->tenants[i].messages.p);
-		free(f->tenants[i].threads.p);
+		fake_threads_free(&f->tenants[i]);
 		free(f->tenants[i].log.p);
 		free(f->tenants[i].meta.p);
 	}
@@ -190,7 +158,7 @@ static enum err fake_ping(struct store *s)
 		f->fail_n--;
 		e = err_set(f->fail, "the store was told to fail");
 	}
-	return leave(f, e);
+	return fake_leave(f, e);
 }
 
 static enum err fake_item_get(struct store *s, struct arena *a, const struct principal *who, struct str ns, struct str key,
@@ -198,7 +166,7 @@ static enum err fake_item_get(struct store *s, struct arena *a, const struct pri
 {
 	struct fake *f = fake_of(s);
 	enum err e;
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 
 	if (!t)
 		return e;
@@ -206,7 +174,7 @@ static enum err fake_item_get(struct store *s, struct arena *a, const struct pri
 	const struct row *r = i >= 0 ? t->items.p[i] : NULL;
 
 	*found = r && !expired(&r->it, omit_expired_us);
-	return leave(f, *found ? copy_item(a, &r->it, out) : OK);
+	return fake_leave(f, *found ? copy_item(a, &r->it, out) : OK);
 }
 
 static enum err condition(const struct item_write *w, const struct item *old)
@@ -218,11 +186,11 @@ static enum err condition(const struct item_write *w, const struct item *old)
 	return OK;
 }
 
-static void put_row(struct fake *f, struct tenant *t, struct item_write *w, ptrdiff_t at)
+static void put_row(struct fake *f, struct fake_tenant *t, struct item_write *w, ptrdiff_t at)
 {
 	const struct row *old = at >= 0 ? t->items.p[at] : NULL;
 	struct row *r = ARENA_NEW(&f->arena, struct row);
-	int64_t now = tick(f);
+	int64_t now = fake_tick(f);
 
 	r->it.id = old ? old->it.id : ++t->last_id;
 	r->it.ns = arena_str(&f->arena, w->ns);
@@ -240,11 +208,11 @@ static void put_row(struct fake *f, struct tenant *t, struct item_write *w, ptrd
 	if (old)
 		t->items.p[at] = r;
 	else
-		table_add(&t->items, r);
-	log_change(f, t, DOC_ITEM, r->it.id, r->it.ns, r->it.ns);
+		fake_add(&t->items, r);
+	fake_log(f, t, DOC_ITEM, r->it.id, r->it.ns, r->it.ns);
 }
 
-static enum err write_one(struct fake *f, struct tenant *t, struct item_write *w)
+static enum err write_one(struct fake *f, struct fake_tenant *t, struct item_write *w)
 {
 	ptrdiff_t at = find_item(t, w->ns, w->key);
 	const struct row *old = at >= 0 ? t->items.p[at] : NULL;
@@ -263,8 +231,8 @@ static enum err write_one(struct fake *f, struct tenant *t, struct item_write *w
 	case W_DELETE:
 		if (!old)
 			break;
-		log_change(f, t, DOC_ITEM, old->it.id, old->it.ns, old->it.ns);
-		table_del(&t->items, (size_t)at);
+		fake_log(f, t, DOC_ITEM, old->it.id, old->it.ns, old->it.ns);
+		fake_del(&t->items, (size_t)at);
 		w->changed = true;
 		break;
 	case W_TOUCH:
@@ -285,7 +253,7 @@ static enum err fake_item_write(struct store *s, const struct principal *who, st
 {
 	struct fake *f = fake_of(s);
 	enum err e, first = OK;
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 
 	if (!t)
 		return e;
@@ -310,7 +278,7 @@ static enum err fake_item_write(struct store *s, const struct principal *who, st
 		}
 	}
 	free(snapshot);
-	return leave(f, first);
+	return fake_leave(f, first);
 }
 
 static int newest_first(const void *x, const void *y)
@@ -333,13 +301,13 @@ static int by_name(const void *x, const void *y)
 }
 
 /* The rows below a prefix in the given order; free it. */
-static struct table sorted(const struct tenant *t, struct str prefix, int (*cmp)(const void *, const void *))
+static struct fake_table sorted(const struct fake_tenant *t, struct str prefix, int (*cmp)(const void *, const void *))
 {
-	struct table out = {0};
+	struct fake_table out = {0};
 
 	for (size_t i = 0; i < t->items.n; i++)
 		if (below(((const struct row *)t->items.p[i])->it.ns, prefix))
-			table_add(&out, t->items.p[i]);
+			fake_add(&out, t->items.p[i]);
 	if (out.n)
 		qsort(out.p, out.n, sizeof *out.p, cmp);
 	return out;
@@ -350,11 +318,11 @@ static enum err fake_item_scan(struct store *s, const struct principal *who, str
 {
 	struct fake *f = fake_of(s);
 	enum err e;
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 
 	if (!t)
 		return e;
-	struct table rows = sorted(t, prefix, newest_first);
+	struct fake_table rows = sorted(t, prefix, newest_first);
 
 	for (size_t i = 0; i < rows.n; i++) {
 		const struct row *r = rows.p[i];
@@ -363,7 +331,7 @@ static enum err fake_item_scan(struct store *s, const struct principal *who, str
 			break;
 	}
 	free(rows.p);
-	return leave(f, OK);
+	return fake_leave(f, OK);
 }
 
 static enum err fake_item_walk(struct store *s, const struct principal *who, struct str prefix, struct str after_ns,
@@ -371,11 +339,11 @@ static enum err fake_item_walk(struct store *s, const struct principal *who, str
 {
 	struct fake *f = fake_of(s);
 	enum err e;
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 
 	if (!t)
 		return e;
-	struct table rows = sorted(t, prefix, by_name);
+	struct fake_table rows = sorted(t, prefix, by_name);
 
 	for (size_t i = 0; i < rows.n; i++) {
 		const struct row *r = rows.p[i];
@@ -387,7 +355,7 @@ static enum err fake_item_walk(struct store *s, const struct principal *who, str
 			break;
 	}
 	free(rows.p);
-	return leave(f, OK);
+	return fake_leave(f, OK);
 }
 
 static enum err fake_item_by_id(struct store *s, struct arena *a, const struct principal *who, const int64_t *ids, size_t n,
@@ -395,7 +363,7 @@ static enum err fake_item_by_id(struct store *s, struct arena *a, const struct p
 {
 	struct fake *f = fake_of(s);
 	enum err e;
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 
 	if (!t)
 		return e;
@@ -408,19 +376,19 @@ static enum err fake_item_by_id(struct store *s, struct arena *a, const struct p
 				e = copy_item(a, &r->it, &out[i]);
 		}
 	}
-	return leave(f, e);
+	return fake_leave(f, e);
 }
 
 static enum err fake_namespaces(struct store *s, const struct principal *who, struct str prefix, name_fn fn, void *ctx)
 {
 	struct fake *f = fake_of(s);
 	enum err e;
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 	struct str last = {0};
 
 	if (!t)
 		return e;
-	struct table rows = sorted(t, prefix, by_name);
+	struct fake_table rows = sorted(t, prefix, by_name);
 
 	for (size_t i = 0; i < rows.n; i++) {
 		const struct row *r = rows.p[i];
@@ -432,7 +400,7 @@ static enum err fake_namespaces(struct store *s, const struct principal *who, st
 			break;
 	}
 	free(rows.p);
-	return leave(f, OK);
+	return fake_leave(f, OK);
 }
 
 static enum err fake_sweep(struct store *s, int64_t now_us, unsigned max, unsigned *removed, int64_t *next_us)
@@ -446,17 +414,17 @@ static enum err fake_sweep(struct store *s, int64_t now_us, unsigned max, unsign
 		enum err e = err_set(f->sweep_fail, "the store was told to fail");
 
 		f->sweep_fail = OK;
-		return leave(f, e);
+		return fake_leave(f, e);
 	}
 	for (size_t k = 0; k < f->n; k++) {
-		struct tenant *t = &f->tenants[k];
+		struct fake_tenant *t = &f->tenants[k];
 
 		for (size_t i = 0; i < t->items.n;) {
 			const struct row *r = t->items.p[i];
 
 			if (r->it.expires_us > 0 && r->it.expires_us < now_us && *removed < max) {
-				log_change(f, t, DOC_ITEM, r->it.id, r->it.ns, r->it.ns);
-				table_del(&t->items, i);
+				fake_log(f, t, DOC_ITEM, r->it.id, r->it.ns, r->it.ns);
+				fake_del(&t->items, i);
 				++*removed;
 				continue;
 			}
@@ -465,13 +433,13 @@ static enum err fake_sweep(struct store *s, int64_t now_us, unsigned max, unsign
 			i++;
 		}
 	}
-	return leave(f, OK);
+	return fake_leave(f, OK);
 }
 
 /* ------------------------------------------------------------- documents */
 
 /* The newest state of the document that a change speaks of; false when it does not belong to the scope. */
-static bool doc_state(const struct tenant *t, const struct change *c, const struct doc_scope *scope, struct doc_change *out)
+static bool doc_state(const struct fake_tenant *t, const struct change *c, const struct doc_scope *scope, struct doc_change *out)
 {
 	if (c->kind != scope->kind)
 		return false;
@@ -503,7 +471,7 @@ static enum err fake_doc_changes(struct store *s, const struct principal *who, c
 {
 	struct fake *f = fake_of(s);
 	enum err e;
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 
 	if (!t)
 		return e;
@@ -511,10 +479,10 @@ static enum err fake_doc_changes(struct store *s, const struct principal *who, c
 		struct doc_change d;
 
 		if (doc_state(t, t->log.p[i], scope, &d) && !fn(ctx, &d))
-			return leave(f, OK);
+			return fake_leave(f, OK);
 	}
 	*cursor = t->log.n;
-	return leave(f, OK);
+	return fake_leave(f, OK);
 }
 
 static enum err fake_doc_scan(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor,
@@ -522,7 +490,7 @@ static enum err fake_doc_scan(struct store *s, const struct principal *who, cons
 {
 	struct fake *f = fake_of(s);
 	enum err e;
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 	bool go = true;
 
 	if (!t)
@@ -542,10 +510,10 @@ static enum err fake_doc_scan(struct store *s, const struct principal *who, cons
 			go = fn(ctx, &d);
 	}
 	*cursor = t->log.n;
-	return leave(f, OK);
+	return fake_leave(f, OK);
 }
 
-static bool keep_item(struct fake *f, struct tenant *t, const struct doc_kept *v)
+static bool keep_item(struct fake *f, struct fake_tenant *t, const struct doc_kept *v)
 {
 	for (size_t i = 0; i < t->items.n; i++) {
 		const struct row *old = t->items.p[i];
@@ -562,7 +530,7 @@ static bool keep_item(struct fake *f, struct tenant *t, const struct doc_kept *v
 	return false;
 }
 
-static bool keep_message(struct fake *f, struct tenant *t, const struct doc_kept *v)
+static bool keep_message(struct fake *f, struct fake_tenant *t, const struct doc_kept *v)
 {
 	for (size_t i = 0; i < t->messages.n; i++) {
 		const struct message *old = t->messages.p[i];
@@ -583,221 +551,13 @@ static enum err fake_doc_keep(struct store *s, const struct principal *who, enum
 {
 	struct fake *f = fake_of(s);
 	enum err e;
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 
 	if (!t)
 		return e;
 	for (size_t i = 0; i < n; i++)
 		f->kept += kind == DOC_ITEM ? keep_item(f, t, &v[i]) : keep_message(f, t, &v[i]);
-	return leave(f, OK);
-}
-
-/* -------------------------------------------------------------- messages */
-
-static const struct thread_info *find_thread(const struct tenant *t, struct str thread, size_t *at)
-{
-	for (size_t i = 0; i < t->threads.n; i++) {
-		const struct thread_info *ti = t->threads.p[i];
-
-		if (str_eq(ti->thread, thread)) {
-			*at = i;
-			return ti;
-		}
-	}
-	return NULL;
-}
-
-static bool message_exists(const struct tenant *t, const struct message *m)
-{
-	for (size_t i = 0; i < t->messages.n; i++) {
-		const struct message *x = t->messages.p[i];
-
-		if (str_eq(x->thread, m->thread) && str_eq(x->mid, m->mid))
-			return true;
-	}
-	return false;
-}
-
-static void message_add(struct fake *f, struct tenant *t, struct message *m)
-{
-	struct message *c = ARENA_NEW(&f->arena, struct message);
-	struct thread_info *ti = ARENA_NEW(&f->arena, struct thread_info);
-	size_t at = 0;
-	const struct thread_info *old = find_thread(t, m->thread, &at);
-	int64_t now = tick(f);
-
-	m->id = ++t->last_id;
-	m->pos = old ? old->messages : 0;
-	m->stored = true;
-	*c = *m;
-	c->thread = arena_str(&f->arena, m->thread);
-	c->mid = arena_str(&f->arena, m->mid);
-	c->user = arena_str(&f->arena, m->user);
-	c->role = arena_str(&f->arena, m->role);
-	c->name = arena_str(&f->arena, m->name);
-	c->content = arena_str(&f->arena, m->content);
-	c->metadata = arena_str(&f->arena, m->metadata);
-	c->terms = arena_str(&f->arena, m->terms);
-	table_add(&t->messages, c);
-	*ti = (struct thread_info){c->thread, c->user, m->pos + 1, old ? old->created_us : now, now};
-	if (old)
-		t->threads.p[at] = ti;
-	else
-		table_add(&t->threads, ti);
-	log_change(f, t, DOC_MESSAGE, c->id, c->user, c->thread);
-}
-
-static enum err fake_message_append(struct store *s, const struct principal *who, struct message *m, size_t n)
-{
-	struct fake *f = fake_of(s);
-	enum err e;
-	struct tenant *t = enter(f, who, &e);
-
-	if (!t)
-		return e;
-	f->write_calls++;
-	for (size_t i = 0; i < n; i++) {
-		size_t at;
-		const struct thread_info *ti = find_thread(t, m[i].thread, &at);
-		struct str owner = ti ? ti->user : m[i].user;
-
-		for (size_t j = 0; !ti && j < i; j++)
-			if (str_eq(m[j].thread, m[i].thread)) {
-				owner = m[j].user;
-				break;
-			}
-		if (!str_eq(owner, m[i].user))
-			return leave(f, err_set(E_CONFLICT, "thread \"%.*s\" belongs to another user", STR_ARG(m[i].thread)));
-	}
-	for (size_t i = 0; i < n; i++) {
-		m[i].stored = false;
-		f->writes++;
-		if (!message_exists(t, &m[i]))
-			message_add(f, t, &m[i]);
-	}
-	return leave(f, OK);
-}
-
-static bool thread_visible(const struct principal *who, const struct thread_info *ti)
-{
-	return ti && (!who->user_bound || str_eq(ti->user, who->user));
-}
-
-static enum err no_thread(struct str thread)
-{
-	return err_set(E_NOT_FOUND, "there is no thread \"%.*s\"", STR_ARG(thread));
-}
-
-static enum err fake_message_list(struct store *s, const struct principal *who, struct str thread, int64_t from, size_t limit,
-				  message_fn fn, void *ctx)
-{
-	struct fake *f = fake_of(s);
-	enum err e;
-	size_t at, given = 0;
-	struct tenant *t = enter(f, who, &e);
-
-	if (!t)
-		return e;
-	if (!thread_visible(who, find_thread(t, thread, &at)))
-		return leave(f, no_thread(thread));
-	for (size_t i = 0; i < t->messages.n && given < limit; i++) {
-		const struct message *m = t->messages.p[i];
-
-		if (!str_eq(m->thread, thread) || m->pos < from)
-			continue;
-		given++;
-		if (!fn(ctx, m))
-			break;
-	}
-	return leave(f, OK);
-}
-
-static enum err copy_message(struct arena *a, const struct message *in, struct message *out)
-{
-	*out = *in;
-	out->thread = arena_str(a, in->thread);
-	out->mid = arena_str(a, in->mid);
-	out->user = arena_str(a, in->user);
-	out->role = arena_str(a, in->role);
-	out->name = arena_str(a, in->name);
-	out->content = arena_str(a, in->content);
-	out->metadata = arena_str(a, in->metadata);
-	out->terms = arena_str(a, in->terms);
-	return out->terms.p && out->content.p && out->metadata.p ? OK : E_NOMEM;
-}
-
-static enum err fake_message_by_id(struct store *s, struct arena *a, const struct principal *who, const int64_t *ids, size_t n,
-				   struct message *out)
-{
-	struct fake *f = fake_of(s);
-	enum err e;
-	struct tenant *t = enter(f, who, &e);
-
-	if (!t)
-		return e;
-	for (size_t i = 0; i < n && e == OK; i++) {
-		out[i] = (struct message){0};
-		for (size_t j = 0; j < t->messages.n && e == OK; j++)
-			if (((const struct message *)t->messages.p[j])->id == ids[i])
-				e = copy_message(a, t->messages.p[j], &out[i]);
-	}
-	return leave(f, e);
-}
-
-static int by_thread(const void *x, const void *y)
-{
-	const struct thread_info *a = *(const void *const *)x, *b = *(const void *const *)y;
-
-	return str_cmp(a->thread, b->thread);
-}
-
-static enum err fake_thread_list(struct store *s, const struct principal *who, const struct str *user, struct str after,
-				 size_t limit, thread_fn fn, void *ctx)
-{
-	struct fake *f = fake_of(s);
-	enum err e;
-	size_t given = 0;
-	struct tenant *t = enter(f, who, &e);
-
-	if (!t)
-		return e;
-	if (t->threads.n)
-		qsort(t->threads.p, t->threads.n, sizeof *t->threads.p, by_thread);
-	for (size_t i = 0; i < t->threads.n && given < limit; i++) {
-		const struct thread_info *ti = t->threads.p[i];
-
-		if (str_cmp(ti->thread, after) <= 0 || !thread_visible(who, ti) || (user && user->p && !str_eq(*user, ti->user)))
-			continue;
-		given++;
-		if (!fn(ctx, ti))
-			break;
-	}
-	return leave(f, OK);
-}
-
-static enum err fake_thread_remove(struct store *s, const struct principal *who, struct str thread, unsigned parts)
-{
-	struct fake *f = fake_of(s);
-	enum err e;
-	size_t at = 0;
-	struct tenant *t = enter(f, who, &e);
-
-	if (!t)
-		return e;
-	if (!thread_visible(who, find_thread(t, thread, &at)))
-		return leave(f, no_thread(thread));
-	table_del(&t->threads, at);
-	for (size_t i = 0; i < t->messages.n;) {
-		const struct message *m = t->messages.p[i];
-
-		if (!str_eq(m->thread, thread)) {
-			i++;
-			continue;
-		}
-		log_change(f, t, DOC_MESSAGE, m->id, m->user, m->thread);
-		table_del(&t->messages, i);
-	}
-	return leave(f, OK);
+	return fake_leave(f, OK);
 }
 
 /* ------------------------------------------------- statistics, keys, meta */
@@ -807,13 +567,13 @@ static enum err fake_stats(struct store *s, const struct principal *who, struct 
 	struct fake *f = fake_of(s);
 	enum err e;
 	struct str last = {0};
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 
 	if (!t)
 		return e;
 	*out = (struct store_stats){
 		.items = (int64_t)t->items.n, .threads = (int64_t)t->threads.n, .messages = (int64_t)t->messages.n};
-	struct table rows = sorted(t, (struct str){0}, by_name);
+	struct fake_table rows = sorted(t, (struct str){0}, by_name);
 
 	for (size_t i = 0; i < rows.n; i++) {
 		const struct row *r = rows.p[i];
@@ -825,7 +585,13 @@ static enum err fake_stats(struct store *s, const struct principal *who, struct 
 		last = r->it.ns;
 	}
 	free(rows.p);
-	return leave(f, OK);
+	for (size_t i = 0; i < t->threads.n; i++) {
+		const struct fake_thread *th = t->threads.p[i];
+
+		out->checkpoints += (int64_t)th->checkpoints.n;
+		out->entries += (int64_t)th->entries.n;
+	}
+	return fake_leave(f, OK);
 }
 
 static enum err fake_tenants(struct store *s, name_fn fn, void *ctx)
@@ -846,8 +612,8 @@ static enum err fake_key_put(struct store *s, const struct key_record *k)
 	pthread_mutex_lock(&f->lock);
 	while (i < f->keys_n && !str_eq(f->keys[i].id, k->id))
 		i++;
-	if (i == MAX_KEYS)
-		return leave(f, err_set(E_LIMIT, "at most %d keys", MAX_KEYS));
+	if (i == FAKE_KEYS)
+		return fake_leave(f, err_set(E_LIMIT, "at most %d keys", FAKE_KEYS));
 	if (i == f->keys_n)
 		f->keys_n++;
 	f->keys[i] = *k;
@@ -855,7 +621,7 @@ static enum err fake_key_put(struct store *s, const struct key_record *k)
 	f->keys[i].name = arena_str(&f->arena, k->name);
 	f->keys[i].tenant = arena_str(&f->arena, k->tenant);
 	f->keys[i].user = arena_str(&f->arena, k->user);
-	return leave(f, OK);
+	return fake_leave(f, OK);
 }
 
 static enum err fake_key_get(struct store *s, struct arena *a, struct str id, struct key_record *out, bool *found)
@@ -869,7 +635,7 @@ static enum err fake_key_get(struct store *s, struct arena *a, struct str id, st
 			*found = true;
 			*out = f->keys[i];
 		}
-	return leave(f, OK);
+	return fake_leave(f, OK);
 }
 
 static enum err fake_key_list(struct store *s, key_fn fn, void *ctx)
@@ -887,7 +653,7 @@ static enum err fake_meta_get(struct store *s, struct arena *a, const struct pri
 {
 	struct fake *f = fake_of(s);
 	enum err e;
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 
 	if (!t)
 		return e;
@@ -900,30 +666,28 @@ static enum err fake_meta_get(struct store *s, struct arena *a, const struct pri
 			*out = arena_str(a, m->value);
 		}
 	}
-	return leave(f, OK);
+	return fake_leave(f, OK);
 }
 
 static enum err fake_meta_put(struct store *s, const struct principal *who, struct str name, struct str value)
 {
 	struct fake *f = fake_of(s);
 	enum err e;
-	struct tenant *t = enter(f, who, &e);
+	struct fake_tenant *t = fake_enter(f, who, &e);
 
 	if (!t)
 		return e;
 	for (size_t i = 0; i < t->meta.n; i++)
 		if (str_eq(((const struct meta *)t->meta.p[i])->name, name))
-			table_del(&t->meta, i--);
+			fake_del(&t->meta, i--);
 	if (value.n > 0) {
 		struct meta *m = ARENA_NEW(&f->arena, struct meta);
 
 		*m = (struct meta){arena_str(&f->arena, name), arena_str(&f->arena, value)};
-		table_add(&t->meta, m);
+		fake_add(&t->meta, m);
 	}
-	return leave(f, OK);
+	return fake_leave(f, OK);
 }
-
-static const struct thread_ops fake_thread_ops = {.remove = fake_thread_remove};
 
 static const struct store_ops fake_ops = {
 	.name = "fake",
@@ -943,6 +707,7 @@ static const struct store_ops fake_ops = {
 	.message_by_id = fake_message_by_id,
 	.thread_list = fake_thread_list,
 	.threads = &fake_thread_ops,
+	.checkpoints = &fake_checkpoint_ops,
 	.stats = fake_stats,
 	.tenants = fake_tenants,
 	.key_put = fake_key_put,
@@ -972,6 +737,17 @@ void fake_store_fail(struct store *s, enum err e, unsigned n)
 	pthread_mutex_lock(&f->lock);
 	f->fail = e;
 	f->fail_n = n;
+	pthread_mutex_unlock(&f->lock);
+}
+
+void fake_store_fail_after(struct store *s, enum err e, unsigned calls)
+{
+	struct fake *f = fake_of(s);
+
+	pthread_mutex_lock(&f->lock);
+	f->fail = e;
+	f->fail_n = 1;
+	f->fail_after = calls;
 	pthread_mutex_unlock(&f->lock);
 }
 

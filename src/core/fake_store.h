@@ -10,6 +10,8 @@
 struct store *fake_store_new(void);
 /* The next n calls that reach the store fail with e (sweep excepted). */
 void fake_store_fail(struct store *s, enum err e, unsigned n);
+/* After so many more calls one fails with e. */
+void fake_store_fail_after(struct store *s, enum err e, unsigned calls);
 /* The next sweep fails with e; other calls do not. */
 void fake_store_fail_sweep(struct store *s, enum err e);
 /* From now on it keeps documents that are made again (doc_keep). */
