@@ -1,5 +1,6 @@
-/* LangGraph's HTTP API as the stock SDK clients use it (contracts: langgraph 6): the store wholly; system routes; short answers for
- * what Cenote does not offer. Errors are {"detail": "one sentence"}. */
+/* LangGraph's HTTP API as the stock SDK clients use it (contracts: langgraph 6): the store and threads wholly, updates of
+ * state as far as they need no graph; system routes; short answers for what Cenote does not offer. Errors are {"detail": "one
+ * sentence"}. */
 #ifndef CENOTE_API_LANGGRAPH_H
 #define CENOTE_API_LANGGRAPH_H
 

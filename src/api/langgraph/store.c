@@ -5,45 +5,8 @@
 #include "api/langgraph/impl.h"
 
 #include "base/clock.h"
-#include "core/parse.h"
 
-enum { SEARCH_LIMIT = 10, LIST_LIMIT = 100, LIMIT_MAX = 1000, LIST_LIMIT_MAX = 10000, OFFSET_MAX = 1000000 };
-static const size_t answer_max = (size_t)256 << 20; /* the request's arena is the real limit */
-
-static enum err read_object(struct http_req *rq, struct json *doc)
-{
-	TRY(parse_body(rq_arena(rq), rq_body(rq), doc));
-	if (!j_is(json_root(doc), JSON_OBJECT))
-		return err_set(E_INVALID, "the body must be a JSON object");
-	return OK;
-}
-
-static enum err bad(const char *field, const char *why)
-{
-	return err_field(E_INVALID, field, -1, "%s %s", field + 1, why);
-}
-
-static enum err read_string(struct arena *a, struct jval v, const char *field, struct str *out)
-{
-	if (!j_is(v, JSON_STRING))
-		return bad(field, "must be a string");
-	*out = j_str(a, v);
-	return out->p ? OK : E_NOMEM;
-}
-
-static enum err read_uint(struct jval v, const char *field, int64_t min, int64_t max, uint32_t dflt, uint32_t *out)
-{
-	int64_t n;
-
-	*out = dflt;
-	if (j_null(v))
-		return OK;
-	if (!j_i64(v, &n) || n < min || n > max)
-		return err_field(E_INVALID, field, -1, "%s must be an integer from %lld to %lld", field + 1, (long long)min,
-				 (long long)max);
-	*out = (uint32_t)n;
-	return OK;
-}
+enum { SEARCH_LIMIT = 10, LIST_LIMIT = 100, LIST_LIMIT_MAX = 10000 };
 
 static enum err read_tri(struct jval v, const char *field, enum tri *out)
 {
@@ -53,7 +16,7 @@ static enum err read_tri(struct jval v, const char *field, enum tri *out)
 	if (j_null(v))
 		return OK;
 	if (!j_bool(v, &b))
-		return bad(field, "must be true or false");
+		return lg_bad(field, "must be true or false");
 	*out = b ? TRI_YES : TRI_NO;
 	return OK;
 }
@@ -84,16 +47,6 @@ static void write_item(struct jw *w, const struct item *it)
 	jw_str(w, str_of(time, n));
 }
 
-static void answer(struct http_req *rq, enum err e, const struct buf *b)
-{
-	if (e == OK)
-		e = b->err;
-	if (e == OK)
-		rs_json(rq, 200, buf_slice(b));
-	else
-		rs_error(rq, e);
-}
-
 /* --------------------------------------------------------------------- put */
 
 static enum err read_index(struct arena *a, struct jval v, struct op_put *op)
@@ -110,13 +63,13 @@ static enum err read_index(struct arena *a, struct jval v, struct op_put *op)
 		return OK;
 	}
 	if (!j_is(v, JSON_ARRAY))
-		return bad("/index", "must be false or an array of paths");
+		return lg_bad("/index", "must be false or an array of paths");
 	paths = ARENA_ARRAY(a, struct str, j_node(v)->count + 1);
 	if (!paths)
 		return E_NOMEM;
 	for (struct j_iter it = j_iter(v); j_next(&it, NULL, &path); n++) {
 		if (!j_is(path, JSON_STRING))
-			return bad("/index", "must be false or an array of paths");
+			return lg_bad("/index", "must be false or an array of paths");
 		paths[n] = j_str(a, path);
 		if (!paths[n].p)
 			return E_NOMEM;
@@ -138,7 +91,7 @@ static enum err read_ttl(struct jval v, double *out)
 		return OK;
 	}
 	if (!j_double(v, out) || *out <= 0)
-		return bad("/ttl", "must be a number of minutes above 0, or null for none");
+		return lg_bad("/ttl", "must be a number of minutes above 0, or null for none");
 	return OK;
 }
 
@@ -153,9 +106,9 @@ static enum err read_put(struct arena *a, struct jval body, struct op_put *op)
 	str_cut(op->ns, '.', &root, &rest);
 	if (str_eq(root, STR("langgraph")))
 		return err_field(E_INVALID, "/namespace/0", -1, "the first label of a namespace cannot be \"langgraph\"");
-	TRY(read_string(a, j_get(body, STR("key")), "/key", &op->key));
+	TRY(lg_string(a, j_get(body, STR("key")), "/key", &op->key));
 	if (!j_is(value, JSON_OBJECT))
-		return bad("/value", "must be an object");
+		return lg_bad("/value", "must be an object");
 	op->value = j_raw(value);
 	TRY(read_ttl(j_get(body, STR("ttl")), &op->ttl_minutes));
 	return read_index(a, j_get(body, STR("index")), op);
@@ -168,7 +121,7 @@ void lg_item_put(struct http_req *rq, void *ctx)
 	struct json doc;
 	enum err e;
 
-	CHECK(read_object(rq, &doc));
+	CHECK(lg_object(rq, &doc));
 	CHECK(read_put(a, json_root(&doc), &op));
 	CHECK(memory_put(ctx, a, rq_principal(rq), &op));
 	rs_empty(rq, 204);
@@ -216,7 +169,7 @@ void lg_item_get(struct http_req *rq, void *ctx)
 	bool refresh;
 	enum err e;
 
-	buf_init(&b, a, answer_max);
+	buf_init(&b, a, LG_ANSWER_MAX);
 	CHECK(query_ns(rq, &op.ns));
 	op.key = rq_query(rq, "key");
 	if (!op.key.p) {
@@ -236,7 +189,7 @@ void lg_item_get(struct http_req *rq, void *ctx)
 		jw_end_obj(&w);
 	}
 out:
-	answer(rq, e, &b);
+	lg_answer(rq, e, &b);
 }
 
 void lg_item_delete(struct http_req *rq, void *ctx)
@@ -246,9 +199,9 @@ void lg_item_delete(struct http_req *rq, void *ctx)
 	struct json doc;
 	enum err e;
 
-	CHECK(read_object(rq, &doc));
+	CHECK(lg_object(rq, &doc));
 	CHECK(read_ns(a, j_get(json_root(&doc), STR("namespace")), "/namespace", &op.ns));
-	CHECK(read_string(a, j_get(json_root(&doc), STR("key")), "/key", &op.key));
+	CHECK(lg_string(a, j_get(json_root(&doc), STR("key")), "/key", &op.key));
 	/* Nothing can be stored under the empty namespace. */
 	if (op.ns.n > 0)
 		CHECK(memory_put(ctx, a, rq_principal(rq), &op));
@@ -266,11 +219,11 @@ static enum err read_search(struct arena *a, struct jval body, struct op_search 
 
 	TRY(read_ns(a, j_get(body, STR("namespace_prefix")), "/namespace_prefix", &op->prefix));
 	TRY(filter_compile(a, j_get(body, STR("filter")), "/filter", &op->filter));
-	TRY(read_uint(j_get(body, STR("limit")), "/limit", 1, LIMIT_MAX, SEARCH_LIMIT, &op->limit));
-	TRY(read_uint(j_get(body, STR("offset")), "/offset", 0, OFFSET_MAX, 0, &op->offset));
+	TRY(lg_uint(j_get(body, STR("limit")), "/limit", 1, LG_LIMIT_MAX, SEARCH_LIMIT, &op->limit));
+	TRY(lg_uint(j_get(body, STR("offset")), "/offset", 0, LG_OFFSET_MAX, 0, &op->offset));
 	TRY(read_tri(j_get(body, STR("refresh_ttl")), "/refresh_ttl", &op->refresh));
 	if (!j_null(query))
-		TRY(read_string(a, query, "/query", &op->query));
+		TRY(lg_string(a, query, "/query", &op->query));
 	if (op->query.n == 0)
 		op->query.p = NULL;
 	return OK;
@@ -285,8 +238,8 @@ void lg_items_search(struct http_req *rq, void *ctx)
 	struct jw w;
 	enum err e;
 
-	buf_init(&b, a, answer_max);
-	CHECK(read_object(rq, &doc));
+	buf_init(&b, a, LG_ANSWER_MAX);
+	CHECK(lg_object(rq, &doc));
 	CHECK(read_search(a, json_root(&doc), &op));
 	CHECK(memory_search(ctx, a, rq_principal(rq), &op));
 	jw_init(&w, &b);
@@ -306,7 +259,7 @@ void lg_items_search(struct http_req *rq, void *ctx)
 	jw_end_arr(&w);
 	jw_end_obj(&w);
 out:
-	answer(rq, e, &b);
+	lg_answer(rq, e, &b);
 }
 
 void lg_namespaces(struct http_req *rq, void *ctx)
@@ -319,14 +272,14 @@ void lg_namespaces(struct http_req *rq, void *ctx)
 	struct jw w;
 	enum err e;
 
-	buf_init(&b, a, answer_max);
-	CHECK(read_object(rq, &doc));
+	buf_init(&b, a, LG_ANSWER_MAX);
+	CHECK(lg_object(rq, &doc));
 	body = json_root(&doc);
 	CHECK(read_ns(a, j_get(body, STR("prefix")), "/prefix", &op.prefix));
 	CHECK(read_ns(a, j_get(body, STR("suffix")), "/suffix", &op.suffix));
-	CHECK(read_uint(j_get(body, STR("max_depth")), "/max_depth", 1, OFFSET_MAX, 0, &op.max_depth));
-	CHECK(read_uint(j_get(body, STR("limit")), "/limit", 1, LIST_LIMIT_MAX, LIST_LIMIT, &op.limit));
-	CHECK(read_uint(j_get(body, STR("offset")), "/offset", 0, OFFSET_MAX, 0, &op.offset));
+	CHECK(lg_uint(j_get(body, STR("max_depth")), "/max_depth", 1, LG_OFFSET_MAX, 0, &op.max_depth));
+	CHECK(lg_uint(j_get(body, STR("limit")), "/limit", 1, LIST_LIMIT_MAX, LIST_LIMIT, &op.limit));
+	CHECK(lg_uint(j_get(body, STR("offset")), "/offset", 0, LG_OFFSET_MAX, 0, &op.offset));
 	CHECK(memory_list(ctx, a, rq_principal(rq), &op));
 	jw_init(&w, &b);
 	jw_obj(&w);
@@ -337,5 +290,5 @@ void lg_namespaces(struct http_req *rq, void *ctx)
 	jw_end_arr(&w);
 	jw_end_obj(&w);
 out:
-	answer(rq, e, &b);
+	lg_answer(rq, e, &b);
 }

@@ -48,6 +48,22 @@ static bool contains(struct str s, struct str part)
 	return false;
 }
 
+#define NO_GRAPHS                                                                                                                  \
+	"Cenote runs no graphs: there are no assistants, runs, crons or streams; run the graph in your program with Cenote as "    \
+	"its "                                                                                                                     \
+	"checkpointer, and read and change threads here"
+
+void lg_no_graphs(struct http_req *rq, void *ctx)
+{
+	rs_error(rq, err_set(E_NOT_FOUND, NO_GRAPHS));
+}
+
+void lg_no_state_metadata(struct http_req *rq, void *ctx)
+{
+	rs_error(rq,
+		 err_set(E_NOT_FOUND, "A checkpoint's metadata stays as it was written; PATCH the thread to change its metadata"));
+}
+
 /* Why a route of LangGraph's server is not here. */
 static const char *not_offered(struct str path)
 {
@@ -56,11 +72,7 @@ static const char *not_offered(struct str path)
 
 	for (size_t i = 0; i < sizeof graph_parts / sizeof graph_parts[0]; i++)
 		graph = graph || contains(path, graph_parts[i]);
-	if (graph)
-		return "Cenote runs no graphs: assistants, runs and crons are not available";
-	if (str_starts(path, STR("/threads")))
-		return "Threads with checkpoints are not available in this version of Cenote; the store is";
-	return "There is no such route";
+	return graph ? NO_GRAPHS : "There is no such route";
 }
 
 const char *lg_error(struct http_req *rq, int status, struct buf *b)
