@@ -48,9 +48,11 @@ export async function startServer({ args = [], folder: given, listen = "127.0.0.
   };
 }
 
-// The SDK is installed below build/, outside this folder: resolved from there.
-export async function sdk() {
+// The SDKs are installed below build/, outside this folder: resolved from there.
+export async function load(name) {
   const modules = process.env.CENOTE_NODE_MODULES ?? join(tree, "build/js/node_modules");
   const { createRequire } = await import("node:module");
-  return createRequire(join(modules, "x.js"))("@langchain/langgraph-sdk");
+  return createRequire(join(modules, "x.js"))(name);
 }
+
+export const sdk = () => load("@langchain/langgraph-sdk");
