@@ -1,5 +1,6 @@
 /* The table of commands. */
 #include "cli/cmd.h"
+#include "cli/threads.h"
 
 #define FLAGS(f) f, sizeof f / sizeof f[0]
 #define NO_FLAGS NULL, 0
@@ -35,6 +36,61 @@ static const struct flag ls_flags[] = {
 static const struct flag rm_flags[] = {
 	{"thread", 0, "THREAD", "remove a thread with its messages"},
 	{"recursive", 'r', NULL, "with a namespace alone: everything in and below it"},
+	{"yes", 'y', NULL, "do not ask"},
+	{"dry-run", 0, NULL, "only say what would be removed"},
+};
+static const struct flag threads_ls_flags[] = {
+	{"limit", 'l', "N", "at most so many (default 100)"},
+	{"of-user", 0, "USER", "only threads of this user"},
+};
+static const struct flag threads_show_flags[] = {
+	{"checkpoint", 0, "ID", "the state at this checkpoint instead of the newest"},
+	{"ns", 0, "NAMESPACE", "the state of a subgraph"},
+	{"limit", 'l', "N", "at most so many messages, the newest (default 50)"},
+};
+static const struct flag threads_history_flags[] = {
+	{"limit", 'l', "N", "at most so many checkpoints, the newest (default 100)"},
+	{"ns", 0, "NAMESPACE", "checkpoints of a subgraph"},
+	{"all", 'a', NULL, "checkpoints of the graph and all of its subgraphs"},
+};
+static const struct flag threads_diff_flags[] = {
+	{"ns", 0, "NAMESPACE", "compare checkpoints of a subgraph"},
+};
+static const struct flag threads_fork_flags[] = {
+	{"to", 0, "THREAD", "as a thread of its own, with the checkpoints that led there"},
+	{"ns", 0, "NAMESPACE", "fork a subgraph"},
+};
+static const struct flag threads_prune_flags[] = {
+	{"prefix", 0, "PREFIX", "all threads whose names begin so"},
+	{"all", 'a', NULL, "all threads"},
+	{"keep-last", 0, "N", "so many of the newest checkpoints stay"},
+	{"keep-days", 0, "N", "checkpoints of the last so many days stay"},
+	{"keep-every", 0, "N", "of every so many checkpoints one stays"},
+	{"strategy", 0, "WHAT", "keep_latest: the newest stays; delete: nothing stays"},
+	{"dry-run", 0, NULL, "only say what would go"},
+	{"yes", 'y', NULL, "do not ask"},
+};
+static const struct flag threads_rm_flags[] = {
+	{"prefix", 0, "PREFIX", "all threads whose names begin so"},
+	{"yes", 'y', NULL, "do not ask"},
+	{"dry-run", 0, NULL, "only say what would be deleted"},
+};
+static const struct flag threads_export_flags[] = {
+	{"to", 0, "FILE", "write to FILE (made anew, mode 0600) instead of stdout"},
+};
+static const struct flag threads_import_flags[] = {
+	{"as", 0, "THREAD", "under this name instead of the one in the file"},
+};
+static const struct flag sessions_ls_flags[] = {
+	{"limit", 'l', "N", "at most so many (default 100)"},
+};
+static const struct flag sessions_show_flags[] = {
+	{"limit", 'l', "N", "at most so many items, the newest"},
+};
+static const struct flag sessions_add_flags[] = {
+	{"role", 0, "ROLE", "who says the text (default user)"},
+};
+static const struct flag sessions_clear_flags[] = {
 	{"yes", 'y', NULL, "do not ask"},
 	{"dry-run", 0, NULL, "only say what would be removed"},
 };
@@ -119,6 +175,55 @@ static const struct cmd table[] = {
 	 "checksum. What TO cannot keep (PostgreSQL has no U+0000 in JSON) is told item by item, the rest is copied: exit 7; exit "
 	 "1 when "
 	 "the stores differ at the end. No server may run on a SQLite store that is copied."},
+	{"threads ls", "[PREFIX]", "list threads of every kind", FLAGS(threads_ls_flags), CMD_STORE, 0, 1, run_threads_ls,
+	 "A thread is a name under which messages, checkpoints of a graph and items of a session may lie. With PREFIX: those "
+	 "whose "
+	 "names begin so."},
+	{"threads show", "THREAD", "show a thread's messages, session and state", FLAGS(threads_show_flags), CMD_STORE, 1, 1,
+	 run_threads_show,
+	 "Values of channels are decoded for reading; nothing in them is executed. An ID may be shortened as far as only one "
+	 "checkpoint begins so."},
+	{"threads history", "THREAD", "show a thread's checkpoints as a tree", FLAGS(threads_history_flags), CMD_STORE, 1, 1,
+	 run_threads_history,
+	 "Newest first, one column for each branch: id, step, where it came from, age, bytes that it alone takes. Forks and time "
+	 "travel are branches."},
+	{"threads diff", "THREAD [A [B]]", "show what changed between two checkpoints", FLAGS(threads_diff_flags), CMD_STORE, 1, 3,
+	 run_threads_diff,
+	 "Channels added (+), removed (-), changed (~), and what was appended to lists. Without B: A and the newest; without both: "
+	 "the "
+	 "newest and the one before it."},
+	{"threads fork", "THREAD [ID]", "go on from an earlier checkpoint", FLAGS(threads_fork_flags), CMD_STORE, 1, 2,
+	 run_threads_fork,
+	 "Makes a new checkpoint with the state of ID (the newest when not given), which becomes the newest of the thread; with "
+	 "--to, a thread of its own."},
+	{"threads prune", "[THREAD...]", "remove old checkpoints", FLAGS(threads_prune_flags), CMD_STORE, 0, 1000,
+	 run_threads_prune,
+	 "Never the newest one of a thread or of a subgraph, nor what is needed to rebuild one that stays. A checkpoint stays when "
+	 "one of "
+	 "the reasons given says so. Asks on a terminal after saying how much would go; elsewhere --yes is needed."},
+	{"threads rm", "[THREAD...]", "delete threads with everything in them", FLAGS(threads_rm_flags), CMD_STORE, 0, 1000,
+	 run_threads_rm, "Asks on a terminal; elsewhere --yes is needed."},
+	{"threads export", "THREAD", "write a whole thread as JSON Lines", FLAGS(threads_export_flags), CMD_STORE, 1, 1,
+	 run_threads_export,
+	 "Record, messages, session, checkpoints with their values; the last line has the SHA-256 of what stands above it."},
+	{"threads import", "FILE", "read a thread that was exported", FLAGS(threads_import_flags), CMD_STORE, 1, 1,
+	 run_threads_import,
+	 "FILE - is stdin. The checksum is verified first; a thread that is there already is left alone (exit 6)."},
+	{"sessions ls", "", "list sessions of the Agents SDK", FLAGS(sessions_ls_flags), CMD_STORE, 0, 0, run_sessions_ls, NULL},
+	{"sessions show", "SESSION", "show the items of a session", FLAGS(sessions_show_flags), CMD_STORE, 1, 1, run_sessions_show,
+	 NULL},
+	{"sessions add", "SESSION [ITEM]", "append items to a session", FLAGS(sessions_add_flags), CMD_STORE, 1, 2,
+	 run_sessions_add,
+	 "ITEM is a JSON object, an array of them, or plain text, which becomes {\"role\": ..., \"content\": ...}; without ITEM, "
+	 "or "
+	 "with -, "
+	 "it is read from stdin, where objects may also stand one on a line."},
+	{"sessions pop", "SESSION", "remove the newest item of a session and print it", NO_FLAGS, CMD_STORE, 1, 1, run_sessions_pop,
+	 NULL},
+	{"sessions clear", "SESSION", "remove all items of a session", FLAGS(sessions_clear_flags), CMD_STORE, 1, 1,
+	 run_sessions_clear, "Messages and checkpoints under the same name stay."},
+	{"sessions rm", "SESSION...", "delete sessions with everything under their names", FLAGS(sessions_clear_flags), CMD_STORE,
+	 1, 1000, run_sessions_rm, NULL},
 	{"stats", "", "show what the store holds", NO_FLAGS, CMD_STORE, 0, 0, run_stats, NULL},
 	{"migrate", "", "make or upgrade the store's tables, as their owner", FLAGS(migrate_flags), CMD_STORE, 0, 0, run_migrate,
 	 "On PostgreSQL: schema, LangGraph's store tables and Cenote's own, of all tenants; also indexes that are missing or "

@@ -1,8 +1,7 @@
-/* Messages and their threads. */
+/* Messages: appended, and listed by thread. */
 #include <stdio.h>
 
 #include "api/native/impl.h"
-#include "base/clock.h"
 #include "core/session.h"
 
 static enum err read_messages(struct http_req *rq, struct jval list, struct message **out, size_t *n)
@@ -56,61 +55,6 @@ out:
 	nv_answer(rq, e, &b);
 }
 
-void nv_write_thread(struct jw *w, const struct thread_info *t)
-{
-	char time[CLOCK_TEXT_MAX];
-	size_t n;
-
-	jw_obj(w);
-	jw_key(w, "thread");
-	jw_str(w, t->thread);
-	jw_key(w, "user");
-	if (t->user.n > 0)
-		jw_str(w, t->user);
-	else
-		jw_null(w);
-	jw_key(w, "messages");
-	jw_i64(w, t->messages);
-	jw_key(w, "checkpoints");
-	jw_i64(w, t->checkpoints);
-	jw_key(w, "entries");
-	jw_i64(w, t->entries);
-	jw_key(w, "created_at");
-	n = clock_format(t->created_us, CLOCK_MILLIS_Z, time);
-	jw_str(w, str_of(time, n));
-	jw_key(w, "updated_at");
-	n = clock_format(t->updated_us, CLOCK_MILLIS_Z, time);
-	jw_str(w, str_of(time, n));
-	jw_end_obj(w);
-}
-
-void nv_threads(struct http_req *rq, void *ctx)
-{
-	static const char *const filters[] = {"user", NULL};
-	struct arena *a = rq_arena(rq);
-	struct page p = {.filters = filters};
-	struct str user = rq_query(rq, "user");
-	struct thread_info *t;
-	size_t n, shown;
-	struct buf b;
-	struct jw w;
-	enum err e;
-
-	buf_init(&b, a, ANSWER_MAX);
-	CHECK(page_begin(rq, ctx, &p));
-	CHECK(session_threads(ctx, a, rq_principal(rq), &user, p.after, (size_t)p.limit + 1, &t, &n));
-	shown = n > (size_t)p.limit ? (size_t)p.limit : n;
-	jw_init(&w, &b);
-	jw_obj(&w);
-	jw_key(&w, "data");
-	jw_arr(&w);
-	for (size_t i = 0; i < shown; i++)
-		nv_write_thread(&w, &t[i]);
-	e = page_end(rq, ctx, &p, &w, n > shown, shown > 0 ? t[shown - 1].thread : STR(""));
-out:
-	nv_answer(rq, e, &b);
-}
-
 void nv_thread_messages(struct http_req *rq, void *ctx)
 {
 	struct arena *a = rq_arena(rq);
@@ -141,14 +85,4 @@ void nv_thread_messages(struct http_req *rq, void *ctx)
 	e = page_end(rq, ctx, &p, &w, n > shown, next);
 out:
 	nv_answer(rq, e, &b);
-}
-
-void nv_thread_delete(struct http_req *rq, void *ctx)
-{
-	enum err e = session_delete(ctx, rq_principal(rq), rq_param(rq, "id"));
-
-	if (e == OK)
-		rs_empty(rq, 204);
-	else
-		rs_error(rq, e);
 }
