@@ -7,29 +7,21 @@
 #define WRITES_ORDER "task_path COLLATE \"C\", w.task_id COLLATE \"C\", w.idx"
 
 /* $1 thread, $2 ns, $3 owners, $4 channels or NULL, $5 with values, $6 with writes, $7 id. One row. */
+#define SEEN PG_CP_SEEN("$1::text", 3)
+#define VERSIONS PG_CP_VERSIONS("c.checkpoint")
 #define GET(where, order)                                                                                                          \
 	"SELECT c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint, c.metadata, v.channels, v.versions, v.types, v.blobs,"      \
 	" w.tasks, w.paths, w.idxs, w.channels, w.types, w.blobs FROM (SELECT * FROM @checkpoints c WHERE c.thread_id = $1::text"  \
-	" AND c.checkpoint_ns = $2::text" where " AND " PG_CP_SEEN(                                                                \
-		"$1::text",                                                                                                        \
-		3) " LIMIT 1) c"                                                                                                   \
-		   " LEFT JOIN LATERAL (SELECT array_agg(b.channel) AS channels, array_agg(b.version) AS versions, "               \
-		   "array_agg(b.type) AS types,"                                                                                   \
-		   " array_agg(b.blob) AS blobs FROM " PG_CP_VERSIONS(                                                             \
-			   "c.checkpoint") " k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b"                              \
-					   " WHERE b.thread_id = $1::text AND b.checkpoint_ns = $2::text AND b.channel = k.key "   \
-					   "AND b.version = k.value LIMIT 1) b"                                                    \
-					   " WHERE b.type <> 'empty' AND ($4::text[] IS NULL OR k.key = ANY($4::text[]))) v ON "   \
-					   "$5::bool"                                                                              \
-					   " LEFT JOIN LATERAL (SELECT array_agg(w.task_id) AS tasks, array_agg(w.path) AS "       \
-					   "paths, array_agg(w.idx::bigint) AS idxs,"                                              \
-					   " array_agg(w.channel) AS channels, array_agg(w.type) AS types, array_agg(w.blob) AS "  \
-					   "blobs FROM (SELECT w.task_id,"                                                         \
-					   " w.task_path AS path, w.idx, w.channel, w.type, w.blob FROM " PG_CP_PATH_ELSE          \
-					   " CROSS JOIN LATERAL (SELECT task_id, idx,"                                             \
-					   " channel, type, blob, task_path FROM @checkpoint_writes WHERE thread_id = $1::text "   \
-					   "AND checkpoint_ns = $2::text AND"                                                      \
-					   " checkpoint_id = c.checkpoint_id) w ORDER BY w." WRITES_ORDER ") w) w ON $6::bool"
+	" AND c.checkpoint_ns = $2::text" where " AND " SEEN order " LIMIT 1) c"                                                   \
+	" LEFT JOIN LATERAL (SELECT array_agg(b.channel) AS channels, array_agg(b.version) AS versions, array_agg(b.type) AS"      \
+	" types, array_agg(b.blob) AS blobs FROM " VERSIONS " k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b"             \
+	" WHERE b.thread_id = $1::text AND b.checkpoint_ns = $2::text AND b.channel = k.key AND b.version = k.value LIMIT 1) b"    \
+	" WHERE b.type <> 'empty' AND ($4::text[] IS NULL OR k.key = ANY($4::text[]))) v ON $5::bool"                              \
+	" LEFT JOIN LATERAL (SELECT array_agg(w.task_id) AS tasks, array_agg(w.path) AS paths, array_agg(w.idx::bigint) AS idxs,"  \
+	" array_agg(w.channel) AS channels, array_agg(w.type) AS types, array_agg(w.blob) AS blobs FROM (SELECT w.task_id,"        \
+	" w.task_path AS path, w.idx, w.channel, w.type, w.blob FROM " PG_CP_PATH_ELSE " CROSS JOIN LATERAL (SELECT task_id,"      \
+	" idx, channel, type, blob, task_path FROM @checkpoint_writes WHERE thread_id = $1::text AND checkpoint_ns = $2::text"     \
+	" AND checkpoint_id = c.checkpoint_id) w ORDER BY w." WRITES_ORDER ") w) w ON $6::bool"
 static const struct pg_stmt st_latest = {ST_CKPT_LATEST, LANE_POINT, "checkpoint_latest",
 					 GET("", " ORDER BY c.checkpoint_id DESC")};
 static const struct pg_stmt st_by_id = {ST_CKPT_BY_ID, LANE_POINT, "checkpoint_by_id", GET(" AND c.checkpoint_id = $7::text", "")};
@@ -50,22 +42,18 @@ enum {
 	G_W_BLOB
 };
 
-/* What each of some checkpoints costs alone: its row, its writes, values whose version its parent has not. As stored. */
+/* What each of some checkpoints costs alone, as stored: its row, its writes, values whose version its parent has not. */
 static const struct pg_stmt st_sizes = {
 	ST_CKPT_SIZES, LANE_SEARCH, "checkpoint_sizes",
-	"SELECT u.ord, pg_column_size(c.*)::bigint + coalesce((SELECT sum(pg_column_size(w.*)) FROM @checkpoint_writes w WHERE"
-	" w.thread_id = u.thread AND w.checkpoint_ns = u.ns AND w.checkpoint_id = u.id), 0)::bigint + coalesce((SELECT"
-	" sum(pg_column_size(b.*)) FROM " PG_CP_VERSIONS(
-		"c.checkpoint") " k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b"
-				" WHERE b.thread_id = u.thread AND b.checkpoint_ns = u.ns AND b.channel = k.key AND b.version = "
-				"k.value LIMIT 1) b WHERE"
-				" p.checkpoint -> 'channel_versions' ->> k.key IS DISTINCT FROM k.value), 0)::bigint"
-				" FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS u(thread, ns, id, ord)"
-				" CROSS JOIN LATERAL (SELECT * FROM @checkpoints c WHERE c.thread_id = u.thread AND "
-				"c.checkpoint_ns = u.ns AND"
-				" c.checkpoint_id = u.id LIMIT 1) c LEFT JOIN LATERAL (SELECT * FROM @checkpoints p WHERE "
-				"p.thread_id = u.thread AND"
-				" p.checkpoint_ns = u.ns AND p.checkpoint_id = c.parent_checkpoint_id LIMIT 1) p ON true"};
+	"SELECT u.ord, pg_column_size(c.checkpoint)::bigint + pg_column_size(c.metadata) + 150 + coalesce((SELECT"
+	" sum(pg_column_size(w.blob) + 150) FROM @checkpoint_writes w WHERE w.thread_id = u.thread AND w.checkpoint_ns = u.ns AND"
+	" w.checkpoint_id = u.id), 0)::bigint + coalesce((SELECT sum(pg_column_size(b.blob) + 100) FROM " VERSIONS " k CROSS JOIN"
+	" LATERAL (SELECT * FROM @checkpoint_blobs b WHERE b.thread_id = u.thread AND b.checkpoint_ns = u.ns AND b.channel = k.key"
+	" AND b.version = k.value LIMIT 1) b WHERE p.checkpoint -> 'channel_versions' ->> k.key IS DISTINCT FROM k.value),"
+	" 0)::bigint FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS u(thread, ns, id, ord)"
+	" CROSS JOIN LATERAL (SELECT * FROM @checkpoints c WHERE c.thread_id = u.thread AND c.checkpoint_ns = u.ns AND"
+	" c.checkpoint_id = u.id LIMIT 1) c LEFT JOIN LATERAL (SELECT * FROM @checkpoints p WHERE p.thread_id = u.thread AND"
+	" p.checkpoint_ns = u.ns AND p.checkpoint_id = c.parent_checkpoint_id LIMIT 1) p ON true"};
 
 /* Namespace after namespace by the primary key: there is no index on checkpoint_id. */
 static const struct pg_stmt st_sends = {
