@@ -130,6 +130,12 @@ static bool on_seek(void *ctx, const struct session_entry *e)
 	return x->err == OK && x->found == 0;
 }
 
+/* What is missing when a session is not found: without a cursor it can only be the conversation. */
+static enum err missing(enum err e, struct str thread)
+{
+	return e == E_NOT_FOUND ? err_set(e, "there is no conversation \"%.*s\"", STR_ARG(thread)) : e;
+}
+
 static enum err no_item(struct str id)
 {
 	return err_set(E_NOT_FOUND, "there is no item \"%.*s\" in this conversation", STR_ARG(str_sub(id, 0, OA_ID_MAX)));
@@ -148,7 +154,7 @@ static enum err find(struct http_req *rq, struct memory *m, struct str thread, s
 		return no_item(id);
 	arena_init(&x.scratch, SCRATCH_MAX);
 	arena_init(&x.ids, 1 << 20);
-	e = entries_walk(m, rq_principal(rq), &q, on_seek, &x);
+	e = missing(entries_walk(m, rq_principal(rq), &q, on_seek, &x), thread);
 	arena_release(&x.ids);
 	arena_release(&x.scratch);
 	TRY(e);
@@ -237,7 +243,7 @@ void oa_items_create(struct http_req *rq, void *ctx)
 	add.look = key.p || oa_resent(rq);
 	if (add.n == 0)
 		CHECK(oa_conversation(rq, ctx, add.thread, &info));
-	CHECK(entries_append(ctx, rq_arena(rq), rq_principal(rq), &add));
+	CHECK(missing(entries_append(ctx, rq_arena(rq), rq_principal(rq), &add), add.thread));
 	s.v = add.v;
 	s.n = add.n;
 	CHECK(name_all(rq, ctx, add.thread, &s));
@@ -278,7 +284,11 @@ void oa_items_list(struct http_req *rq, void *ctx)
 	buf_init(&b, rq_arena(rq), OA_ANSWER_MAX);
 	CHECK(thread_check(q.thread, "conversation_id"));
 	CHECK(read_question(rq, ctx, &q));
-	CHECK(entries_page(ctx, rq_arena(rq), rq_principal(rq), &q, &s.v, &s.n, &more));
+	e = entries_page(ctx, rq_arena(rq), rq_principal(rq), &q, &s.v, &s.n, &more);
+	if (q.after == 0)
+		e = missing(e, q.thread);
+	if (e != OK)
+		goto out;
 	s.newest_first = q.newest_first;
 	if (s.n > 0)
 		CHECK(name_all(rq, ctx, q.thread, &s));
