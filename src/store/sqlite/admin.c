@@ -173,6 +173,8 @@ static enum err count(struct conn *c, struct store_stats *out)
 	out->threads = col_i64(st, 2);
 	out->messages = col_i64(st, 3);
 	out->expiring = col_i64(st, 4);
+	out->checkpoints = col_i64(st, 5);
+	out->entries = col_i64(st, 6);
 	sqlite3_reset(st);
 	return OK;
 }

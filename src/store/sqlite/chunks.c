@@ -317,8 +317,7 @@ enum err value_read(struct conn *c, struct arena *a, int64_t stream, int form, s
 
 /* ---------------------------------------------------------------- writing */
 
-/* Rows of the writer's statements that it may use while reading: they go through the same connection. */
-static enum err last_number(struct conn *c, int64_t stream, int64_t *next)
+enum err chunk_next(struct conn *c, int64_t stream, int64_t *next)
 {
 	enum err e;
 	bool row;
@@ -400,7 +399,7 @@ static enum err stream_known(struct conn *c, int64_t id, sqlite3_stmt *found, st
 	pthread_mutex_unlock(&k->mu);
 	if (x)
 		return OK;
-	TRY(last_number(c, id, &next));
+	TRY(chunk_next(c, id, &next));
 	TRY(enter(s, c->t, id, next, out));
 	if (!found || sqlite3_column_type(found, 1) == SQLITE_NULL)
 		return OK;

@@ -80,6 +80,8 @@ struct node_ref {
 };
 enum err value_list(struct conn *c, struct arena *a, int64_t stream, int form, struct str data, int64_t **ids, size_t *n,
 		    struct node_ref **nodes, size_t *nodes_n) MUST_CHECK;
+/* Above every chunk number that the stream has. */
+enum err chunk_next(struct conn *c, int64_t stream, int64_t *next) MUST_CHECK;
 /* Reads the bytes of a version's row. */
 enum err value_read(struct conn *c, struct arena *a, int64_t stream, int form, size_t size, struct str data,
 		    struct str *out) MUST_CHECK;
@@ -97,6 +99,7 @@ struct pending_in {
 /* The caller's share, and the writer's: into the row of the task under the checkpoint's number. *marks: those of the row. */
 enum err pending_prepare(struct arena *a, const struct ckpt_change *ch, struct pending_in *out) MUST_CHECK;
 enum err pending_store(struct conn *c, struct arena *a, int64_t ckpt, const struct pending_in *in, int *marks) MUST_CHECK;
+enum err pending_count(struct arena *a, struct str data, size_t *n) MUST_CHECK;
 void pending_sort(struct ckpt_pending *w, size_t n);
 /* All writes under a checkpoint, in order; bytes: as stored. */
 enum err pending_read(struct conn *c, struct arena *a, int64_t ckpt, struct ckpt_pending **out, size_t *n,
@@ -124,10 +127,37 @@ enum err ckpt_fill(struct conn *c, struct arena *a, struct ckpt_row *r, struct s
 /* Columns of the row that has this version: stream, type, form, size, data. */
 enum err ckpt_value_find(struct conn *c, int64_t scope, const struct chan *x, uint8_t *room, sqlite3_stmt **st,
 			 bool *row) MUST_CHECK;
+/* ckpt_read.c: only the values wanted of a row whose checkpoint is there already; the row that a query names (0: none). */
+enum err ckpt_values(struct conn *c, struct arena *a, struct ckpt_row *r, const struct ckpt_want_in *w) MUST_CHECK;
+enum err ckpt_find(struct conn *c, const struct principal *who, const struct ckpt_query *q, int64_t *id, int64_t *scope) MUST_CHECK;
+/* ckpt_remove.c: a statement with a number. */
+enum err ckpt_run(struct conn *c, enum stmt which, int64_t id) MUST_CHECK;
+/* ckpt_remove.c: removes what is not among refs; parents that go stay as names. Counts are the caller's. */
+enum err ckpt_keep_only(struct conn *c, int64_t thread, const struct ckpt_ref *refs, size_t n) MUST_CHECK;
 /* ckpt_remove.c: everything of a thread's checkpoints; *scopes: how many namespaces it had. */
 enum err ckpt_drop_thread(struct conn *c, int64_t thread, int64_t *scopes) MUST_CHECK;
 /* ckpt_size.c: adds to r->c.bytes what the values take that its parent does not have. */
 enum err ckpt_own_bytes(struct conn *c, struct arena *a, struct ckpt_row *r) MUST_CHECK;
+
+/* ------------------------------------------------------------ ckpt_free.c */
+
+/* What has gone from a namespace, and what may go with it. */
+struct shed {
+	struct map versions; /* candidates: channel and version -> struct cand */
+	size_t dead;	     /* of them, not yet spared */
+	struct map gone;     /* numbers of removed rows */
+	struct map named;    /* numbers that remaining rows have as parent */
+	struct map streams;  /* while sweeping: those that lost versions */
+	bool remain;	     /* something of the namespace can still be reached */
+	struct ckpt_removed out;
+};
+void shed_init(struct shed *x);
+void shed_release(struct shed *x);
+/* Notes a removed row; its body. */
+enum err shed_gone(struct shed *x, int64_t id) MUST_CHECK;
+enum err shed_candidates(struct shed *x, struct arena *a, struct str body) MUST_CHECK;
+/* When all are noted: parents, placeholders, versions, chunks, the namespace. a is cleared. */
+enum err shed_scope(struct conn *c, struct arena *a, int64_t scope, struct shed *x) MUST_CHECK;
 
 /* ------------------------------------------------------------ the table of operations */
 

@@ -1,4 +1,4 @@
-/* Reading checkpoints: one by its id or the newest, the writes of the format before version 4, the history of delta channels. */
+/* Reading checkpoints: what is wanted of a row, and one by its id or the newest. */
 #include "rt/fiber.h"
 #include "rt/work.h"
 #include "store/sqlite/ckpt.h"
@@ -55,7 +55,7 @@ static enum err value_at(struct conn *c, struct arena *a, int64_t scope, const s
 	return e;
 }
 
-static enum err fill_values(struct conn *c, struct arena *a, struct ckpt_row *r, const struct ckpt_want_in *w)
+enum err ckpt_values(struct conn *c, struct arena *a, struct ckpt_row *r, const struct ckpt_want_in *w)
 {
 	struct chan *v;
 	size_t n;
@@ -78,11 +78,12 @@ enum err ckpt_fill(struct conn *c, struct arena *a, struct ckpt_row *r, struct s
 	size_t bytes = 0;
 	TRY(body_unpack(a, body, &r->c.checkpoint, &r->c.metadata));
 	if (w->want & CK_VALUES)
-		TRY(fill_values(c, a, r, w));
+		TRY(ckpt_values(c, a, r, w));
 	if (w->want & (CK_WRITES_TOO | CK_SIZES))
 		TRY(pending_read(c, a, r->id, &r->c.writes, &r->c.writes_n, &bytes));
 	if (w->want & CK_SIZES) {
 		r->c.bytes = bytes + body.n + r->c.id.n;
+		TRY(ckpt_own_bytes(c, a, r));
 	}
 	if (!(w->want & CK_WRITES_TOO)) {
 		r->c.writes = NULL;
@@ -104,10 +105,6 @@ struct reading {
 	/* out */
 	struct ckpt *out;
 	bool found;
-	struct ckpt_history *history;
-	size_t n;
-	struct str thread, id;
-	struct ckpt_pending *sends;
 };
 
 /* The row asked for, its names in the arena; the statement stands at it when *row. Columns: id, cid, parent's cid, body, scope,
@@ -139,6 +136,29 @@ static enum err row_of(struct conn *c, struct reading *x, struct ckpt_row *r, sq
 				     .id = arena_str(x->a, col_str(*st, 1)),
 				     .parent = arena_str(x->a, col_str(*st, 2))}};
 	return r->c.thread.p && r->c.ns.p && r->c.id.p && r->c.parent.p ? OK : E_NOMEM;
+}
+
+enum err ckpt_find(struct conn *c, const struct principal *who, const struct ckpt_query *q, int64_t *id, int64_t *scope)
+{
+	enum err e;
+	bool row;
+	*id = *scope = 0;
+	sqlite3_stmt *st = conn_stmt(c, q->id.n ? ST_CKPT_BY_CID : ST_CKPT_LATEST, &e);
+	if (!st)
+		return e;
+	bind_str(st, 1, q->thread);
+	bind_str(st, 2, q->ns);
+	if (q->id.n)
+		bind_str(st, 3, q->id);
+	TRY(conn_step(c, st, &row));
+	if (!row)
+		return OK;
+	if (principal_sees(who, col_str(st, 5))) {
+		*id = col_i64(st, 0);
+		*scope = col_i64(st, 4);
+	}
+	sqlite3_reset(st);
+	return OK;
 }
 
 static enum err get(struct conn *c, struct reading *x)

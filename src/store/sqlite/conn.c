@@ -85,6 +85,57 @@ static const char *const sql[ST_MAX] = {
 			    "cenote_checkpoint k ON k.scope = s.id WHERE s.thread_id = ?1)",
 	[ST_DROP_CKPTS] = "DELETE FROM cenote_checkpoint WHERE scope IN (SELECT id FROM cenote_scope WHERE thread_id = ?1)",
 	[ST_DROP_SCOPES] = "DELETE FROM cenote_scope WHERE thread_id = ?1",
+	[ST_THREAD_FEWER] =
+		"UPDATE cenote_thread SET checkpoints = checkpoints - ?2, state_us = iif(checkpoints = ?2, 0, state_us) "
+		"WHERE id = ?1",
+	[ST_CKPT_BODY] = "SELECT body FROM cenote_checkpoint WHERE id = ?1",
+	[ST_CKPT_DEL] = "DELETE FROM cenote_checkpoint WHERE id = ?1",
+	[ST_CKPT_EMPTY] = "UPDATE cenote_checkpoint SET body = NULL, run = NULL, parent = 0, marks = 0 WHERE id = ?1",
+	[ST_CKPT_ORPHAN] = "UPDATE cenote_checkpoint SET parent = 0 WHERE id = ?1",
+	[ST_CKPTS_IN] = "SELECT id, parent, body FROM cenote_checkpoint WHERE scope = ?1",
+	[ST_CKPTS_CIDS] = "SELECT id, cid FROM cenote_checkpoint WHERE scope = ?1",
+	[ST_PENDING_DEL] = "DELETE FROM cenote_pending WHERE checkpoint = ?1",
+	[ST_VERSION_DEL] = "DELETE FROM cenote_version WHERE stream = ?1 AND version = ?2",
+	[ST_LISTS_OF] = "SELECT form, data FROM cenote_version WHERE stream = ?1 AND form > 0",
+	[ST_CHUNK_DEL] = "DELETE FROM cenote_chunk WHERE id = ?1",
+	[ST_STREAM_HEAD_AGAIN] = "UPDATE cenote_stream SET head = (SELECT v.version FROM cenote_version v WHERE v.stream = ?1 AND "
+				 "v.form > 0 ORDER BY v.version DESC LIMIT 1) WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM "
+				 "cenote_version v WHERE v.stream = ?1 AND v.version = head)",
+	[ST_STREAM_DEL_EMPTY] = "DELETE FROM cenote_stream WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM cenote_version WHERE "
+				"stream = ?1)",
+	[ST_SCOPE_CHUNKS] = "DELETE FROM cenote_chunk WHERE id IN (SELECT k.id FROM cenote_stream x CROSS JOIN cenote_chunk k ON "
+			    "k.id BETWEEN x.id << 28 AND (x.id << 28) + 268435455 WHERE x.scope = ?1)",
+	[ST_SCOPE_VERSIONS] = "DELETE FROM cenote_version WHERE stream IN (SELECT id FROM cenote_stream WHERE scope = ?1)",
+	[ST_SCOPE_STREAMS] = "DELETE FROM cenote_stream WHERE scope = ?1",
+	[ST_SCOPE_DEL] = "DELETE FROM cenote_scope WHERE id = ?1",
+	[ST_SCOPE_FIND] = "SELECT id FROM cenote_scope WHERE thread_id = ?1 AND ns = ?2",
+	[ST_SCOPES_IN] = "SELECT id, ns FROM cenote_scope WHERE thread_id = ?1",
+	[ST_COPY_END] = "SELECT t.id, t.usr, t.state_us, EXISTS (SELECT 1 FROM cenote_scope s WHERE s.thread_id = t.id) FROM "
+			"cenote_thread t WHERE t.thread = ?1",
+	[ST_COPY_SPAN_SCOPES] = "SELECT min(id), max(id) FROM cenote_scope WHERE thread_id = ?1",
+	[ST_COPY_SPAN_CKPTS] = "SELECT min(c.id), max(c.id) FROM cenote_scope s CROSS JOIN cenote_checkpoint c ON c.scope = s.id "
+			       "WHERE s.thread_id = ?1",
+	[ST_COPY_SPAN_STREAMS] = "SELECT min(x.id), max(x.id) FROM cenote_scope s CROSS JOIN cenote_stream x ON x.scope = s.id "
+				 "WHERE s.thread_id = ?1",
+	[ST_COPY_SCOPES] = "INSERT INTO cenote_scope(id, thread_id, ns) SELECT id + ?3, ?2, ns FROM cenote_scope WHERE "
+			   "thread_id = ?1",
+	[ST_COPY_CKPTS] = "INSERT INTO cenote_checkpoint(id, scope, parent, marks, cid, run, body) SELECT c.id + ?4, "
+			  "c.scope + ?3, iif(c.parent, c.parent + ?4, 0), c.marks, c.cid, c.run, c.body FROM cenote_scope s "
+			  "CROSS JOIN cenote_checkpoint c ON c.scope = s.id WHERE s.thread_id = ?1",
+	[ST_COPY_PENDING] = "INSERT INTO cenote_pending(checkpoint, task, data) SELECT p.checkpoint + ?4, p.task, p.data FROM "
+			    "cenote_scope s CROSS JOIN cenote_checkpoint c ON c.scope = s.id CROSS JOIN cenote_pending p ON "
+			    "p.checkpoint = c.id WHERE s.thread_id = ?1",
+	[ST_COPY_STREAMS] = "INSERT INTO cenote_stream(id, scope, head, channel) SELECT x.id + ?5, x.scope + ?3, x.head, x.channel "
+			    "FROM cenote_scope s CROSS JOIN cenote_stream x ON x.scope = s.id WHERE s.thread_id = ?1",
+	[ST_COPY_VERSIONS] = "INSERT INTO cenote_version(stream, version, type, form, size, data) SELECT v.stream + ?5, v.version, "
+			     "v.type, v.form, v.size, v.data FROM cenote_scope s CROSS JOIN cenote_stream x ON x.scope = s.id "
+			     "CROSS JOIN cenote_version v ON v.stream = x.id WHERE s.thread_id = ?1",
+	[ST_COPY_CHUNKS] = "INSERT INTO cenote_chunk(id, data) SELECT k.id + (?5 << 28), k.data FROM cenote_scope s CROSS JOIN "
+			   "cenote_stream x ON x.scope = s.id CROSS JOIN cenote_chunk k ON k.id BETWEEN x.id << 28 AND "
+			   "(x.id << 28) + 268435455 WHERE s.thread_id = ?1",
+	[ST_COPY_COUNT] = "UPDATE cenote_thread SET checkpoints = (SELECT count(*) FROM cenote_scope s CROSS JOIN "
+			  "cenote_checkpoint c ON c.scope = s.id WHERE s.thread_id = ?1 AND c.body IS NOT NULL), updated_us = ?2, "
+			  "state_us = ?3 WHERE id = ?1",
 	[ST_RECORD_SET] = "INSERT INTO cenote_record(thread_id, version, ttl_minutes, ttl_strategy, metadata, config) "
 			  "VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT(thread_id) DO UPDATE SET version = ?2, ttl_minutes = ?3, "
 			  "ttl_strategy = ?4, metadata = ?5, config = ?6",
@@ -155,6 +206,19 @@ static const char *const sql[ST_MAX] = {
 	[ST_CKPT_BY_CID] = "SELECT " CKPT_COLUMNS " WHERE t.thread = ?1 AND c.cid = ?3 AND c.body IS NOT NULL",
 	[ST_CKPT_ROW] = "SELECT c.parent, p.cid, c.body FROM cenote_checkpoint c LEFT JOIN cenote_checkpoint p ON p.id = c.parent "
 			"WHERE c.id = ?1",
+	[ST_CKPT_BODY_OF] = "SELECT body FROM cenote_checkpoint WHERE id = ?1",
+	[ST_CKPTS_NAMED] = "SELECT c.id, t.usr FROM cenote_thread t CROSS JOIN cenote_scope s ON s.thread_id = t.id CROSS JOIN "
+			   "cenote_checkpoint c ON c.scope = s.id AND c.cid = ?2 WHERE t.thread = ?1",
+	[ST_CHUNK_SIZE] = "SELECT length(data) FROM cenote_chunk WHERE id = ?1",
+	[ST_STORAGE_CKPTS] = "SELECT count(*), ifnull(sum(length(c.body) + length(c.cid)), 0) FROM cenote_scope s CROSS JOIN "
+			     "cenote_checkpoint c ON c.scope = s.id WHERE s.thread_id = ?1 AND c.body IS NOT NULL",
+	[ST_STORAGE_WRITES] = "SELECT p.data FROM cenote_scope s CROSS JOIN cenote_checkpoint c ON c.scope = s.id CROSS JOIN "
+			      "cenote_pending p ON p.checkpoint = c.id WHERE s.thread_id = ?1",
+	[ST_STORAGE_CHANNELS] =
+		"SELECT x.channel, sum((SELECT count(*) FROM cenote_version v WHERE v.stream = x.id)), sum((SELECT "
+		"ifnull(sum(length(v.data) + length(v.version)), 0) FROM cenote_version v WHERE v.stream = x.id) + (SELECT "
+		"ifnull(sum(length(k.data)), 0) FROM cenote_chunk k WHERE k.id BETWEEN x.id << 28 AND (x.id << 28) + 268435455)) "
+		"FROM cenote_scope s CROSS JOIN cenote_stream x ON x.scope = s.id WHERE s.thread_id = ?1 GROUP BY x.channel",
 	[ST_CKPT_OF_SCOPE] = "SELECT id, cid FROM cenote_checkpoint WHERE scope = ?1 AND cid <= ?2 AND body IS NOT NULL "
 			     "ORDER BY cid DESC",
 	[ST_CKPT_OF_ALL] = "SELECT c.id, c.cid, c.scope, s.ns, t.thread, t.usr FROM cenote_checkpoint c INDEXED BY "
@@ -184,7 +248,8 @@ static const char *const sql[ST_MAX] = {
 			"ORDER BY created_us, id",
 	[ST_STATS] = "SELECT (SELECT count(*) FROM cenote_item), (SELECT count(*) FROM cenote_namespace n WHERE EXISTS "
 		     "(SELECT 1 FROM cenote_item i WHERE i.ns = n.id)), (SELECT count(*) FROM cenote_thread), "
-		     "(SELECT count(*) FROM cenote_message), (SELECT count(*) FROM cenote_item WHERE expires_us > 0)",
+		     "(SELECT count(*) FROM cenote_message), (SELECT count(*) FROM cenote_item WHERE expires_us > 0), "
+		     "(SELECT ifnull(sum(checkpoints), 0) FROM cenote_thread), (SELECT ifnull(sum(entries), 0) FROM cenote_thread)",
 };
 
 enum err conn_error_at(const struct tenant *t, sqlite3 *db, int rc)

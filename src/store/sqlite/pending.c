@@ -88,6 +88,13 @@ static enum err pending_unpack(struct arena *a, struct str data, struct str task
 	return OK;
 }
 
+enum err pending_count(struct arena *a, struct str data, size_t *n)
+{
+	struct ckpt_pending *v = NULL;
+	*n = 0;
+	return pending_unpack(a, data, STR(""), &v, n);
+}
+
 static int in_order(const void *x, const void *y)
 {
 	const struct ckpt_pending *a = x, *b = y;
