@@ -19,6 +19,7 @@
 
 #include "api/langgraph/langgraph.h"
 #include "api/native/native.h"
+#include "api/openai/openai.h"
 #include "api/ops/ops.h"
 #include "base/json/json.h"
 #include "base/log.h"
@@ -112,6 +113,7 @@ static inline int api_start(void **state)
 	DIE_IF(http_router_new(&b->router) != OK);
 	DIE_IF(api_langgraph_add(b->router, b->memory) != OK);
 	DIE_IF(api_native_add(b->router, b->memory) != OK);
+	DIE_IF(api_openai_add(b->router, b->memory) != OK);
 	DIE_IF(api_ops_add(b->router, &b->ops) != OK);
 	pthread_barrier_init(&b->up, NULL, 2);
 	DIE_IF(pthread_create(&b->thread, NULL, bench_main, b) != 0);
