@@ -32,7 +32,8 @@ int suite_teardown(void **state)
 int suite_run(const struct suite_driver *d)
 {
 	suite_driver = d;
-	return suite_items() + suite_feed() + suite_messages() + suite_tenants() + suite_checkpoints();
+	return suite_items() + suite_feed() + suite_messages() + suite_tenants() + suite_checkpoints() + suite_entries() +
+	       suite_threads();
 }
 
 void suite_assert_str(struct str want, struct str got, const char *file, int line)

@@ -37,6 +37,8 @@ int suite_feed(void);
 int suite_messages(void);
 int suite_tenants(void);
 int suite_checkpoints(void);
+int suite_entries(void);
+int suite_threads(void);
 
 extern const struct principal ALICE, BOB; /* tenants "alice" and "bob", all rights */
 #define assert_ok(expr) assert_err(OK, expr)

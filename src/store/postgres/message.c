@@ -1,4 +1,4 @@
-/* Messages and threads.
+/* Messages.
  *
  * Invariants
  *  1. Whoever adds messages to a thread holds the lock of its row, taken in a step before: the step that adds has a snapshot of its
@@ -6,8 +6,9 @@
  *  2. pos is dense: 0 .. cenote_thread.messages - 1; ids grow with pos within a thread.
  *  3. A thread keeps the user of its first message; a message of another user fails the whole transaction (division by zero in
  *     ST_APPEND_LOCK).
- *  4. A user-bound principal sees its own user's threads only; others do not exist for it. */
-#include "store/postgres/pg.h"
+ *  4. A principal sees the threads that principal_sees() says; others do not exist for it. What other programs have under the
+ *     name is nobody's, and so is the thread that a message is added to then. */
+#include "store/postgres/sessions.h"
 
 #define PAGE_ROWS 1000
 /* Of the texts of a page, so that a result does not fill the memory. */
@@ -16,10 +17,12 @@
 static const struct pg_stmt st_append_lock = {
 	ST_APPEND_LOCK, LANE_WRITE, "append_lock",
 	"WITH x AS (SELECT u.thread, u.usr FROM unnest($1::text[], $2::text[]) AS u(thread, usr)), t AS (INSERT INTO"
-	" @cenote_thread AS t(thread, usr, created_at, updated_at, messages) SELECT thread, usr, $3::timestamptz, $3::timestamptz, "
-	"0"
-	" FROM x ORDER BY thread COLLATE \"C\" ON CONFLICT (thread) DO UPDATE SET usr = t.usr RETURNING t.thread, t.usr)"
-	" SELECT 1 / (t.usr = x.usr)::int FROM t JOIN x ON x.thread = t.thread"};
+	" @cenote_thread AS t(thread, usr, created_at, updated_at, messages) SELECT x.thread, CASE WHEN " PG_FOREIGN(
+		"x.thread") " THEN '' ELSE x.usr END, $3::timestamptz, $3::timestamptz, "
+			    "0"
+			    " FROM x ORDER BY thread COLLATE \"C\" ON CONFLICT (thread) DO UPDATE SET usr = t.usr RETURNING "
+			    "t.thread, t.usr)"
+			    " SELECT 1 / (t.usr = x.usr)::int FROM t JOIN x ON x.thread = t.thread"};
 
 /* One row per message of the call: its place, id, pos, and whether it was stored now. */
 static const struct pg_stmt st_append = {
@@ -54,68 +57,27 @@ static const struct pg_stmt st_append_look = {
 
 #define MESSAGE_COLUMNS "m.id, m.pos, m.at, m.mid, m.role, m.name, m.content, m.metadata, m.terms"
 
-/* A page: rows until some bytes are full, and how many messages the thread has. $4: NULL or the only user. */
+/* A page: rows until some bytes are full, and how many messages the thread has. $4: the owners who may, NULL: all. */
 static const struct pg_stmt st_messages = {
 	ST_MESSAGES, LANE_SEARCH, "messages",
 	"SELECT m.id, m.pos, m.at, m.mid, m.role, m.name, m.content, m.metadata, m.terms, t.usr, t.messages FROM @cenote_thread t"
 	" LEFT JOIN LATERAL (SELECT q.*, sum(octet_length(q.content) + octet_length(q.metadata)) OVER (ORDER BY q.pos ROWS BETWEEN"
 	" UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM (SELECT * FROM @cenote_message m WHERE m.thread_id = t.id AND"
 	" m.pos >= $2::bigint ORDER BY m.pos LIMIT $3::bigint) q) m ON m.before IS NULL OR m.before < " PAGE_BYTES
-	" WHERE t.thread = $1::text AND ($4::text IS NULL OR t.usr = $4::text) ORDER BY m.pos"};
+	" WHERE t.thread = $1::text AND ($4::text[] IS NULL OR t.usr::text = ANY($4::text[])) ORDER BY m.pos"};
 
 static const struct pg_stmt st_message_by_id = {ST_MESSAGE_BY_ID, LANE_SEARCH, "message_by_id",
 						"SELECT " MESSAGE_COLUMNS
 						", t.usr, t.thread, u.ord FROM unnest($1::bigint[]) WITH ORDINALITY AS u(id, ord)"
 						" JOIN @cenote_message m ON m.id = u.id JOIN @cenote_thread t ON t.id = m.thread_id"
-						" WHERE $2::text IS NULL OR t.usr = $2::text"};
-
-#define THREAD_COLUMNS "t.thread, t.usr, t.messages, t.created_at, t.updated_at"
-static const struct pg_stmt st_threads = {ST_THREADS, LANE_SEARCH, "threads",
-					  "SELECT " THREAD_COLUMNS
-					  " FROM @cenote_thread t WHERE t.thread > $1::text ORDER BY t.thread LIMIT $2::bigint"};
-static const struct pg_stmt st_threads_of = {
-	ST_THREADS_OF, LANE_SEARCH, "threads_of",
-	"SELECT " THREAD_COLUMNS " FROM @cenote_thread t WHERE t.usr = $3::text AND t.thread > $1::text ORDER BY t.thread"
-	" LIMIT $2::bigint"};
-
-static const struct pg_stmt st_thread_lock = {
-	ST_THREAD_LOCK, LANE_WRITE, "thread_lock",
-	"SELECT id FROM @cenote_thread WHERE thread = $1::text AND ($2::text IS NULL OR usr = $2::text) FOR UPDATE"};
-/* The journal row is tried when there is something to delete, and when there is one of this call already (which then says so). */
-static const struct pg_stmt st_thread_delete = {
-	ST_THREAD_DELETE, LANE_WRITE, "thread_delete",
-	"WITH t AS (DELETE FROM @cenote_thread WHERE thread = $1::text AND ($2::text IS NULL OR usr = $2::text) RETURNING id, usr),"
-	" m AS (DELETE FROM @cenote_message m USING t WHERE m.thread_id = t.id RETURNING m.id, t.usr),"
-	" j AS (INSERT INTO @cenote_journal(op, step, kind, ids, names, threads) SELECT $3::bigint, 0, 'm',"
-	" coalesce(array_agg(-m.id), '{}'), coalesce(array_agg(m.usr::text), '{}'), coalesce(array_agg($1::text), '{}')"
-	" FROM m HAVING EXISTS (SELECT FROM t) OR EXISTS (SELECT FROM @cenote_journal WHERE op = $3::bigint))"
-	" SELECT count(*) FROM t"};
+						" WHERE $2::text[] IS NULL OR t.usr::text = ANY($2::text[])"};
 
 static enum err not_found(void)
 {
 	return err_set(E_NOT_FOUND, "there is no such thread");
 }
 
-static bool hidden(const struct principal *who, struct str user)
-{
-	return who->user_bound && !str_eq(user, who->user);
-}
-
-/* The user that a reader is bound to, or NULL. */
-static void only_user(struct pg_params *p, const struct principal *who)
-{
-	if (who->user_bound)
-		pg_text(p, who->user);
-	else
-		pg_null(p, PG_TEXT);
-}
-
 /* ---------------------------------------------------------------- append */
-
-static bool has_nul(struct str s)
-{
-	return s.n > 0 && memchr(s.p, 0, s.n);
-}
 
 static enum err check(const struct principal *who, const struct message *m, size_t i)
 {
@@ -128,7 +90,7 @@ static enum err check(const struct principal *who, const struct message *m, size
 	if (who->user_bound && !str_eq(m->user, who->user))
 		return err_set(E_DENIED, "this key may only write messages of its own user");
 	for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
-		if (!has_nul(texts[k].s))
+		if (!pg_has_nul(texts[k].s))
 			continue;
 		snprintf(field, sizeof field, "/messages/%zu/%s", i, texts[k].name);
 		return err_field(E_INVALID, field, -1, "%s holds the character U+0000, which PostgreSQL cannot store",
@@ -314,7 +276,7 @@ static enum err list_page(struct listing *x, bool first)
 	pg_text(&p, x->thread);
 	pg_i64(&p, x->from);
 	pg_i64(&p, x->left < PAGE_ROWS ? (int64_t)x->left : PAGE_ROWS);
-	only_user(&p, x->who);
+	pg_owners(&p, x->who);
 	TRY(pg_query(x->t, &st_messages, &p, &r));
 	int n = PQntuples(r);
 	enum err e = n == 0 && first ? not_found() : OK;
@@ -339,7 +301,7 @@ enum err pg_message_list(struct store *s, const struct principal *who, struct st
 {
 	struct listing x = {.who = who, .thread = thread, .from = from, .left = limit, .fn = fn, .ctx = ctx};
 	TRY(pg_tenant_get(pg_of(s), who, RIGHT_READ, false, &x.t));
-	if (!x.t || has_nul(thread))
+	if (!x.t || pg_has_nul(thread))
 		return not_found();
 	enum err e = list_page(&x, true);
 	while (e == OK && x.more)
@@ -375,7 +337,7 @@ enum err pg_message_by_id(struct store *s, struct arena *a, const struct princip
 	for (size_t i = 0; i < n; i++)
 		pg_el_i64(&p, ids[i]);
 	pg_array_end(&p);
-	only_user(&p, who);
+	pg_owners(&p, who);
 	TRY(pg_query(t, &st_message_by_id, &p, &r));
 	for (int i = 0; i < PQntuples(r) && e == OK; i++) {
 		struct message *m = &out[pg_get_i64(r, i, 11) - 1];
@@ -385,92 +347,4 @@ enum err pg_message_by_id(struct store *s, struct arena *a, const struct princip
 	}
 	PQclear(r);
 	return e;
-}
-
-/* ---------------------------------------------------------------- threads */
-
-/* One page; *after becomes the last thread of it, kept in *last. */
-static enum err threads_page(struct pg_tenant *t, const struct str *user, struct str after, size_t want, thread_fn fn, void *ctx,
-			     PGresult **last, bool *more)
-{
-	struct pg_params p;
-	PGresult *r;
-	pg_params_init(&p);
-	pg_text(&p, after);
-	pg_i64(&p, (int64_t)want);
-	if (user)
-		pg_text(&p, *user);
-	enum err e = pg_query(t, user ? &st_threads_of : &st_threads, &p, &r);
-	PQclear(*last);
-	*last = NULL;
-	TRY(e);
-	int n = PQntuples(r);
-	*more = n == (int)want;
-	for (int i = 0; i < n; i++) {
-		struct thread_info info = {.thread = pg_get_str(r, i, 0),
-					   .user = pg_get_str(r, i, 1),
-					   .messages = pg_get_i64(r, i, 2),
-					   .created_us = pg_get_time(r, i, 3),
-					   .updated_us = pg_get_time(r, i, 4)};
-		if (!fn(ctx, &info)) {
-			*more = false;
-			break;
-		}
-	}
-	*last = r;
-	return OK;
-}
-
-enum err pg_thread_list(struct store *s, const struct principal *who, const struct str *user, struct str after, size_t limit,
-			thread_fn fn, void *ctx)
-{
-	struct pg_tenant *t;
-	PGresult *last = NULL;
-	bool more = limit > 0;
-	enum err e = OK;
-	user = user && user->p ? user : NULL;
-	TRY(pg_tenant_get(pg_of(s), who, RIGHT_READ, false, &t));
-	if (!t || (user && hidden(who, *user)))
-		return OK;
-	if (who->user_bound)
-		user = &who->user;
-	if ((user && has_nul(*user)) || has_nul(after))
-		return err_set(E_INVALID, "names of threads and users cannot hold the character U+0000");
-	while (e == OK && more) {
-		size_t want = limit < PAGE_ROWS ? limit : PAGE_ROWS;
-		limit -= want;
-		e = threads_page(t, user, after, want, fn, ctx, &last, &more);
-		if (e == OK && PQntuples(last) > 0)
-			after = pg_get_str(last, PQntuples(last) - 1, 0);
-		more = more && limit > 0;
-	}
-	PQclear(last);
-	return e;
-}
-
-enum err pg_thread_delete(struct store *s, const struct principal *who, struct str thread)
-{
-	struct pg_tenant *t;
-	struct pg_params lock, del;
-	struct pg_step steps[] = {{&st_thread_lock, &lock, NULL}, {&st_thread_delete, &del, NULL}};
-	struct pg_job j = {.steps = steps, .n = 2, .lane = LANE_WRITE, .write = true};
-	bool gone = false;
-	TRY(pg_tenant_get(pg_of(s), who, RIGHT_WRITE, false, &t));
-	if (!t || has_nul(thread))
-		return not_found();
-	j.t = t;
-	pg_params_init(&lock);
-	pg_text(&lock, thread);
-	only_user(&lock, who);
-	pg_params_init(&del);
-	pg_text(&del, thread);
-	only_user(&del, who);
-	pg_i64(&del, pg_new_op());
-	enum err e = pg_run(&j);
-	if (e == OK)
-		gone = j.repeated || pg_get_i64(steps[1].res, 0, 0) > 0;
-	pg_job_clear(&j);
-	pg_params_release(&lock);
-	pg_params_release(&del);
-	return e == OK && !gone ? not_found() : e;
 }

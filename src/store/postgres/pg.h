@@ -163,10 +163,42 @@ enum pg_st {
 	ST_APPEND_LOOK,
 	ST_MESSAGES,
 	ST_MESSAGE_BY_ID,
+	/* threads.c */
 	ST_THREADS,
-	ST_THREADS_OF,
+	ST_THREADS_ALL,
+	ST_THREAD_GET,
+	ST_THREAD_PUT,
 	ST_THREAD_LOCK,
-	ST_THREAD_DELETE,
+	ST_THREAD_SESSION_LOCK,
+	ST_THREAD_VALUES_LOCK,
+	ST_THREAD_MESSAGES_GONE,
+	ST_THREAD_CHECKPOINTS_GONE,
+	ST_THREAD_ENTRIES_GONE,
+	ST_THREAD_SESSION_GONE,
+	ST_THREAD_SEED_GONE,
+	ST_THREAD_RECORD_GONE,
+	/* entries.c */
+	ST_ENTRY_CLAIM,
+	ST_ENTRY_TOUCH,
+	ST_SESSION_MAKE,
+	ST_SESSION_LOCK,
+	ST_SESSION_USED,
+	ST_SESSION_END,
+	ST_SESSION_ROUTE,
+	ST_ENTRY_APPEND,
+	ST_ENTRY_LOOK,
+	ST_ENTRY_GET,
+	ST_ENTRY_DELETE,
+	ST_ENTRIES_UP,
+	ST_ENTRIES_DOWN,
+	ST_ENTRIES_CLEAR,
+	ST_ENTRIES_CLEARED,
+	ST_SEED_APPEND,
+	ST_SEED_GET,
+	ST_SEED_DELETE,
+	ST_SEED_UP,
+	ST_SEED_DOWN,
+	ST_SEED_CLEAR,
 	/* admin.c */
 	ST_STATS,
 	ST_TABLES,
@@ -460,12 +492,11 @@ enum err pg_message_append(struct store *, const struct principal *, struct mess
 enum err pg_message_list(struct store *, const struct principal *, struct str, int64_t, size_t, message_fn, void *) MUST_CHECK;
 enum err pg_message_by_id(struct store *, struct arena *, const struct principal *, const int64_t *, size_t,
 			  struct message *) MUST_CHECK;
+/* threads.c */
 enum err pg_thread_list(struct store *, const struct principal *, const struct str *, struct str, size_t, thread_fn,
 			void *) MUST_CHECK;
-enum err pg_thread_delete(struct store *, const struct principal *, struct str) MUST_CHECK;
 /* ckpt.c and its like: on LangGraph's tables */
 extern const struct checkpoint_ops pg_checkpoint_ops;
-/* threads.c */
 extern const struct thread_ops pg_thread_ops;
 /* admin.c */
 enum err pg_ping(struct store *) MUST_CHECK;
