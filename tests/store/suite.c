@@ -33,7 +33,7 @@ int suite_run(const struct suite_driver *d)
 {
 	suite_driver = d;
 	return suite_items() + suite_feed() + suite_messages() + suite_tenants() + suite_checkpoints() + suite_entries() +
-	       suite_threads();
+	       suite_threads() + suite_histories();
 }
 
 void suite_assert_str(struct str want, struct str got, const char *file, int line)

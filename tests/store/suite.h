@@ -39,6 +39,7 @@ int suite_tenants(void);
 int suite_checkpoints(void);
 int suite_entries(void);
 int suite_threads(void);
+int suite_histories(void);
 
 extern const struct principal ALICE, BOB; /* tenants "alice" and "bob", all rights */
 #define assert_ok(expr) assert_err(OK, expr)
