@@ -33,8 +33,8 @@ async function agent(state, config) {
 
 async function book(state) {
   const call = state.messages.at(-1).tool_calls[0];
-  const yes = interrupt({ question: `Book a ticket to ${call.args.to}?` });
-  return { messages: [new ToolMessage({ tool_call_id: call.id, content: yes ? `Booked: ${call.args.to}.` : "Not booked." })] };
+  const answer = interrupt({ question: `Book a ticket to ${call.args.to}?` });
+  return { messages: [new ToolMessage({ tool_call_id: call.id, content: answer === "yes" ? `Booked: ${call.args.to}.` : "Not booked." })] };
 }
 
 const graph = new StateGraph(MessagesAnnotation)
@@ -58,10 +58,11 @@ const second = thread();
 await graph.invoke(say("Please book a ticket to Lisbon."), second);
 const waiting = await graph.getState(second);
 console.log("2.", waiting.tasks[0].interrupts[0].value.question);
-console.log("3.", lastOf(await graph.invoke(new Command({ resume: true }), second)));
+console.log("3.", lastOf(await graph.invoke(new Command({ resume: "yes" }), second)));
 
-// Time travel: from before the answer, with the other one.
-console.log("4.", lastOf(await graph.invoke(new Command({ resume: false }), waiting.config)));
+// Time travel: from before the question it is asked anew, and answered otherwise. The first answer stays in the history.
+await graph.invoke(null, { configurable: { ...second.configurable, ...waiting.parentConfig.configurable } });
+console.log("4.", lastOf(await graph.invoke(new Command({ resume: "no" }), second)));
 
 let steps = 0;
 for await (const _ of graph.getStateHistory(second)) steps++;

@@ -63,7 +63,9 @@ test("interrupt, resume, time travel, update_state", async () => {
     const waiting = await graph.getState(config);
     out.push(shown(waiting));
     out.push(await graph.invoke(new Command({ resume: "yes" }), config));
-    out.push(await graph.invoke(new Command({ resume: "no" }), waiting.config)); // back in time, another answer
+    out.push(await graph.invoke(new Command({ resume: "no" }), waiting.config)); // the answer that was given there counts
+    await graph.invoke(null, waiting.parentConfig); // from before the question: it is asked anew
+    out.push(await graph.invoke(new Command({ resume: "no" }), config));
     out.push(shown(await graph.getState(config)));
     await graph.updateState(config, { log: ["patched"] }, "go");
     out.push(shown(await graph.getState(config)));
@@ -73,7 +75,7 @@ test("interrupt, resume, time travel, update_state", async () => {
     return [out, old];
   });
   expect(told[0][1].log.at(-1)).toBe("go yes");
-  expect(told[0][2].log.at(-1)).toBe("go no");
+  expect(told[0][3].log.at(-1)).toBe("go no");
 });
 
 test("Send, parallel nodes, a failing node that is resumed", async () => {

@@ -293,17 +293,20 @@ describe("what passes is tried again", () => {
 
 test("a restart of the server in the middle", async () => {
   let server = await startServer();
-  const own = new CenoteSaver({ url: server.url, retries: 20 });
-  const t = thread();
-  const c = checkpointOf({ a: "before" });
-  const config = await own.put(t, c, meta(), c.channel_versions);
-  await server.kill();
-  const waiting = own.getTuple(t); // nobody listens yet
-  const second = checkpointOf({ a: "after" });
-  const writing = own.put(config, second, meta(), second.channel_versions);
-  server = await startServer({ folder: server.folder, listen: new URL(server.url).host });
-  expect((await waiting).checkpoint.channel_values.a).toMatch(/before|after/);
-  await writing;
-  expect((await own.getTuple(t)).checkpoint.channel_values).toEqual({ a: "after" });
-  expect(await server.stop()).toBe(0);
+  try {
+    const own = new CenoteSaver({ url: server.url, retries: 20 });
+    const t = thread();
+    const c = checkpointOf({ a: "before" });
+    const config = await own.put(t, c, meta(), c.channel_versions);
+    await server.kill();
+    const waiting = own.getTuple(t); // nobody listens yet
+    const second = checkpointOf({ a: "after" });
+    const writing = own.put(config, second, meta(), second.channel_versions);
+    server = await startServer({ folder: server.folder, listen: new URL(server.url).host });
+    expect((await waiting).checkpoint.channel_values.a).toMatch(/before|after/);
+    await writing;
+    expect((await own.getTuple(t)).checkpoint.channel_values).toEqual({ a: "after" });
+  } finally {
+    expect(await server.stop()).toBe(0);
+  }
 });
