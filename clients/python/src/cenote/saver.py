@@ -13,6 +13,7 @@ What is stored where (values of channels are bytes that the server does not look
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from langgraph.checkpoint.base import (
     get_serializable_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from cenote import _json
@@ -124,6 +126,20 @@ def _fits_json(v: Any) -> bool:
     return False  # also subclasses, whose type is worth keeping
 
 
+def _needs_json(v: Any) -> bool:
+    """Whether msgpack would not give the value back: integers beyond 64 bits, lone surrogates. LangGraph's serializers read type "json" too."""
+    t = type(v)
+    if t is int:
+        return True
+    if t is not str:
+        return False
+    try:
+        v.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def _thread_of(config: RunnableConfig) -> tuple[dict[str, Any], str]:
     conf = config.get("configurable") or {}
     thread = conf.get("thread_id")
@@ -197,6 +213,7 @@ class AsyncCenoteSaver(BaseCheckpointSaver[str]):
         conf, thread = _thread_of(config)
         ns = conf.get("checkpoint_ns") or ""
         dumps = self.serde.dumps_typed
+        plain_json = isinstance(self.serde, (JsonPlusSerializer, EncryptedSerializer))
         inline: dict[str, Any] = {}
         values: list[tuple[str, str, str, int]] = []
         parts: list[bytes] = []
@@ -207,8 +224,7 @@ class AsyncCenoteSaver(BaseCheckpointSaver[str]):
             if isinstance(v, _DeltaSnapshot):
                 inline[channel] = True
             if channel in new_versions:
-                # msgpack ends at 64 bits, which is where JSON begins to be needed.
-                kind, data = ("json", b"%d" % v) if type(v) is int else dumps(v)
+                kind, data = ("json", json.dumps(v).encode()) if plain_json and _needs_json(v) else dumps(v)
                 values.append((channel, str(new_versions[channel]), kind, len(data)))
                 parts.append(data)
         op: dict[str, Any] = {

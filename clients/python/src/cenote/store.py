@@ -120,17 +120,17 @@ def _encode(ops: list[Op]) -> tuple[bytes | None, list[int]]:
 # ---------------------------------------------------------------------- answers
 
 
-def _time(text: str) -> str:
+def _time(text: str) -> Any:
+    """As the items' classes parse it."""
     return text[:-1] + "+00:00" if text.endswith("Z") else text  # Python 3.10 does not know Z
 
 
 def _item(o: dict[str, Any]) -> Item:
-    return Item(o["value"], o["key"], tuple(o["namespace"]), _time(o["created_at"]), _time(o["updated_at"]))  # type: ignore[arg-type]
+    return Item(value=o["value"], key=o["key"], namespace=tuple(o["namespace"]), created_at=_time(o["created_at"]), updated_at=_time(o["updated_at"]))
 
 
 def _hit(o: dict[str, Any]) -> SearchItem:
-    return SearchItem(tuple(o["namespace"]), o["key"], o["value"], _time(o["created_at"]), _time(o["updated_at"]),  # type: ignore[arg-type]
-                      o.get("score"))
+    return SearchItem(tuple(o["namespace"]), o["key"], o["value"], _time(o["created_at"]), _time(o["updated_at"]), o.get("score"))
 
 
 def _result(op: Op, results: list[dict[str, Any]]) -> Result:
