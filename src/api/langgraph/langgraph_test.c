@@ -181,8 +181,11 @@ static void system_and_what_is_not_offered(void **state)
 		{"ann", "POST", "/runs/stream", NULL, "{}", 404, "Cenote runs no graphs"},
 		{"ann", "POST", "/threads/x/runs/wait", NULL, "{}", 404, "Cenote runs no graphs"},
 		{"ann", "POST", "/threads/x/stream", NULL, "{}", 404, "Cenote runs no graphs"},
-		{"ann", "POST", "/threads", NULL, "{}", 404, "{\"detail\":\"Threads"},
-		{"ann", "GET", "/threads/x/state", NULL, NULL, 404, "{\"detail\":\"Threads"},
+		{"ann", "POST", "/threads/x/runs", NULL, "{}", 404, "Cenote runs no graphs"},
+		{"ann", "GET", "/threads/x/runs/y", NULL, NULL, 404, "Cenote runs no graphs"},
+		{"ann", "POST", "/threads/x/commands", NULL, "{}", 404, "Cenote runs no graphs"},
+		{"ann", "PATCH", "/threads/x/state", NULL, "{\"metadata\":{}}", 404, "PATCH the thread"},
+		{"ann", "GET", "/threads/x/nothing", NULL, NULL, 404, "{\"detail\":\"There is no such route\"}"},
 		{"ann", "GET", "/store/nothing", NULL, NULL, 404, "{\"detail\":\""},
 		{"ann", "POST", "/store/items", NULL, "{}", 405, "{\"detail\":\""},
 	};
