@@ -281,6 +281,13 @@ static void check_languages(const struct config *c, struct problems *p)
 	}
 }
 
+static void check_layout(const struct config *c, struct problems *p)
+{
+	if (c->checkpoints_layout == LAYOUT_LANGGRAPH && str_starts(c->store, STR("sqlite:")))
+		problem_add(p, NONE, 0, 0, STR("checkpoints.layout"), NONE,
+			    "langgraph is for stores on PostgreSQL; on SQLite checkpoints.layout is compact (or auto)");
+}
+
 static void check_retention(const struct config *c, struct problems *p)
 {
 	struct retention *r;
@@ -327,6 +334,7 @@ void config_check(const struct config *c, struct problems *p)
 				    "\"%.*s\" is not an origin; write https://HOST or https://HOST:PORT", STR_ARG(o));
 	}
 	check_languages(c, p);
+	check_layout(c, p);
 	check_retention(c, p);
 	check_pg(c, p);
 }

@@ -467,6 +467,35 @@ static void postgres_rules(void **state)
 	config_release(&one);
 }
 
+static void threads_and_checkpoints(void **state)
+{
+	char *env[] = {"HOME=/h",
+		       "CENOTE_PRIVACY_RETENTION=default/a:b: last=10; *: idle=365",
+		       "CENOTE_RETENTION_INTERVAL=30s",
+		       "CENOTE_CHECKPOINTS_MAX_BODY=1GiB",
+		       "CENOTE_CHECKPOINTS_LAYOUT=compact",
+		       NULL};
+	char *odd[] = {"HOME=/h", "CENOTE_PRIVACY_RETENTION=default: last=1; *: frist=10", NULL};
+	char *langgraph[] = {"HOME=/h", "CENOTE_CHECKPOINTS_LAYOUT=langgraph", NULL};
+	char *there[] = {"CENOTE_STORE=postgresql://u@h/d", "CENOTE_CHECKPOINTS_LAYOUT=langgraph", NULL};
+	(void)state;
+	assert_int_equal(load(env, NULL, 0), OK);
+	assert_int_equal(one.checkpoints_layout, LAYOUT_COMPACT);
+	assert_int_equal(one.checkpoints_max_body, 1 << 30);
+	assert_int_equal(one.retention_interval, 30000);
+	assert_true(str_eq(one.privacy_retention, STR("default/a:b: last=10; *: idle=365")));
+	config_release(&one);
+	assert_int_equal(load(odd, NULL, 0), E_INVALID);
+	assert_true(one_p.n == 1 && str_eq(one_p.v[0].key, STR("privacy.retention")));
+	assert_non_null(strstr(one_p.v[0].message.p, "at character 21: "));
+	config_release(&one);
+	assert_int_equal(load(langgraph, NULL, 0), E_INVALID);
+	assert_true(one_p.n == 1 && str_eq(one_p.v[0].key, STR("checkpoints.layout")));
+	config_release(&one);
+	assert_int_equal(load(there, NULL, 0), OK);
+	config_release(&one);
+}
+
 /* docs/configuration.md is what the table gives. CENOTE_SOURCE_ROOT: where the tree is, else found from the working directory. */
 static void reference_is_fresh(void **state)
 {
@@ -515,6 +544,7 @@ int main(void)
 					   T(a_store_from_elsewhere),
 					   T(lakebase_password_and_pool),
 					   T(postgres_rules),
+					   T(threads_and_checkpoints),
 					   T(reference_is_fresh)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
