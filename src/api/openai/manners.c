@@ -108,7 +108,7 @@ void oa_answer_write(struct http_req *rq, enum err e, const struct buf *b)
 {
 	struct buf out;
 
-	if (e != E_BUSY || diag_get()->kind != ERR_PLAIN || diag_get()->retry_after_s) {
+	if (e != E_BUSY || diag_get()->code != e || diag_get()->kind != ERR_LOCKED) {
 		oa_answer(rq, e, b);
 		return;
 	}

@@ -22,7 +22,7 @@ static const struct kind {
 	{"25006", E_BUSY, ERR_PLAIN, true, "the database is read-only now"},
 	{"57014", E_TIMEOUT, ERR_PLAIN, false, "the database cancelled the statement"},
 	{"57P", E_BUSY, ERR_PLAIN, true, "the database is not available"},
-	{"55P03", E_BUSY, ERR_PLAIN, true, "a row or table is locked"},
+	{"55P03", E_BUSY, ERR_LOCKED, true, "a row or table is locked"},
 	{"40", E_BUSY, ERR_PLAIN, true, "the transaction collided with others"},
 	{"08", E_BUSY, ERR_PLAIN, true, "the connection to the database was lost"},
 	{"26000", E_INTERNAL, ERR_PLAIN, false, "a pooler does not keep prepared statements; set pg.prepare to off"},
