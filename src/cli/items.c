@@ -530,17 +530,24 @@ int run_rm(struct call *c)
 
 static enum err stats(struct call *c)
 {
-	static const struct column cols[] = {
-		{"tenant", "tenant", 0},	 {"store", "store", 0},	    {"items", "items", 0},
-		{"namespaces", "namespaces", 0}, {"threads", "threads", 0}, {"messages", "messages", 0},
-		{"expiring", "expiring", 0},	 {"bytes", "bytes", 0},	    {"background", "background", 0}};
+	static const struct column cols[] = {{"tenant", "tenant", 0},
+					     {"store", "store", 0},
+					     {"items", "items", 0},
+					     {"namespaces", "namespaces", 0},
+					     {"threads", "threads", 0},
+					     {"messages", "messages", 0},
+					     {"checkpoints", "checkpoints", 0},
+					     {"entries", "entries", 0},
+					     {"expiring", "expiring", 0},
+					     {"bytes", "bytes", 0},
+					     {"background", "background", 0}};
 	struct http_reply r;
 	struct json doc;
 	struct out o;
 	TRY(peer_open(c));
 	TRY(peer_call(c, "GET", STR("/cenote/v1/stats"), NULL, str_of(NULL, 0), &r));
 	TRY(reply_json(&c->arena, &r, &doc));
-	out_begin(&o, c, cols, 9, "tenant", true);
+	out_begin(&o, c, cols, sizeof cols / sizeof *cols, "tenant", true);
 	TRY(out_row(&o, json_root(&doc)));
 	return out_end(&o);
 }

@@ -69,6 +69,8 @@ void nv_stats(struct http_req *rq, void *ctx)
 	member(&w, "namespaces", st.namespaces);
 	member(&w, "threads", st.threads);
 	member(&w, "messages", st.messages);
+	member(&w, "checkpoints", st.checkpoints);
+	member(&w, "entries", st.entries);
 	member(&w, "expiring", st.expiring);
 	jw_key(&w, "bytes");
 	jw_obj(&w);
