@@ -58,8 +58,8 @@ class Connection:
         answers = []
         try:
             self.writer.write(b"".join(
-                b"%s %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" %
-                (m.encode(), p.encode(), len(b), b) for m, p, b in requests))
+                b"%s %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s" %
+                (m.encode(), p.encode(), b"application/vnd.cenote.frames" if p == threads.PATH else b"application/json", len(b), b) for m, p, b in requests))
             async with asyncio.timeout(ANSWER_IN):
                 await self.writer.drain()
                 for _ in requests:

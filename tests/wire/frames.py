@@ -3,6 +3,7 @@ import json
 import struct
 
 PATH = "/cenote/v1/checkpoints"
+TYPE = {"Content-Type": "application/vnd.cenote.frames"}
 
 
 def frames(ops, blobs=()):
@@ -47,7 +48,7 @@ class Frames:
         self.server, self.headers = server, headers or {}
 
     def send(self, ops, blobs=()):
-        r = self.server.request("POST", PATH, frames(ops, blobs), {"Content-Type": "application/vnd.cenote.frames", **self.headers})
+        r = self.server.request("POST", PATH, frames(ops, blobs), {**TYPE, **self.headers})
         assert r.status == 200, r
         return unframe(r.body)
 

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from frames import PATH, Frames, frames, put_op, unframe
+from frames import PATH, TYPE, frames, put_op, unframe
 
 pytestmark = pytest.mark.stores("sqlite", "postgres", "postgres-bouncer")
 SECRET = "marmalade-of-the-other"
@@ -24,7 +24,7 @@ class As:
 
     def op(self, op, *blobs):
         """(status, result or None): of one operation."""
-        r = self.request("POST", PATH, frames([op], blobs))
+        r = self.request("POST", PATH, frames([op], blobs), TYPE)
         return r.status, unframe(r.body)[0][0].get("ok") if r.status == 200 else None, r.body
 
 

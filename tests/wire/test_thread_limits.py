@@ -7,7 +7,7 @@ import urllib.parse
 
 import pytest
 
-from frames import PATH, Frames, checkpoint_id, frames, put_op, unframe
+from frames import PATH, TYPE, Frames, checkpoint_id, frames, put_op, unframe
 
 ODD = ["é", "e\u0301", "\u202eltr", "👩\u200d🚀", "a\tb", "line\nbreak", '"quoted"', "back\\slash", "100%", "a/b", "..", "%2F", "\ufeffbom", "\uffff",
        "'; DROP TABLE checkpoints; --", " leading", "trailing ", "Ünï", "ÜNÏ", "\u0001", "\u007f", "name.with.dots", "a|b:c", "𐀀", "z" * 256, "é" * 128]
@@ -31,7 +31,7 @@ def test_64_mib_in_a_channel(f):
 
 
 def test_a_body_above_the_limit_is_refused(server, f):
-    r = server.request("POST", PATH, b"\0" * (129 << 20))
+    r = server.request("POST", PATH, b"\0" * (129 << 20), TYPE)
     assert r.status == 413, r
 
 
@@ -128,7 +128,7 @@ LONG = [("thread", "t" * 257), ("ns", "n" * 4097), ("id", "i" * 257), ("thread",
 def test_names_beyond_the_limits(server, f, field, value):
     op, blobs = put_op("limit", 0)
     op[field] = value
-    r = server.request("POST", PATH, frames([op], blobs))
+    r = server.request("POST", PATH, frames([op], blobs), TYPE)
     assert r.status in (400, 422) and field in r.body.decode(), r
     assert f.one({"op": "get", "thread": "limit"}) is None
 
@@ -138,7 +138,7 @@ def test_a_lone_surrogate_is_no_text(server):
     body = frames([op], blobs)
     n, = struct.unpack_from("<I", body)
     head = body[4:4 + n].replace(b"SURROGATE", b"\xed\xa0\x80")
-    assert server.request("POST", PATH, struct.pack("<I", len(head)) + head + body[4 + n:]).status == 400
+    assert server.request("POST", PATH, struct.pack("<I", len(head)) + head + body[4 + n:], TYPE).status == 400
 
 
 GOOD, BLOBS = put_op("malformed", 0)
@@ -160,7 +160,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_frames(server, f, name):
-    r = server.request("POST", PATH, BROKEN[name])
+    r = server.request("POST", PATH, BROKEN[name], TYPE)
     assert r.status in (400, 422), r
     assert r.json["detail"] and r.headers["content-type"].startswith("application/problem+json"), r
     assert f.one({"op": "get", "thread": "malformed"}) is None
