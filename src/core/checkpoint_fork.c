@@ -192,11 +192,10 @@ static void write_changes(const struct base *b, struct jw *w, const struct chang
 		jw_raw(w, ch->version);
 	}
 	jw_end_obj(w);
+	/* As LangGraph's own update_state has it: null makes the graph look at every channel for what comes next. The names alone would
+	 * hide nodes that waited before the update. */
 	jw_key(w, "updated_channels");
-	jw_arr(w);
-	for (size_t i = 0; i < ch->n; i++)
-		jw_str(w, ch->v[i].name);
-	jw_end_arr(w);
+	jw_null(w);
 }
 
 static bool one_of(struct jval key, const char *const *names, size_t n)

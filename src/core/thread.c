@@ -44,6 +44,11 @@ enum err thread_resolve(struct arena *a, struct str custom_thread_id, struct str
 
 /* ---------------------------------------------------------------- records */
 
+static enum err not_there(struct str thread)
+{
+	return err_set(E_NOT_FOUND, "there is no thread \"%.*s\"", STR_ARG(thread));
+}
+
 enum err thread_get(struct memory *m, struct arena *a, const struct principal *who, struct str thread, struct thread_info *out,
 		    bool *found)
 {
@@ -56,11 +61,6 @@ enum err thread_get(struct memory *m, struct arena *a, const struct principal *w
 	/* The drivers keep rule 9; a thread of another's would be the worst of answers, so it is looked at once more. */
 	*found = *found && principal_sees(who, out->user);
 	return OK;
-}
-
-static enum err not_there(struct str thread)
-{
-	return err_set(E_NOT_FOUND, "there is no thread \"%.*s\"", STR_ARG(thread));
 }
 
 static enum err object_check(struct str json, const char *field)
@@ -110,10 +110,12 @@ enum err thread_put(struct memory *m, const struct principal *who, struct thread
 enum err thread_remove(struct memory *m, const struct principal *who, struct str thread)
 {
 	struct store *s = memory_store(m);
+	enum err e;
 
 	TRY(principal_check(who, RIGHT_WRITE));
 	TRY(thread_check(thread, "thread"));
-	return s->ops->threads->remove(s, who, thread, THREAD_ALL);
+	e = s->ops->threads->remove(s, who, thread, THREAD_ALL);
+	return e == E_NOT_FOUND ? not_there(thread) : e;
 }
 
 enum err thread_storage(struct memory *m, struct arena *a, const struct principal *who, struct str thread, struct ckpt_storage *out)

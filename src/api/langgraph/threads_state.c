@@ -52,14 +52,27 @@ static enum err read_ref(struct arena *a, struct jval v, const char *field, stru
 	return lg_text(a, j_get(v, STR("checkpoint_id")), "/checkpoint_id", id);
 }
 
-static enum err too_large(struct http_req *rq, const struct buf *b)
+static enum err too_large(void)
 {
-	if (b->err == OK)
-		return OK;
-	err_kind(E_LIMIT, ERR_SIZE,
-		 "the state is too large for one answer; ask for fewer states, or select channels of it "
-		 "(select=values.name)");
-	return E_LIMIT;
+	return err_kind(
+		E_LIMIT, ERR_SIZE,
+		"the state is too large for one answer; ask for fewer states, or select channels of it (select=values.name)");
+}
+
+/* Ends with what lies on the heap in b, which is released. */
+static void answer_heap(struct http_req *rq, enum err e, struct buf *b)
+{
+	struct str body = STR("");
+
+	if (e == OK && b->err == OK)
+		body = arena_str(rq_arena(rq), buf_slice(b));
+	if (e == OK && (b->err != OK || !body.p))
+		e = too_large();
+	buf_release(b);
+	if (e == OK)
+		rs_json(rq, 200, body);
+	else
+		rs_error(rq, e);
 }
 
 /* -------------------------------------------------------------------- state */
@@ -73,7 +86,7 @@ static enum err write_found(struct http_req *rq, struct memory *m, struct arena 
 	if (v->subgraphs)
 		TRY(ckpt_tasks(m, own, rq_principal(rq), c, &tasks, &n));
 	ckpt_state_deep_json(w, own, c, v->select, v->select_n, tasks, n);
-	return too_large(rq, w->b);
+	return w->b->err == OK ? OK : too_large();
 }
 
 static enum err write_state(struct http_req *rq, struct memory *m, struct jw *w, const struct view *v)
@@ -106,11 +119,11 @@ static void answer_state(struct http_req *rq, struct memory *m, enum err e, cons
 	struct buf b;
 	struct jw w;
 
-	buf_init(&b, rq_arena(rq), LG_ANSWER_MAX);
+	buf_init(&b, NULL, rq_arena(rq)->ceiling);
 	jw_init(&w, &b);
 	if (e == OK)
 		e = write_state(rq, m, &w, v);
-	lg_answer(rq, e, &b);
+	answer_heap(rq, e, &b);
 }
 
 static enum err view_of_query(struct http_req *rq, struct view *v)
@@ -222,11 +235,11 @@ static void answer_history(struct http_req *rq, struct memory *m, enum err e, co
 	struct buf b;
 	struct jw w;
 
-	buf_init(&b, rq_arena(rq), LG_ANSWER_MAX);
+	buf_init(&b, NULL, rq_arena(rq)->ceiling);
 	jw_init(&w, &b);
 	if (e == OK)
 		e = write_history(rq, m, &w, h);
-	lg_answer(rq, e, &b);
+	answer_heap(rq, e, &b);
 }
 
 /* An id, a checkpoint, or a configuration with one. */
