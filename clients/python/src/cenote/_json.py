@@ -78,10 +78,15 @@ else:
 
 def huge(o: Any) -> bool:
     """Whether a value read by loads_fast may have been an integer that became a float."""
-    if type(o) is float:
+    t = type(o)
+    if t is float:
         return not -_HUGE < o < _HUGE
-    if type(o) is dict:
-        return any(huge(v) for v in o.values())
-    if type(o) is list:
-        return any(huge(v) for v in o)
+    if t is dict:
+        o = o.values()
+    elif t is not list:
+        return False
+    for v in o:
+        t = type(v)
+        if t is not str and t is not int and huge(v):
+            return True
     return False
