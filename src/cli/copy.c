@@ -198,12 +198,12 @@ static void note(struct copying *x, const struct copy_problem *p)
 	jw_obj(&w);
 	jw_key(&w, "what");
 	jw_cstr(&w, p->what == COPY_FAILED ? "failed" : "differs");
-	jw_key(&w, p->is_message ? "thread" : "namespace");
-	if (p->is_message)
+	jw_key(&w, p->kind != COPY_ITEM ? "thread" : "namespace");
+	if (p->kind != COPY_ITEM)
 		jw_str(&w, p->ns);
 	else
 		ns_to_json(&w, p->ns);
-	jw_key(&w, p->is_message ? "id" : "key");
+	jw_key(&w, p->kind != COPY_ITEM ? "id" : "key");
 	jw_str(&w, p->key);
 	jw_key(&w, "reason");
 	jw_str(&w, p->reason);
@@ -217,15 +217,28 @@ static void on_problem(void *ctx, const struct copy_problem *p)
 	if (p->what == COPY_DIFFERS && x->differs++ >= DIFFERS_TOLD)
 		return;
 	progress_clear(&x->bar);
-	fprintf(stderr, "cenote: copy: %.*s: %s %.*s %.*s: %.*s\n", STR_ARG(p->tenant), p->is_message ? "message" : "item",
-		STR_ARG(p->ns), STR_ARG(p->key), STR_ARG(p->reason));
+	static const char *const kinds[] = {"item", "message", "thread", "checkpoint", "entry"};
+	fprintf(stderr, "cenote: copy: %.*s: %s %.*s %.*s: %.*s\n", STR_ARG(p->tenant), kinds[p->kind], STR_ARG(p->ns),
+		STR_ARG(p->key), STR_ARG(p->reason));
 }
 
 static const struct column cols[] = {
-	{"TENANT", "tenant", 30},  {"ITEMS", "items", 0},	{"COPIED", "copied", 0},
-	{"THERE", "unchanged", 0}, {"NEWER", "newer", 0},	{"FAILED", "failed", 0},
-	{"CHANGED", "changed", 0}, {"MESSAGES", "messages", 0}, {"COPIED", "messages_copied", 0},
-	{"KEYS", "keys", 0},	   {"EQUAL", "equal", 0},	{"CHECKSUM", "checksum_to", 0},
+	{"TENANT", "tenant", 30},
+	{"ITEMS", "items", 0},
+	{"COPIED", "copied", 0},
+	{"THERE", "unchanged", 0},
+	{"NEWER", "newer", 0},
+	{"FAILED", "failed", 0},
+	{"CHANGED", "changed", 0},
+	{"MESSAGES", "messages", 0},
+	{"COPIED", "messages_copied", 0},
+	{"CHECKPOINTS", "checkpoints", 0},
+	{"COPIED", "checkpoints_copied", 0},
+	{"ENTRIES", "entries", 0},
+	{"COPIED", "entries_copied", 0},
+	{"KEYS", "keys", 0},
+	{"EQUAL", "equal", 0},
+	{"CHECKSUM", "checksum_to", 0},
 };
 
 static void member(struct jw *w, const char *name, int64_t v)
@@ -266,6 +279,11 @@ static enum err row(struct copying *x, struct str tenant, const struct copy_resu
 	member(&w, "only_in_target", r->extra);
 	member(&w, "messages", r->messages);
 	member(&w, "messages_copied", r->messages_copied);
+	member(&w, "threads", r->threads);
+	member(&w, "checkpoints", r->checkpoints);
+	member(&w, "checkpoints_copied", r->checkpoints_copied);
+	member(&w, "entries", r->entries);
+	member(&w, "entries_copied", r->entries_copied);
 	member(&w, "keys", r->keys);
 	jw_key(&w, "resumed");
 	jw_bool(&w, r->resumed);

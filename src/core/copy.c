@@ -12,13 +12,13 @@
 
 /* ---------------------------------------------------------------- what failed */
 
-struct str copy_name(struct arena *a, bool is_message, struct str first, struct str second)
+struct str copy_name(struct arena *a, enum copy_kind kind, struct str first, struct str second)
 {
 	struct buf b;
 	char hex[FAILED_HEX + 1];
 
 	buf_init(&b, a, (size_t)1 << 20);
-	buf_byte(&b, is_message ? 'm' : 'i');
+	buf_byte(&b, "imtce"[kind]);
 	buf_varint(&b, first.n);
 	buf_str(&b, first);
 	buf_str(&b, second);
@@ -29,7 +29,7 @@ struct str copy_name(struct arena *a, bool is_message, struct str first, struct 
 	return arena_str(a, str_of(hex, FAILED_HEX));
 }
 
-bool copy_has_failed(struct copy *c, bool is_message, struct str first, struct str second)
+bool copy_has_failed(struct copy *c, enum copy_kind kind, struct str first, struct str second)
 {
 	struct arena a;
 	bool yes;
@@ -37,29 +37,29 @@ bool copy_has_failed(struct copy *c, bool is_message, struct str first, struct s
 	if (c->failed.count == 0)
 		return false;
 	arena_init(&a, (size_t)2 << 20);
-	yes = map_get(&c->failed, copy_name(&a, is_message, first, second)) != NULL;
+	yes = map_get(&c->failed, copy_name(&a, kind, first, second)) != NULL;
 	arena_release(&a);
 	return yes;
 }
 
-void copy_tell(struct copy *c, enum copy_what what, bool is_message, struct str first, struct str second, struct str reason)
+void copy_tell(struct copy *c, enum copy_what what, enum copy_kind kind, struct str first, struct str second, struct str reason)
 {
-	const struct copy_problem p = {what, is_message, c->who.tenant, first, second, reason};
+	const struct copy_problem p = {what, kind, c->who.tenant, first, second, reason};
 
 	if (c->opt->problem)
 		c->opt->problem(c->opt->ctx, &p);
 }
 
-enum err copy_fail(struct copy *c, bool is_message, struct str first, struct str second)
+enum err copy_fail(struct copy *c, enum copy_kind kind, struct str first, struct str second)
 {
 	static char yes;
 	struct arena a;
 	enum err e;
 	bool told;
 
-	copy_tell(c, COPY_FAILED, is_message, first, second, str_c(diag_get()->text));
+	copy_tell(c, COPY_FAILED, kind, first, second, str_c(diag_get()->text));
 	arena_init(&a, (size_t)2 << 20);
-	struct str name = copy_name(&a, is_message, first, second);
+	struct str name = copy_name(&a, kind, first, second);
 	told = map_get(&c->failed, name) != NULL;
 	e = name.n ? map_put(&c->failed, name, &yes, NULL) : E_NOMEM;
 	arena_release(&a);
@@ -67,7 +67,7 @@ enum err copy_fail(struct copy *c, bool is_message, struct str first, struct str
 	c->r->failed += !told;
 	c->failed_new = true;
 	if (c->failed.count > FAILED_MAX)
-		return err_set(E_LIMIT, "more than %d items and messages could not be stored", FAILED_MAX);
+		return err_set(E_LIMIT, "more than %d things could not be stored", FAILED_MAX);
 	return OK;
 }
 
@@ -138,6 +138,11 @@ static enum err save(struct copy *c)
 	member(&w, "failed", r->failed);
 	member(&w, "messages", r->messages);
 	member(&w, "messages_copied", r->messages_copied);
+	member(&w, "threads", r->threads);
+	member(&w, "checkpoints", r->checkpoints);
+	member(&w, "checkpoints_copied", r->checkpoints_copied);
+	member(&w, "entries", r->entries);
+	member(&w, "entries_copied", r->entries_copied);
 	member(&w, "done", (int64_t)c->done);
 	jw_end_obj(&w);
 	CHECK(b.err);
@@ -184,6 +189,11 @@ static void load_place(struct copy *c, struct arena *a, struct jval v)
 	r->failed = number(v, "failed");
 	r->messages = number(v, "messages");
 	r->messages_copied = number(v, "messages_copied");
+	r->threads = number(v, "threads");
+	r->checkpoints = number(v, "checkpoints");
+	r->checkpoints_copied = number(v, "checkpoints_copied");
+	r->entries = number(v, "entries");
+	r->entries_copied = number(v, "entries_copied");
 	c->done = (uint64_t)number(v, "done");
 	r->resumed = true;
 }
@@ -340,6 +350,12 @@ static enum err stages(struct copy *c)
 	if (c->at.stage == COPY_MESSAGES) {
 		TRY(copy_pause(c, true));
 		TRY(copy_messages(c));
+		c->at.stage = COPY_THREADS;
+		c->at.thread_n = 0;
+	}
+	if (c->at.stage == COPY_THREADS) {
+		TRY(copy_pause(c, true));
+		TRY(copy_threads(c));
 		c->at.stage = COPY_COMPARE;
 	}
 	TRY(copy_keys(c));
@@ -369,7 +385,7 @@ enum err copy_tenant(struct store *from, struct store *to, struct str tenant, co
 	if (out->resumed && opt->resumes)
 		opt->resumes(opt->ctx, tenant, c.done);
 	CHECK(from->ops->stats(from, &c.who, &st));
-	c.total = (uint64_t)(st.items + st.messages);
+	c.total = (uint64_t)(st.items + st.messages + st.checkpoints + st.entries);
 	e = stages(&c);
 out:
 	memory_free(c.memory);

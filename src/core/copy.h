@@ -1,5 +1,5 @@
-/* Copying one store into another over the port, whatever the drivers are: items, messages and keys of a tenant; then comparing
- * both.
+/* Copying one store into another over the port, whatever the drivers are: items, messages, threads (records, checkpoints with their
+ * values and pending writes, entries of sessions) and keys of a tenant; then comparing both.
  *
  *  - What the target holds already and is newer stays. Nothing is removed from the target.
  *  - Times, expiry and ttl are kept; versions are the target's own. Index documents are made anew, with the same paths.
@@ -18,10 +18,11 @@ enum copy_what {
 	COPY_FAILED,  /* could not be stored; the reason says why */
 	COPY_DIFFERS, /* the comparison found another value in the target, or none */
 };
+enum copy_kind { COPY_ITEM, COPY_MESSAGE, COPY_THREAD, COPY_CHECKPOINT, COPY_ENTRY };
 struct copy_problem {
 	enum copy_what what;
-	bool is_message;
-	struct str tenant, ns, key; /* messages: thread and id */
+	enum copy_kind kind;
+	struct str tenant, ns, key; /* all but items: thread, and id (of a thread's record: "") */
 	struct str reason;
 };
 
@@ -46,6 +47,8 @@ struct copy_result {
 	int64_t failed;			   /* items and messages that could not be stored */
 	int64_t messages, messages_copied; /* the others were there */
 	int64_t keys;			   /* copied */
+	int64_t threads;		   /* records of threads, written or there already */
+	int64_t checkpoints, checkpoints_copied, entries, entries_copied; /* the others were there */
 	/* the comparison */
 	bool compared, equal;
 	int64_t changed; /* items and messages that changed in the source while it was copied */

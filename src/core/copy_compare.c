@@ -6,7 +6,7 @@
 
 #include "core/copy_impl.h"
 
-static void both(struct copy *c, uint64_t from, uint64_t to)
+void copy_both(struct copy *c, uint64_t from, uint64_t to)
 {
 	c->r->from_count++;
 	c->r->to_count++;
@@ -14,10 +14,10 @@ static void both(struct copy *c, uint64_t from, uint64_t to)
 	c->r->to_sum += to;
 }
 
-static void differs(struct copy *c, bool is_message, struct str first, struct str second, const char *reason)
+void copy_differs(struct copy *c, enum copy_kind kind, struct str first, struct str second, const char *reason)
 {
 	c->r->differ++;
-	copy_tell(c, COPY_DIFFERS, is_message, first, second, str_c(reason));
+	copy_tell(c, COPY_DIFFERS, kind, first, second, str_c(reason));
 }
 
 /* ---------------------------------------------------------------- items */
@@ -33,20 +33,20 @@ static bool changed_since(const struct copy *c, const struct item *it)
 static void compare_item(struct copy *c, const struct copy_row *r, const struct copy_row *there)
 {
 	if (there && there->sum == r->sum) {
-		both(c, r->sum, there->sum);
-	} else if (copy_has_failed(c, false, r->it.ns, r->it.key)) {
+		copy_both(c, r->sum, there->sum);
+	} else if (copy_has_failed(c, COPY_ITEM, r->it.ns, r->it.key)) {
 		return;
 	} else if (changed_since(c, &r->it)) {
 		c->r->changed++;
 	} else if (!there) {
 		c->r->from_count++;
 		c->r->from_sum += r->sum;
-		differs(c, false, r->it.ns, r->it.key, "is not in the target");
+		copy_differs(c, COPY_ITEM, r->it.ns, r->it.key, "is not in the target");
 	} else if (there->it.updated_us > r->it.updated_us) {
 		c->r->newer++;
 	} else {
-		both(c, r->sum, there->sum);
-		differs(c, false, r->it.ns, r->it.key, "is another one in the target");
+		copy_both(c, r->sum, there->sum);
+		copy_differs(c, COPY_ITEM, r->it.ns, r->it.key, "is another one in the target");
 	}
 }
 
@@ -125,11 +125,11 @@ static bool to_message(void *ctx, const struct message *m)
 	t->err = copy_message_sum(&t->c->work, m, &sum);
 	if (t->err != OK)
 		return false;
-	if (sum != s->sum && copy_has_failed(t->c, true, m->thread, m->mid))
+	if (sum != s->sum && copy_has_failed(t->c, COPY_MESSAGE, m->thread, m->mid))
 		return true;
-	both(t->c, s->sum, sum);
+	copy_both(t->c, s->sum, sum);
 	if (sum != s->sum)
-		differs(t->c, true, m->thread, m->mid, "is another one in the target");
+		copy_differs(t->c, COPY_MESSAGE, m->thread, m->mid, "is another one in the target");
 	return true;
 }
 
@@ -140,7 +140,7 @@ static void missing(struct thread *t, struct str thread, bool changed)
 	for (size_t i = 0; i < t->n; i++) {
 		const struct seen *s = map_get(&t->seen, t->mids[i]);
 
-		if (s->there || copy_has_failed(c, true, thread, t->mids[i]))
+		if (s->there || copy_has_failed(c, COPY_MESSAGE, thread, t->mids[i]))
 			continue;
 		if (changed) {
 			c->r->changed++;
@@ -148,7 +148,7 @@ static void missing(struct thread *t, struct str thread, bool changed)
 		}
 		c->r->from_count++;
 		c->r->from_sum += s->sum;
-		differs(c, true, thread, t->mids[i], "is not in the target");
+		copy_differs(c, COPY_MESSAGE, thread, t->mids[i], "is not in the target");
 	}
 }
 
@@ -204,6 +204,7 @@ static enum err compare_messages(struct copy *c)
 		if (!x.found)
 			return OK;
 		TRY(compare_thread(c, str_of(x.name, x.n), x.updated_us >= c->at.begun_us));
+		TRY(copy_compare_thread(c, str_of(x.name, x.n), x.updated_us >= c->at.begun_us));
 		TRY(copy_pause(c, false));
 	}
 }

@@ -16,7 +16,7 @@
  * Invariant: the place moves only when what lies before it is durable in the target or among the failed names. */
 struct copy_place {
 	int64_t begun_us; /* of the first run */
-	enum copy_stage { COPY_ITEMS, COPY_MESSAGES, COPY_COMPARE } stage;
+	enum copy_stage { COPY_ITEMS, COPY_MESSAGES, COPY_THREADS, COPY_COMPARE } stage;
 	char ns[NS_MAX_BYTES + 1], key[KEY_MAX_BYTES + 1], thread[THREAD_MAX_BYTES + 1];
 	size_t ns_n, key_n, thread_n; /* the last item; the thread under way */
 	int64_t pos;		      /* of the next message of the thread */
@@ -36,11 +36,11 @@ struct copy {
 };
 
 /* A name for copy.failed, in the arena. */
-struct str copy_name(struct arena *a, bool is_message, struct str first, struct str second);
-bool copy_has_failed(struct copy *c, bool is_message, struct str first, struct str second);
+struct str copy_name(struct arena *a, enum copy_kind kind, struct str first, struct str second);
+bool copy_has_failed(struct copy *c, enum copy_kind kind, struct str first, struct str second);
 /* Notes and tells it; the diagnostic has the reason. */
-enum err copy_fail(struct copy *c, bool is_message, struct str first, struct str second) MUST_CHECK;
-void copy_tell(struct copy *c, enum copy_what what, bool is_message, struct str first, struct str second, struct str reason);
+enum err copy_fail(struct copy *c, enum copy_kind kind, struct str first, struct str second) MUST_CHECK;
+void copy_tell(struct copy *c, enum copy_what what, enum copy_kind kind, struct str first, struct str second, struct str reason);
 /* Whether the error is one of this item alone. */
 bool copy_is_local(enum err e);
 /* After every page: tick, stop, and now and then (always: when force) the place into the target. */
@@ -77,9 +77,15 @@ void copy_item_times(struct item *it);
 /* The checksum of an item and of a message. */
 enum err copy_item_sum(struct arena *scratch, const struct item *it, uint64_t *sum) MUST_CHECK;
 enum err copy_message_sum(struct arena *scratch, const struct message *m, uint64_t *sum) MUST_CHECK;
+/* Comparing: counts both; tells a difference. */
+void copy_both(struct copy *c, uint64_t from, uint64_t to);
+void copy_differs(struct copy *c, enum copy_kind kind, struct str first, struct str second, const char *reason);
 
 enum err copy_items(struct copy *c) MUST_CHECK;
 enum err copy_messages(struct copy *c) MUST_CHECK;
+enum err copy_threads(struct copy *c) MUST_CHECK;
+/* One thread's record, checkpoints and entries. changed: the source's thread changed since the copy began. */
+enum err copy_compare_thread(struct copy *c, struct str thread, bool changed) MUST_CHECK;
 enum err copy_compare(struct copy *c) MUST_CHECK;
 
 #endif

@@ -131,7 +131,7 @@ static enum err write_range(struct copy *c, struct item_write *w, size_t n)
 	if (!copy_is_local(e))
 		return err_wrap(e, "writing to the target");
 	if (n == 1)
-		return copy_fail(c, false, w->ns, w->key);
+		return copy_fail(c, COPY_ITEM, w->ns, w->key);
 	TRY(write_range(c, w, n / 2));
 	return write_range(c, w + n / 2, n - n / 2);
 }
@@ -163,7 +163,7 @@ static enum err arm(struct items *x, const struct copy_row *r, const struct copy
 	if (e == OK)
 		x->n++;
 	else if (copy_is_local(e))
-		e = copy_fail(c, false, it->ns, it->key);
+		e = copy_fail(c, COPY_ITEM, it->ns, it->key);
 	return e;
 }
 

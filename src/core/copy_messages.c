@@ -44,7 +44,7 @@ static enum err append_range(struct copy *c, struct message *m, size_t n)
 	if (!copy_is_local(e) && e != E_CONFLICT)
 		return err_wrap(e, "writing to the target");
 	if (n == 1)
-		return copy_fail(c, true, m->thread, m->mid);
+		return copy_fail(c, COPY_MESSAGE, m->thread, m->mid);
 	TRY(append_range(c, m, n / 2));
 	return append_range(c, m + n / 2, n - n / 2);
 }
