@@ -8,13 +8,16 @@ import threading
 
 import httpx2
 import openai
+import psycopg
 import pytest
+from psycopg import sql
 from agents import OpenAIConversationsSession
 from agents.extensions.memory import EncryptedSession
 from cryptography.fernet import Fernet
 
 from agents_scripted import run, say, sum_turns, think
 
+EVERYWHERE = pytest.mark.stores("sqlite", "postgres", "postgres-schema", "postgres-bouncer")
 NAMES = itertools.count()
 FAKE = "__fake_id__"
 
@@ -119,6 +122,7 @@ def test_wherever_the_base_url_points(server, base):
     a.close()
 
 
+@EVERYWHERE
 def test_items(api, conv):
     items = api.client.conversations.items
     added = api(items.create(conv, items=[
@@ -146,6 +150,7 @@ def test_items(api, conv):
         api(items.delete(added.data[1].id, conversation_id=conv))
 
 
+@EVERYWHERE
 def test_pages(api, conv):
     items = api.client.conversations.items
     want = [f"n{i}" for i in range(230)]
@@ -309,6 +314,7 @@ def resent(n):
     return {"x-stainless-retry-count": str(n)}
 
 
+@EVERYWHERE
 def test_resent_appends_are_stored_once(sync, conv, server):
     items = sync.client.conversations.items
     first = items.create(conv, items=[user("a"), user("b")])
@@ -463,6 +469,7 @@ def house(kind, start):
         yield s
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("who", ["bob", "bolt"])
 def test_nobody_reaches_anothers(house, who):
     def ask(key, method, path, body=None):
@@ -505,6 +512,7 @@ def brief(items):
     return [i["content"][0]["text"] if i.get("type") == "message" else i["type"] for i in items]
 
 
+@EVERYWHERE
 def test_runner(server):
     async def go():
         s = OpenAIConversationsSession(openai_client=client(server))
@@ -548,6 +556,7 @@ def test_runner_with_reasoning_and_ids(server):
     asyncio.run(go())
 
 
+@EVERYWHERE
 def test_25_items(server):
     async def go():
         s = OpenAIConversationsSession(openai_client=client(server))
@@ -560,6 +569,7 @@ def test_25_items(server):
     asyncio.run(go())
 
 
+@EVERYWHERE
 def test_killed_between_the_parts(kind, start):
     """25 items go out as 20 and 5: what was answered is there after SIGKILL, and what was not can be sent again."""
     with start(kind) as s:
@@ -630,3 +640,25 @@ def test_encrypted(server):
         assert await stranger.get_items() == []
         await s.clear_session()
     asyncio.run(go())
+
+
+@pytest.mark.stores("postgres")
+def test_a_session_that_others_hold(fresh):
+    """Who cannot have the session's lock in time is told so in the way that the Agents SDK understands, and nothing is written."""
+    conv = Plain(fresh.url + "/v1")
+    name = conv.client.conversations.create(items=[user("one")]).id
+    assert fresh.stop() == 0
+    with psycopg.connect(fresh.store, autocommit=True) as db:
+        db.execute(sql.SQL("ALTER DATABASE {} SET lock_timeout = '200ms'").format(sql.Identifier(db.info.dbname)))
+    fresh.start()
+    a = Plain(fresh.url + "/v1")
+    with psycopg.connect(fresh.store) as db:
+        assert db.execute("SELECT 1 FROM agent_sessions WHERE session_id = %s FOR UPDATE", [name]).fetchone() == (1,)
+        with pytest.raises(openai.BadRequestError) as e:
+            a.client.conversations.items.create(name, items=[user("two")])
+        assert e.value.code == "conversation_locked" and e.value.type == "invalid_request_error"
+        assert texts(a.client.conversations.items.list(name)) == ["one"]  # who only reads need not wait
+    a.client.conversations.items.create(name, items=[user("two")])
+    assert texts(a.client.conversations.items.list(name, order="asc")) == ["one", "two"]
+    a.close()
+    conv.close()
