@@ -78,6 +78,7 @@ static inline void *bench_main(void *arg)
 {
 	struct api_bench *b = arg;
 	struct http_options opt = {.max_body = 8 << 20,
+				   .max_large_body = 64 << 20,
 				   .max_header = 32 << 10,
 				   .max_connections = 100,
 				   .header_timeout_ms = 20000,
