@@ -79,10 +79,11 @@ static const struct pg_stmt st_get = {ST_THREAD_GET, LANE_POINT, "thread_get",
 	" OR t.usr = ANY($3::text[])) ORDER BY t.thread LIMIT $2::bigint), hi AS MATERIALIZED (SELECT CASE WHEN count(*) ="        \
 	" $2::bigint THEN max(name COLLATE \"C\") ELSE repeat(chr(1114111), 100) END AS hi FROM p)"
 #define HI "(SELECT hi COLLATE \"default\" FROM hi)"
-/* A name that has no record, for readers who may see what is nobody's. */
+/* A name that has no record, for readers who may see what is nobody's. IS TRUE keeps the planner from making a join of it, which
+ * would take the names in another order than the recursion finds them, and the limit would then leave out some in between. */
 #define NOBODYS(name)                                                                                                              \
-	"($3::text[] IS NULL OR '' = ANY($3::text[])) AND NOT EXISTS (SELECT FROM @cenote_thread t WHERE t.thread = " name         \
-	"::text COLLATE \"C\")"
+	"($3::text[] IS NULL OR '' = ANY($3::text[])) AND (NOT EXISTS (SELECT FROM @cenote_thread t WHERE t.thread = " name        \
+	"::text COLLATE \"C\")) IS TRUE"
 /* All names of a column, one by one; from, to: conditions on x. */
 #define JUMP(cte, table, col, from, to)                                                                                            \
 	cte "(name) AS ((SELECT x." col " FROM @?" table " x WHERE " from " AND " to " ORDER BY x." col                            \
