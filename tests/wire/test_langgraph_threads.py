@@ -184,8 +184,9 @@ def test_search(threads, server, tag):
     assert ids(threads.search(ids=[names[4], str(uuid.uuid4()), names[2]], sort_by="thread_id", sort_order="desc")) == sorted([names[4], names[2]])[::-1]
     threads.update(names[0], metadata={"touched": 1})
     assert ids(threads.search(metadata=tag, sort_by="updated_at", limit=1)) == [names[0]]
-    put(server, names[7], 1)
-    assert ids(threads.search(metadata=tag, sort_by="updated_at", limit=2)) == [names[7], names[0]]
+    threads.update_state(names[7], {"n": 1})
+    assert ids(threads.search(metadata=tag, sort_by="updated_at", limit=2)) == [names[7], names[0]], "what lies under a thread counts"
+    assert ids(threads.search(metadata=tag, sort_by="state_updated_at", limit=1)) == [names[7]]
     assert threads.count(metadata=tag) == 12
     assert threads.count(metadata={**tag, "even": True}) == 6
 
