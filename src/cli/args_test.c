@@ -158,7 +158,8 @@ static void completes(struct call *c, const char *line, int index, const char *w
 static void completion(void **state)
 {
 	struct call *c = *state;
-	completes(c, "cenote se", 1, "serve\nsearch\n");
+	completes(c, "cenote se", 1, "serve\nsearch\nsessions\n");
+	completes(c, "cenote threads e", 2, "export\n");
 	completes(c, "cenote ke", 1, "key\n");
 	completes(c, "cenote key ", 2, "create\nlist\nrevoke\n");
 	completes(c, "cenote key cr", 2, "create\n");

@@ -1,6 +1,7 @@
 /* Completion: the shells ask `cenote __complete INDEX WORD...`; words come from the command table, namespaces and keys from a
  * daemon when one runs. Prints no errors and does not take long. */
 #include "cli/cmd.h"
+#include "cli/out.h"
 #include "cli/peer.h"
 
 #include <stdlib.h>
@@ -117,6 +118,31 @@ static bool wants_namespace(const struct cmd *cmd, const char *const *words, int
 	return false;
 }
 
+/* Where the first argument is a thread; *sessions: one with entries. */
+static bool wants_thread(const struct cmd *cmd, int index, bool *sessions)
+{
+	*sessions = strncmp(cmd->name, "sessions ", 9) == 0;
+	if (!*sessions && strncmp(cmd->name, "threads ", 8) != 0)
+		return false;
+	return index == 3 && strcmp(cmd->name, "threads import") != 0 && strcmp(cmd->name, "sessions ls") != 0;
+}
+
+static void thread_candidates(struct call *c, struct http_client *h, struct str prefix, bool sessions, struct buf *out)
+{
+	struct str p = url_encode(&c->arena, prefix);
+	struct str path = sessions ? STR("/cenote/v1/sessions?limit=500")
+				   : arena_printf(&c->arena, "/cenote/v1/threads?limit=500&prefix=%.*s", STR_ARG(p));
+	struct http_reply r;
+	struct json doc;
+	struct jval v;
+	if (client_call(h, &c->arena, "GET", path, NULL, str_of(NULL, 0), &r) != OK || reply_json(&c->arena, &r, &doc) != OK ||
+	    !j_is(j_get(json_root(&doc), STR("data")), JSON_ARRAY))
+		return;
+	struct j_iter it = j_iter(j_get(json_root(&doc), STR("data")));
+	while (j_next(&it, NULL, &v))
+		candidate(out_cell(&c->arena, j_get(v, STR("thread"))), prefix, out);
+}
+
 /* From a running daemon only: opening a store for a key press would be too much. */
 static void value_candidates(struct call *c, const char *const *words, int n, int index, struct buf *out)
 {
@@ -128,7 +154,9 @@ static void value_candidates(struct call *c, const char *const *words, int n, in
 	struct json doc;
 	struct jval v;
 	struct stat st;
-	if (cmd == NULL || str_starts(prefix, STR("-")) || !wants_namespace(cmd, words, index) || call_config(c) != OK)
+	bool sessions = false, threads = cmd && wants_thread(cmd, index, &sessions);
+	if (cmd == NULL || str_starts(prefix, STR("-")) || (!threads && !wants_namespace(cmd, words, index)) ||
+	    call_config(c) != OK)
 		return;
 	struct str sock = store_socket_path(&c->arena, c->cfg.store), server = c->cfg.server;
 	if (server.n == 0 && (sock.n == 0 || stat(sock.p, &st) != 0))
@@ -137,8 +165,10 @@ static void value_candidates(struct call *c, const char *const *words, int n, in
 		server = arena_printf(&c->arena, "unix:%.*s", STR_ARG(sock));
 	if (http_client_new(server, c->cfg.api_key, str_of(NULL, 0), 150, &h) != OK)
 		return;
-	if (client_call(h, &c->arena, "GET", STR("/cenote/v1/namespaces?limit=500"), NULL, str_of(NULL, 0), &r) == OK &&
-	    reply_json(&c->arena, &r, &doc) == OK && j_is(j_get(json_root(&doc), STR("data")), JSON_ARRAY)) {
+	if (threads)
+		thread_candidates(c, h, prefix, sessions, out);
+	else if (client_call(h, &c->arena, "GET", STR("/cenote/v1/namespaces?limit=500"), NULL, str_of(NULL, 0), &r) == OK &&
+		 reply_json(&c->arena, &r, &doc) == OK && j_is(j_get(json_root(&doc), STR("data")), JSON_ARRAY)) {
 		struct j_iter it = j_iter(j_get(json_root(&doc), STR("data")));
 		while (j_next(&it, NULL, &v)) {
 			struct jval label, ns = j_get(v, STR("namespace"));

@@ -125,8 +125,8 @@ static enum err ls(struct call *c)
 	TRY(peer_open(c));
 	out_begin(&o, c, cols, sizeof cols / sizeof cols[0], "thread", false);
 	TRY(each_row(c,
-		     arena_printf(&c->arena, "/cenote/v1/threads?%s%.*s%s%.*s", c->argc ? "&prefix=" : "", STR_ARG(prefix),
-				  user.n ? "&user=" : "", STR_ARG(user)),
+		     arena_printf(&c->arena, "/cenote/v1/threads?%s%.*s%s%.*s%s", c->argc ? "prefix=" : "", STR_ARG(prefix),
+				  user.n ? "&user=" : "", STR_ARG(user), c->argc || user.n ? "&" : ""),
 		     limit, print_row, &o));
 	if (o.rows == 0 && !c->quiet && isatty(2))
 		fprintf(stderr, "cenote: there are none\n");
@@ -250,7 +250,7 @@ static enum err print_tree(struct buf *b, struct call *c, const struct history *
 static enum err print_trees(struct call *c, const struct history *h)
 {
 	struct tree_row *rows = ARENA_ARRAY(&c->arena, struct tree_row, h->n + 1);
-	struct str *seen = ARENA_ARRAY(&c->arena, struct str, h->n + 1);
+	struct str *seen = ARENA_ARRAY(&c->arena, struct str, h->n + 2);
 	size_t seen_n = 0, short_n;
 	struct buf b;
 
@@ -260,7 +260,10 @@ static enum err print_trees(struct call *c, const struct history *h)
 	for (size_t i = 0; i < h->n; i++)
 		rows[i] = (struct tree_row){.id = text_of(c, h->v[i], "id")};
 	short_n = tree_short(&c->arena, rows, h->n);
+	TRY(print_tree(&b, c, h, STR(""), short_n));
+	seen[seen_n++] = STR("");
 	for (size_t i = 0; i < h->n; i++) {
+		struct jval ns_value = j_get(h->v[i], STR("ns"));
 		struct str ns = text_of(c, h->v[i], "ns");
 		size_t k = 0;
 
@@ -269,8 +272,9 @@ static enum err print_trees(struct call *c, const struct history *h)
 		if (k < seen_n)
 			continue;
 		seen[seen_n++] = ns;
-		if (ns.n > 0)
-			buf_printf(&b, "%s%.*s\n", b.n ? "\n" : "", STR_ARG(ns));
+		buf_lit(&b, b.n ? "\n" : "");
+		text_value(&b, &c->arena, ns_value, 0);
+		buf_byte(&b, '\n');
 		TRY(print_tree(&b, c, h, ns, short_n));
 	}
 	return print(&b);
