@@ -373,7 +373,7 @@ static enum err check_message(struct jval item, size_t index)
 	return OK;
 }
 
-enum err oa_item_check(struct arena *a, struct jval item, size_t index)
+enum err oa_item_check(struct jval item, size_t index)
 {
 	static const char *const texts[] = {"call_id", "name", "arguments"};
 	struct jval type;

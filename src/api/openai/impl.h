@@ -32,7 +32,7 @@ void oa_list_end(struct buf *b, struct str first, struct str last, bool more);
 
 /* ---- form.c: an item as it is shown ---- */
 /* Checks an item that came: a message's role and content, a function call's names; everything else may be anything. */
-enum err oa_item_check(struct arena *a, struct jval item, size_t index) MUST_CHECK;
+enum err oa_item_check(struct jval item, size_t index) MUST_CHECK;
 /* The id that the item says it has, when it can serve as one; .p NULL: none. In a. scratch is empty before and after. */
 enum err oa_own_id(struct arena *a, struct arena *scratch, struct str data, struct str *out) MUST_CHECK;
 /* Writes the item in the form of Responses, with the id `own`, or one that is made of the entry's number when own.p is NULL. *id

@@ -219,7 +219,7 @@ enum err oa_items_read(struct http_req *rq, struct jval list, struct entry_appen
 	if (!out->v)
 		return E_NOMEM;
 	for (struct j_iter it = j_iter(list); j_next(&it, NULL, &v); out->n++) {
-		TRY(oa_item_check(rq_arena(rq), v, out->n));
+		TRY(oa_item_check(v, out->n));
 		out->v[out->n] = (struct session_entry){.data = j_raw(v)};
 	}
 	return OK;
