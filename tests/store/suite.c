@@ -32,6 +32,9 @@ int suite_teardown(void **state)
 int suite_run(const struct suite_driver *d)
 {
 	suite_driver = d;
+	const char *only = getenv("SUITE_FILTER"); /* a pattern of tests' names */
+	if (only)
+		cmocka_set_test_filter(only);
 	return suite_items() + suite_feed() + suite_messages() + suite_tenants() + suite_checkpoints() + suite_entries() +
 	       suite_threads() + suite_histories();
 }

@@ -477,6 +477,8 @@ static void *replace(void *arg)
 		for (int k = 0; k < 3; k++)
 			v[k] = (struct session_entry){.data = str_c(text)};
 		w->err = i % 5 == 4 ? OPS->clear(S, &ALICE, STR("s"), NULL) : OPS->clear(S, &ALICE, STR("s"), &ap);
+		if (w->err != OK)
+			fprintf(stderr, "replacing: %s\n", diag_get()->text);
 	}
 	return NULL;
 }

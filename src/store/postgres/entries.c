@@ -182,6 +182,7 @@ static void compose(struct txn *x, const struct call *c, unsigned *at)
 	}
 	if (agent)
 		pg_owners(add(x, &st_end, c->thread), c->who);
+	(void)add(x, &st_relock, c->thread);
 	struct pg_params *p = add(x, &st_cleared, c->thread);
 	pg_owners(p, c->who);
 	pg_i64(p, c->op);
@@ -385,7 +386,11 @@ static enum err page(struct listing *x, bool first)
 	if (!pg_get_bool(r, 0, 4))
 		return err_set(E_NOT_FOUND, "the session has no such entry");
 	struct give g = {x, r};
-	TRY(weight(r) > DIRECT_BYTES ? work_run(give_task, &g) : give_task(&g));
+	size_t bytes = weight(r);
+	TRY(bytes > DIRECT_BYTES ? work_run(give_task, &g) : give_task(&g));
+	/* A page that is neither full of rows nor of bytes was the last: what one statement saw, nothing of a moment later. */
+	if ((size_t)PQntuples(r) < want && bytes < ENTRY_PAGE_BYTES)
+		x->more = false;
 	x->at = pg_get_str(r, PQntuples(r) - 1, 3);
 	return OK;
 }

@@ -87,6 +87,7 @@ static const struct pg_stmt st_seed_append = {
 /* ---- reading: $3: the id behind which the page begins, 0: the start; $4: ord of that row as text, NULL: to be looked up; $5:
  * limit. One row with an id of NULL: none. Last columns: ord, and whether the row of $3 is there. Rows until some bytes are full.
  */
+#define ENTRY_PAGE_BYTES ((size_t)8388608)
 #define PAGE_BYTES "8388608"
 #define CURSOR(rows, edge)                                                                                                         \
 	"coalesce($4::text::timestamp, (SELECT c.ord::timestamp FROM " rows " c WHERE c.session_id = $1::text AND c.id ="          \
@@ -138,18 +139,21 @@ static const struct pg_stmt st_clear = {ST_ENTRIES_CLEAR, LANE_WRITE, "entries_c
 static const struct pg_stmt st_seed_clear = {ST_SEED_CLEAR, LANE_WRITE, "seed_clear", ALL("@conversations")};
 static const struct pg_stmt st_end = {ST_SESSION_END, LANE_WRITE, "session_end",
 				      "DELETE FROM @agent_sessions s WHERE s.session_id = $1::text AND " PG_SEEN(2)};
+/* Before the next: a record that came after st_touch; what lies under it is then seen. $1 alone. */
+static const struct pg_stmt st_relock = {ST_ENTRY_RELOCK, LANE_WRITE, "entry_relock",
+					 "SELECT 1 FROM @cenote_thread t WHERE t.thread = $1::text FOR UPDATE"};
 /* The last statement of a clear without an append: the record goes when nobody has put it and nothing else lies under it. $3: op.
  */
-static const struct pg_stmt st_cleared = {ST_ENTRIES_CLEARED, LANE_WRITE, "entries_cleared",
-					  "WITH b AS MATERIALIZED (SELECT t.id, t.version = 0 AND t.messages = 0 AND "
-					  "NOT " PG_FOREIGN("$1::text") " AS bare FROM @cenote_thread t WHERE t.thread = $1::text "
-									"AND " PG_SEEN(2) "), d AS (DELETE FROM @cenote_thread t "
-											  "USING b WHERE t.id = b.id AND b.bare), "
-											  "u AS (UPDATE @cenote_thread t SET"
-											  " once = NULL, once_at = NULL, once_ids "
-											  "= NULL FROM b WHERE t.id = b.id AND NOT "
-											  "b.bare), j AS (" PG_NOTE(
-												  3, "'{}'") ") SELECT 1"};
+static const struct pg_stmt st_cleared = {
+	ST_ENTRIES_CLEARED, LANE_WRITE, "entries_cleared",
+	"WITH b AS MATERIALIZED (SELECT t.id, t.version = 0 AND t.messages = 0 AND "
+	"NOT " PG_FOREIGN("$1::text") " AS bare FROM @cenote_thread t WHERE t.thread = $1::text "
+				      "AND " PG_SEEN(2) "), d AS (DELETE FROM @cenote_thread t "
+							"USING b WHERE t.id = b.id AND b.bare), "
+							"u AS (UPDATE @cenote_thread t SET"
+							" once = NULL, once_at = NULL, once_ids "
+							"= NULL FROM b WHERE t.id = b.id AND NOT "
+							"b.bare), j AS (" PG_NOTE(3, "'{}'") ") SELECT 1"};
 
 /* Where a session lies when there are both kinds of tables. */
 static const struct pg_stmt st_route = {

@@ -119,6 +119,9 @@ struct pg_array {
 void pg_get_array(const PGresult *r, int row, int col, struct pg_array *out);
 bool pg_next_i64(struct pg_array *a, int64_t *v);    /* false at the end */
 bool pg_next_str(struct pg_array *a, struct str *s); /* NULL reads as "" */
+/* The columns of a record that is the next element of a record[] (made by ROW(..) in a statement), as bytes; NULL reads as "". */
+bool pg_next_record(struct pg_array *a, struct str *columns, unsigned n);
+int64_t pg_bytes_i64(struct str s); /* of an int4 or int8 among them */
 
 /* ------------------------------------------------------------------- statements */
 
@@ -180,6 +183,7 @@ enum pg_st {
 	/* entries.c */
 	ST_ENTRY_CLAIM,
 	ST_ENTRY_TOUCH,
+	ST_ENTRY_RELOCK,
 	ST_SESSION_MAKE,
 	ST_SESSION_LOCK,
 	ST_SESSION_USED,
@@ -243,6 +247,8 @@ enum pg_st {
 	ST_CKPT_STORAGE,
 	ST_CKPT_LIST,
 	ST_CKPT_LIST_UP,
+	ST_CKPT_LIST_THREAD,
+	ST_CKPT_LIST_THREAD_UP,
 	ST_CKPT_LIST_ALL,
 	ST_CKPT_LIST_ALL_UP,
 	ST_CKPT_HISTORY,

@@ -414,6 +414,7 @@ static void compose(struct removal *x, unsigned has, unsigned parts)
 	}
 	if ((parts & THREAD_ENTRIES) && (has & PG_HAS_SEED))
 		(void)add(x, &st_seed);
+	(void)add(x, &st_lock); /* of a record that came meanwhile: st_record then sees what lies under it */
 	struct pg_params *p = add(x, &st_record);
 	pg_bool(p, parts & THREAD_RECORD);
 	pg_i64(p, op);
