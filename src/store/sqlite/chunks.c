@@ -95,6 +95,8 @@ void chunk_cache_drop(struct sq *s, const struct tenant *t, int64_t stream)
 			drop(k, x);
 	}
 	pthread_mutex_unlock(&k->mu);
+	if (!stream)
+		images_drop(s, t);
 }
 
 void chunk_cache_free(struct sq *s)
@@ -238,12 +240,12 @@ static enum err chunk_row(struct conn *c, int64_t stream, int64_t n, sqlite3_stm
 	return err_set(E_CORRUPT, "a chunk of a channel's value is missing in %s", c->t->base);
 }
 
-static enum err node_read(struct conn *c, struct arena *a, int64_t stream, struct node_ref *node)
+enum err node_ids(struct conn *c, struct arena *a, int64_t stream, int64_t node, int64_t **ids, size_t *n)
 {
 	sqlite3_stmt *st = NULL;
 	int64_t at = 0;
-	TRY(chunk_row(c, stream, node->n, &st, &at));
-	enum err e = pack_unlist(a, col_str(st, 1), &node->ids, &node->ids_n);
+	TRY(chunk_row(c, stream, node, &st, &at));
+	enum err e = pack_unlist(a, col_str(st, 1), ids, n);
 	sqlite3_reset(st);
 	return e;
 }
@@ -266,7 +268,7 @@ enum err value_list(struct conn *c, struct arena *a, int64_t stream, int form, s
 	*n = 1;
 	for (size_t i = 1; i < top_n; i++) {
 		v[i - 1] = (struct node_ref){.n = top[i]};
-		TRY(node_read(c, a, stream, &v[i - 1]));
+		TRY(node_ids(c, a, stream, top[i], &v[i - 1].ids, &v[i - 1].ids_n));
 		*n += v[i - 1].ids_n;
 	}
 	*ids = ARENA_ARRAY(a, int64_t, *n + 1);
@@ -531,8 +533,8 @@ static enum err version_add(struct conn *c, int64_t stream, const struct value_i
 	return conn_run(c, ST_VERSION_ADD);
 }
 
-static enum err store_chunked(struct conn *c, struct arena *a, int64_t stream, sqlite3_stmt *found, const struct value_in *v,
-			      uint8_t *room)
+static enum err store_chunked(struct conn *c, struct arena *a, int64_t scope, int64_t stream, sqlite3_stmt *found,
+			      const struct value_in *v, uint8_t *room)
 {
 	struct stream *x = NULL;
 	struct str data;
@@ -546,6 +548,7 @@ static enum err store_chunked(struct conn *c, struct arena *a, int64_t stream, s
 		sqlite3_reset(found);
 	if (e != OK || there)
 		return e;
+	image_forget_stream(c, scope, stream);
 	TRY(chunk_ids(c, a, x, v, ids));
 	TRY(list_store(c, a, x, ids, v->n, &form, &data));
 	TRY(version_add(c, stream, v, room, form, data));
@@ -568,7 +571,7 @@ enum err value_store(struct conn *c, struct arena *a, int64_t scope, const struc
 		return E_NOMEM;
 	TRY(stream_find(c, scope, v->channel, &stream, &st));
 	if (!v->whole)
-		return store_chunked(c, a, stream, st, v, room);
+		return store_chunked(c, a, scope, stream, st, v, room);
 	if (st)
 		sqlite3_reset(st);
 	return version_add(c, stream, v, room, FORM_WHOLE, v->data);

@@ -14,7 +14,7 @@
  *  1. cenote_thread.checkpoints counts the thread's rows with a body; both change in one transaction.
  *  2. Everything a version's list names exists as long as the version does; a version exists as long as a checkpoint of its scope
  *     with a body refers to it by (channel, version). Freeing is mark and sweep over the scope, in the transaction that removes
- *     (ckpt_remove.c).
+ *     (ckpt_free.c).
  *  3. Numbers of scopes, checkpoints and streams ascend and are not used twice within a process; those of chunks not while the
  *     cache knows the stream. */
 #ifndef CENOTE_STORE_SQLITE_CKPT_H
@@ -80,6 +80,10 @@ struct node_ref {
 };
 enum err value_list(struct conn *c, struct arena *a, int64_t stream, int form, struct str data, int64_t **ids, size_t *n,
 		    struct node_ref **nodes, size_t *nodes_n) MUST_CHECK;
+/* The numbers in a node. */
+enum err node_ids(struct conn *c, struct arena *a, int64_t stream, int64_t node, int64_t **ids, size_t *n) MUST_CHECK;
+/* Adds what a chunk takes. */
+enum err chunk_size(struct conn *c, int64_t stream, int64_t n, size_t *bytes) MUST_CHECK;
 /* Above every chunk number that the stream has. */
 enum err chunk_next(struct conn *c, int64_t stream, int64_t *next) MUST_CHECK;
 /* Reads the bytes of a version's row. */
@@ -141,23 +145,12 @@ enum err ckpt_own_bytes(struct conn *c, struct arena *a, struct ckpt_row *r) MUS
 
 /* ------------------------------------------------------------ ckpt_free.c */
 
-/* What has gone from a namespace, and what may go with it. */
-struct shed {
-	struct map versions; /* candidates: channel and version -> struct cand */
-	size_t dead;	     /* of them, not yet spared */
-	struct map gone;     /* numbers of removed rows */
-	struct map named;    /* numbers that remaining rows have as parent */
-	struct map streams;  /* while sweeping: those that lost versions */
-	bool remain;	     /* something of the namespace can still be reached */
-	struct ckpt_removed out;
-};
-void shed_init(struct shed *x);
-void shed_release(struct shed *x);
-/* Notes a removed row; its body. */
-enum err shed_gone(struct shed *x, int64_t id) MUST_CHECK;
-enum err shed_candidates(struct shed *x, struct arena *a, struct str body) MUST_CHECK;
-/* When all are noted: parents, placeholders, versions, chunks, the namespace. a is cleared. */
-enum err shed_scope(struct conn *c, struct arena *a, int64_t scope, struct shed *x) MUST_CHECK;
+/* A checkpoint of the namespace, whose row is still there, is about to go: frees what no other refers to. body: its body. */
+enum err ckpt_free(struct conn *c, struct arena *a, int64_t scope, struct str body, struct ckpt_removed *out) MUST_CHECK;
+/* What others who write have to tell: a checkpoint was added, one was replaced (or the namespace went), a stream got a list. */
+enum err image_added(struct conn *c, struct arena *a, int64_t scope, struct str checkpoint) MUST_CHECK;
+void image_forget(struct conn *c, int64_t scope);
+void image_forget_stream(struct conn *c, int64_t scope, int64_t stream);
 
 /* ------------------------------------------------------------ the table of operations */
 

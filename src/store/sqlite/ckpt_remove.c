@@ -1,8 +1,6 @@
-/* Removing checkpoints, in the writer's transaction: their rows and pending writes, then what only they referred to (ckpt_free.c).
- *
- * Within a namespace it takes one pass over what remains: parents that went become none, versions that are still referred to are
- * spared, placeholders that nobody names any more go. When nothing remains, the namespace goes, and with the last one the thread's
- * row, unless something else lies under the name. Removing is no change that a time to live counts from. */
+/* Removing checkpoints, in the writer's transaction: their rows and pending writes, and what only they referred to (ckpt_free.c).
+ * Parents that went become none; placeholders that nobody names any more go. When nothing remains, the namespace goes, and with the
+ * last one the thread's row, unless something else lies under the name. Removing is no change that a time to live counts from. */
 #include "rt/fiber.h"
 #include "store/sqlite/ckpt.h"
 
@@ -54,108 +52,132 @@ static enum err ckpt_scope(struct conn *c, int64_t thread, struct str ns, int64_
 	return OK;
 }
 
-/* The checkpoint itself and its writes; what it refers to becomes a candidate. */
-static enum err row_remove(struct conn *c, struct arena *a, int64_t id, struct shed *x)
+/* A placeholder that neither a child nor writes name goes. */
+static enum err drop_bare(struct conn *c, int64_t id)
+{
+	return id ? ckpt_run(c, ST_CKPT_DEL_BARE, id) : OK;
+}
+
+/* Frees what only this row refers to, as long as it is there. *parent: its parent; *body: it is a checkpoint. */
+static enum err row_free(struct conn *c, struct arena *a, int64_t scope, int64_t id, int64_t *parent, bool *body,
+			 struct ckpt_removed *out)
 {
 	enum err e;
 	bool row;
-	struct ckpt_pending *w;
-	size_t n, bytes;
-	sqlite3_stmt *st = conn_stmt(c, ST_CKPT_BODY, &e);
+	sqlite3_stmt *st = conn_stmt(c, ST_CKPT_BODY_OF, &e);
 	if (!st)
 		return e;
 	sqlite3_bind_int64(st, 1, id);
 	TRY(conn_step(c, st, &row));
 	if (!row)
 		return err_set(E_INTERNAL, "a checkpoint has vanished while it was removed");
-	e = shed_candidates(x, a, col_str(st, 0));
+	*body = sqlite3_column_type(st, 0) != SQLITE_NULL;
+	*parent = col_i64(st, 1);
+	struct str copy = *body ? arena_str(a, col_str(st, 0)) : STR("");
 	sqlite3_reset(st);
-	TRY(e);
+	if (!copy.p)
+		return E_NOMEM;
+	return *body ? ckpt_free(c, a, scope, copy, out) : OK;
+}
+
+/* The checkpoint itself and its writes. */
+static enum err row_remove(struct conn *c, struct arena *a, int64_t scope, int64_t id, struct ckpt_removed *out)
+{
+	struct ckpt_pending *w;
+	size_t n, bytes;
+	int64_t parent;
+	bool body;
+	TRY(row_free(c, a, scope, id, &parent, &body, out));
 	TRY(pending_read(c, a, id, &w, &n, &bytes));
-	x->out.checkpoints++;
-	x->out.writes += (int64_t)n;
-	x->out.bytes += (int64_t)bytes;
-	TRY(shed_gone(x, id));
+	out->checkpoints++;
+	out->writes += (int64_t)n;
+	out->bytes += (int64_t)bytes;
 	if (n)
 		TRY(ckpt_run(c, ST_PENDING_DEL, id));
-	return ckpt_run(c, ST_CKPT_DEL, id);
+	TRY(ckpt_run(c, ST_CKPT_DEL, id));
+	TRY(ckpt_run(c, ST_CKPT_ORPHANS, id));
+	return drop_bare(c, parent);
 }
 
 /* What is not copied: the row becomes a placeholder, which goes too when no child names it. */
-static enum err row_empty(struct conn *c, struct arena *a, int64_t id, struct shed *x)
+static enum err row_empty(struct conn *c, struct arena *a, int64_t scope, int64_t id)
+{
+	struct ckpt_removed out = {0};
+	int64_t parent;
+	bool body;
+	TRY(row_free(c, a, scope, id, &parent, &body, &out));
+	TRY(ckpt_run(c, ST_PENDING_DEL, id));
+	TRY(ckpt_run(c, ST_CKPT_EMPTY, id));
+	TRY(drop_bare(c, id));
+	return drop_bare(c, parent);
+}
+
+/* A namespace that has neither checkpoints nor early writes goes, with whatever nobody could reach. */
+static enum err drop_empty(struct conn *c, int64_t scope)
+{
+	static const enum stmt all[] = {ST_SCOPE_CHUNKS, ST_SCOPE_VERSIONS, ST_SCOPE_STREAMS, ST_SCOPE_DEL};
+	enum err e;
+	bool row;
+	sqlite3_stmt *st = conn_stmt(c, ST_SCOPE_USED, &e);
+	if (!st)
+		return e;
+	sqlite3_bind_int64(st, 1, scope);
+	TRY(conn_step(c, st, &row));
+	if (row) {
+		sqlite3_reset(st);
+		return OK;
+	}
+	image_forget(c, scope);
+	for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
+		TRY(ckpt_run(c, all[i], scope));
+	return OK;
+}
+
+/* ---------------------------------------------------------------- a part of a copy */
+
+static enum err others(struct conn *c, int64_t scope, const struct map *keep, struct arena *a, int64_t **out, size_t *n)
 {
 	enum err e;
 	bool row;
-	sqlite3_stmt *st = conn_stmt(c, ST_CKPT_BODY, &e);
+	size_t cap = 0;
+	*out = NULL;
+	*n = 0;
+	sqlite3_stmt *st = conn_stmt(c, ST_CKPTS_CIDS, &e);
 	if (!st)
 		return e;
-	sqlite3_bind_int64(st, 1, id);
-	TRY(conn_step(c, st, &row));
-	if (!row)
-		return OK;
-	if (sqlite3_column_type(st, 0) != SQLITE_NULL)
-		e = shed_candidates(x, a, col_str(st, 0));
-	sqlite3_reset(st);
-	TRY(e);
-	TRY(ckpt_run(c, ST_PENDING_DEL, id));
-	return ckpt_run(c, ST_CKPT_EMPTY, id);
+	sqlite3_bind_int64(st, 1, scope);
+	for (;;) {
+		TRY(conn_step(c, st, &row));
+		if (!row)
+			return OK;
+		if (map_get(keep, col_str(st, 1)))
+			continue;
+		if (*n == cap) {
+			size_t more = cap ? cap * 2 : 64;
+			*out = arena_grow(a, *out, cap * sizeof **out, more * sizeof **out);
+			cap = more;
+		}
+		if (!*out) {
+			sqlite3_reset(st);
+			return E_NOMEM;
+		}
+		(*out)[(*n)++] = col_i64(st, 0);
+	}
 }
 
 static enum err scope_keep(struct conn *c, struct arena *a, int64_t scope, const struct map *keep)
 {
-	enum err e;
-	bool row;
-	int64_t *v = NULL;
-	size_t n = 0, cap = 0;
-	struct shed x;
-	sqlite3_stmt *st = conn_stmt(c, ST_CKPTS_CIDS, &e);
-	if (!st)
-		return e;
-	shed_init(&x);
-	sqlite3_bind_int64(st, 1, scope);
-	while (e == OK) {
-		e = conn_step(c, st, &row);
-		if (e != OK || !row)
-			break;
-		if (map_get(keep, col_str(st, 1)))
-			continue;
-		if (n == cap) {
-			size_t more = cap ? cap * 2 : 64;
-			int64_t *p = realloc(v, more * sizeof *p);
-			if (!p) {
-				e = err_set(E_LIMIT, "out of memory in the store");
-				sqlite3_reset(st);
-				break;
-			}
-			v = p;
-			cap = more;
-		}
-		v[n++] = col_i64(st, 0);
-	}
+	struct arena list;
+	int64_t *v;
+	size_t n;
+	arena_init(&list, 256u << 20);
+	enum err e = others(c, scope, keep, &list, &v, &n);
 	for (size_t i = 0; i < n && e == OK; i++) {
-		e = row_empty(c, a, v[i], &x);
+		e = row_empty(c, a, scope, v[i]);
 		arena_clear(a);
 	}
-	if (e == OK && n)
-		e = shed_scope(c, a, scope, &x);
-	shed_release(&x);
-	free(v);
-	return e;
-}
-
-/* Those of one namespace. */
-static enum err scope_remove(struct conn *c, struct arena *a, int64_t scope, const struct ckpt_ref *refs, size_t n, struct shed *x)
-{
-	enum err e = OK;
-	for (size_t i = 0; i < n && e == OK; i++) {
-		int64_t id;
-		bool body;
-		e = ckpt_number(c, scope, refs[i].id, &id, &body);
-		if (e == OK && body)
-			e = row_remove(c, a, id, x);
-		arena_clear(a);
-	}
-	return e == OK && x->out.checkpoints ? shed_scope(c, a, scope, x) : e;
+	arena_release(&list);
+	return e == OK ? drop_empty(c, scope) : e;
 }
 
 static enum err keep_in(struct conn *c, struct arena *a, int64_t scope, struct str ns, const struct ckpt_ref *refs, size_t n)
@@ -224,12 +246,22 @@ out:
 	return e;
 }
 
-static void sum(struct ckpt_removed *to, const struct ckpt_removed *x)
+/* ---------------------------------------------------------------- removing */
+
+/* Those of one namespace. */
+static enum err scope_remove(struct conn *c, struct arena *a, int64_t scope, const struct ckpt_ref *refs, size_t n,
+			     struct ckpt_removed *out)
 {
-	to->checkpoints += x->checkpoints;
-	to->values += x->values;
-	to->writes += x->writes;
-	to->bytes += x->bytes;
+	enum err e = OK;
+	for (size_t i = 0; i < n && e == OK; i++) {
+		int64_t id;
+		bool body;
+		e = ckpt_number(c, scope, refs[i].id, &id, &body);
+		if (e == OK && body)
+			e = row_remove(c, a, scope, id, out);
+		arena_clear(a);
+	}
+	return e == OK ? drop_empty(c, scope) : e;
 }
 
 static enum err thread_less(struct conn *c, int64_t thread, int64_t n)
@@ -250,18 +282,13 @@ static enum err remove_all(struct conn *c, struct remove_arg *x, int64_t thread)
 	enum err e = OK;
 	arena_init(&a, 2 * VALUE_ROOM);
 	for (size_t i = 0, k; i < x->n && e == OK; i = k) {
-		struct shed s;
 		int64_t scope = 0;
 		for (k = i + 1; k < x->n && str_eq(x->refs[k].ns, x->refs[i].ns); k++)
 			;
 		e = ckpt_scope(c, thread, x->refs[i].ns, &scope);
 		if (e != OK || !scope)
 			continue;
-		shed_init(&s);
-		e = scope_remove(c, &a, scope, x->refs + i, k - i, &s);
-		sum(&x->out, &s.out);
-		shed_release(&s);
-		arena_clear(&a);
+		e = scope_remove(c, &a, scope, x->refs + i, k - i, &x->out);
 	}
 	arena_release(&a);
 	return e == OK && x->out.checkpoints ? thread_less(c, thread, x->out.checkpoints) : e;

@@ -41,7 +41,7 @@ static enum err list_of(struct conn *c, struct arena *a, int64_t scope, const st
 	return e;
 }
 
-static enum err chunk_bytes(struct conn *c, int64_t stream, int64_t n, size_t *bytes)
+enum err chunk_size(struct conn *c, int64_t stream, int64_t n, size_t *bytes)
 {
 	enum err e;
 	bool row;
@@ -70,7 +70,7 @@ static enum err own_of(struct conn *c, struct arena *a, int64_t scope, const str
 	*bytes += v.bytes;
 	for (size_t i = 0; i < v.n; i++)
 		if ((i == 0 || v.ids[i] != v.ids[i - 1]) && (!o.n || !bsearch(&v.ids[i], o.ids, o.n, sizeof *o.ids, by_number)))
-			TRY(chunk_bytes(c, v.stream, v.ids[i], bytes));
+			TRY(chunk_size(c, v.stream, v.ids[i], bytes));
 	return OK;
 }
 

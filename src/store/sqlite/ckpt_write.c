@@ -196,7 +196,7 @@ static enum err named(struct conn *c, int64_t scope, struct str id, int64_t *out
 	return *out ? OK : row_add(c, scope, id, 0, NULL, out);
 }
 
-static enum err put_row(struct conn *c, struct place *p, const struct change_in *in)
+static enum err put_row(struct conn *c, struct arena *a, struct place *p, const struct change_in *in)
 {
 	enum err e;
 	uint8_t room[16];
@@ -206,6 +206,10 @@ static enum err put_row(struct conn *c, struct place *p, const struct change_in 
 	if (!body && in->ch->parent.n)
 		TRY(named(c, p->scope, in->ch->parent, &parent));
 	p->more += !body;
+	if (body)
+		image_forget(c, p->scope);
+	else
+		TRY(image_added(c, a, p->scope, in->ch->checkpoint));
 	if (!id && !str_eq(in->ch->parent, in->ch->id))
 		return row_add(c, p->scope, in->ch->id, parent, in, &id);
 	if (!id)
@@ -256,7 +260,7 @@ static enum err apply_one(struct conn *c, struct arena *a, const struct principa
 	p->now = clock_unique_us();
 	if (in->ch->op == CK_WRITES)
 		return put_writes(c, a, p, in);
-	TRY(put_row(c, p, in));
+	TRY(put_row(c, a, p, in));
 	for (size_t i = 0; i < in->ch->values_n; i++)
 		TRY(value_store(c, a, p->scope, &in->values[i]));
 	if (in->ch->ns.n == 0)

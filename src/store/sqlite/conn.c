@@ -88,11 +88,14 @@ static const char *const sql[ST_MAX] = {
 	[ST_THREAD_FEWER] =
 		"UPDATE cenote_thread SET checkpoints = checkpoints - ?2, state_us = iif(checkpoints = ?2, 0, state_us) "
 		"WHERE id = ?1",
-	[ST_CKPT_BODY] = "SELECT body FROM cenote_checkpoint WHERE id = ?1",
 	[ST_CKPT_DEL] = "DELETE FROM cenote_checkpoint WHERE id = ?1",
 	[ST_CKPT_EMPTY] = "UPDATE cenote_checkpoint SET body = NULL, run = NULL, parent = 0, marks = 0 WHERE id = ?1",
-	[ST_CKPT_ORPHAN] = "UPDATE cenote_checkpoint SET parent = 0 WHERE id = ?1",
-	[ST_CKPTS_IN] = "SELECT id, parent, body FROM cenote_checkpoint WHERE scope = ?1",
+	[ST_CKPT_ORPHANS] = "UPDATE cenote_checkpoint SET parent = 0 WHERE parent = ?1 AND parent > 0",
+	[ST_CKPT_DEL_BARE] = "DELETE FROM cenote_checkpoint WHERE id = ?1 AND body IS NULL AND NOT EXISTS (SELECT 1 FROM "
+			     "cenote_checkpoint k WHERE k.parent = ?1 AND k.parent > 0) AND NOT EXISTS (SELECT 1 FROM "
+			     "cenote_pending WHERE checkpoint = ?1)",
+	[ST_SCOPE_USED] = "SELECT 1 FROM cenote_checkpoint WHERE scope = ?1 LIMIT 1",
+	[ST_CKPTS_IN] = "SELECT body FROM cenote_checkpoint WHERE scope = ?1 AND body IS NOT NULL",
 	[ST_CKPTS_CIDS] = "SELECT id, cid FROM cenote_checkpoint WHERE scope = ?1",
 	[ST_PENDING_DEL] = "DELETE FROM cenote_pending WHERE checkpoint = ?1",
 	[ST_VERSION_DEL] = "DELETE FROM cenote_version WHERE stream = ?1 AND version = ?2",
@@ -206,7 +209,7 @@ static const char *const sql[ST_MAX] = {
 	[ST_CKPT_BY_CID] = "SELECT " CKPT_COLUMNS " WHERE t.thread = ?1 AND c.cid = ?3 AND c.body IS NOT NULL",
 	[ST_CKPT_ROW] = "SELECT c.parent, p.cid, c.body FROM cenote_checkpoint c LEFT JOIN cenote_checkpoint p ON p.id = c.parent "
 			"WHERE c.id = ?1",
-	[ST_CKPT_BODY_OF] = "SELECT body FROM cenote_checkpoint WHERE id = ?1",
+	[ST_CKPT_BODY_OF] = "SELECT body, parent FROM cenote_checkpoint WHERE id = ?1",
 	[ST_CKPTS_NAMED] = "SELECT c.id, t.usr FROM cenote_thread t CROSS JOIN cenote_scope s ON s.thread_id = t.id CROSS JOIN "
 			   "cenote_checkpoint c ON c.scope = s.id AND c.cid = ?2 WHERE t.thread = ?1",
 	[ST_CHUNK_SIZE] = "SELECT length(data) FROM cenote_chunk WHERE id = ?1",

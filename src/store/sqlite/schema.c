@@ -59,6 +59,7 @@ static const char *const tenant_steps[] = {
 	"NULL, cid TEXT NOT NULL, run, body BLOB);"
 	"CREATE UNIQUE INDEX cenote_checkpoint_cid ON cenote_checkpoint(scope, cid);"
 	"CREATE INDEX cenote_checkpoint_all ON cenote_checkpoint(cid);"
+	"CREATE INDEX cenote_checkpoint_parent ON cenote_checkpoint(parent) WHERE parent > 0;"
 	"CREATE INDEX cenote_checkpoint_run ON cenote_checkpoint(run) WHERE run IS NOT NULL;"
 	"CREATE TABLE cenote_pending(checkpoint INTEGER NOT NULL, task NOT NULL, data BLOB NOT NULL, PRIMARY KEY(checkpoint, "
 	"task)) "

@@ -73,10 +73,11 @@ enum stmt {
 	ST_DROP_CKPTS,
 	ST_DROP_SCOPES,
 	ST_THREAD_FEWER,
-	ST_CKPT_BODY,
 	ST_CKPT_DEL,
 	ST_CKPT_EMPTY,
-	ST_CKPT_ORPHAN,
+	ST_CKPT_DEL_BARE,
+	ST_CKPT_ORPHANS,
+	ST_SCOPE_USED,
 	ST_CKPTS_IN,
 	ST_CKPTS_CIDS,
 	ST_PENDING_DEL,
@@ -402,6 +403,7 @@ struct sq {
 	unsigned open_n;
 
 	struct chunk_cache *chunks; /* chunks.c */
+	struct list images;	    /* writer's; ckpt_free.c */
 
 	/* figures */
 	_Atomic uint64_t n_commits, n_ops, n_failed, n_checkpoints, ckpt_us, commit_us, n_withdrawn, n_heals;
@@ -461,8 +463,11 @@ enum err sq_message_append(struct store *, const struct principal *, struct mess
 extern const struct checkpoint_ops sq_checkpoint_ops;
 enum err chunk_cache_new(struct sq *s) MUST_CHECK;
 void chunk_cache_free(struct sq *s);
-/* Forgets what is known of a tenant (stream 0: of all its streams). After every rollback, and when chunks were freed. */
+/* Forgets what is known of a tenant's stream (0: of all its streams and namespaces). After every rollback, and when chunks were
+ * freed. */
 void chunk_cache_drop(struct sq *s, const struct tenant *t, int64_t stream);
+/* ckpt_free.c: what is known of a tenant's namespaces (t NULL: of all tenants'). */
+void images_drop(struct sq *s, const struct tenant *t);
 /* threads.c */
 enum err sq_thread_list(struct store *, const struct principal *, const struct str *, struct str, size_t, thread_fn,
 			void *) MUST_CHECK;

@@ -136,6 +136,7 @@ static void destroy(struct sq *s)
 	void *t;
 	readers_free(s); /* first: then the writer's connections are the last and may remove their logs */
 	writer_stop(s);
+	images_drop(s, NULL);
 	chunk_cache_free(s);
 	while (map_next(&s->tenants, &it, &name, &t))
 		tenant_free(t);
@@ -199,6 +200,7 @@ enum err sqlite_store_open(struct str path, const struct store_options *opt, con
 	s->queue_max = opt->queue_max ? opt->queue_max : 20000;
 	s->q_end = &s->q_head;
 	list_init(&s->open_tenants);
+	list_init(&s->images);
 	map_init(&s->tenants);
 	init_sync(s);
 	enum err e = open_files(s, opt->busy_ms);

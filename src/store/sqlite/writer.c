@@ -521,6 +521,7 @@ static bool restless(const struct sq *s)
 /* Nothing was queued for a second. */
 static void on_idle(struct sq *s)
 {
+	images_drop(s, NULL);
 	LIST_EACH (n, &s->open_tenants) {
 		struct tenant *t = CONTAINER(n, struct tenant, open_node);
 		if ((t->dirty || t->sick || t->wal_pages > 0) && settle(t) != OK)
