@@ -1,5 +1,6 @@
 /* Searching threads: all names of the tenant are looked at page by page, since whether a thread matches is known only from its
- * record and its state. Kept in memory is what sorting needs; the threads of the answer's page are then read anew.
+ * record and its state. Kept in memory is what sorting needs, and of the first 32 MiB of them all that is shown; those of the
+ * answer's page that were not kept are read anew.
  *
  * Invariants
  *  1. Nothing of a thread that the principal does not see is kept, counted or compared.
@@ -14,11 +15,13 @@
 
 enum { PAGE = 1000, PATTERN_NODES_MAX = 1000 };
 #define FOUND_MAX_BYTES ((size_t)256 << 20)
+#define INFO_MAX_BYTES ((size_t)32 << 20)
 #define STATE_MAX_BYTES ((size_t)512 << 20)
 
 struct candidate {
 	int64_t key;
 	struct str thread;
+	const struct thread_info *info; /* NULL: INFO_MAX_BYTES were used up; it is read again if it is shown */
 };
 
 struct search {
@@ -99,10 +102,33 @@ static enum err record_matches(struct search *s, const struct thread_info *t, bo
 	return text_contains(s, t->metadata.n > 0 ? t->metadata : STR("{}"), q->metadata, yes);
 }
 
+static enum err copy_info(struct arena *a, const struct thread_info *t, struct thread_info *out)
+{
+	struct str *const texts[] = {&out->thread, &out->user, &out->metadata, &out->config};
+
+	*out = *t;
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+		*texts[i] = arena_str(a, *texts[i]);
+		if (!texts[i]->p)
+			return E_NOMEM;
+	}
+	return OK;
+}
+
 static enum err keep(struct search *s, const struct thread_info *t)
 {
-	struct str name = arena_str(&s->found, t->thread);
+	struct thread_info *info = NULL;
+	struct str name;
 
+	if (s->q->limit > 0 && s->found.used + t->metadata.n + t->config.n < INFO_MAX_BYTES) {
+		info = ARENA_NEW(&s->found, struct thread_info);
+		if (!info)
+			return E_NOMEM;
+		TRY(copy_info(&s->found, t, info));
+		name = info->thread;
+	} else {
+		name = arena_str(&s->found, t->thread);
+	}
 	if (!name.p)
 		return E_NOMEM;
 	if (s->n == s->cap) {
@@ -114,7 +140,7 @@ static enum err keep(struct search *s, const struct thread_info *t)
 		s->v = v;
 		s->cap = cap;
 	}
-	s->v[s->n++] = (struct candidate){key_of(s->q->sort, t), name};
+	s->v[s->n++] = (struct candidate){key_of(s->q->sort, t), name, info};
 	return OK;
 }
 
@@ -301,9 +327,12 @@ static enum err fill_page(struct search *s, struct arena *a, struct thread_searc
 	if (!q->v)
 		return E_NOMEM;
 	for (size_t i = from; i < to; i++) {
-		bool found;
+		bool found = s->v[i].info != NULL;
 
-		TRY(thread_get(s->m, a, s->who, s->v[i].thread, &q->v[q->n], &found));
+		if (found)
+			TRY(copy_info(a, s->v[i].info, &q->v[q->n]));
+		else
+			TRY(thread_get(s->m, a, s->who, s->v[i].thread, &q->v[q->n], &found));
 		q->n += found; /* one that was removed meanwhile is left out */
 	}
 	return OK;

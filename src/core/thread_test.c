@@ -414,6 +414,29 @@ static void many(void **state)
 	}
 }
 
+/* More metadata than is kept during a search. */
+static void much_metadata(void **state)
+{
+	static char metadata[60000 + 16];
+	struct thread_search q = {.sort = SORT_ID, .ascending = true};
+	char name[32];
+
+	for (int i = 0; i < 700; i++) {
+		snprintf(name, sizeof name, "t%03d", i);
+		snprintf(metadata, sizeof metadata, "{\"a\":\"%060000d\"}", i);
+		make(name, metadata);
+	}
+	q = search_as(&ann, q);
+	assert_int_equal(q.n, 700);
+	for (int i = 0; i < 700; i++) {
+		snprintf(name, sizeof name, "t%03d", i);
+		assert_true(str_eq(q.v[i].thread, str_c(name)));
+		assert_int_equal(q.v[i].metadata.n, 60008);
+		snprintf(name, sizeof name, "%03d\"}", i);
+		assert_true(str_ends(q.v[i].metadata, str_c(name)));
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -431,7 +454,8 @@ int main(void)
 					   T(by_ids),
 					   T(who_sees_what),
 					   T(storage),
-					   T(many)};
+					   T(many),
+					   T(much_metadata)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
