@@ -17,6 +17,8 @@
 #define PG_CP_VERSIONS(checkpoint)                                                                                                 \
 	"jsonb_each_text(CASE WHEN jsonb_typeof(" checkpoint " -> 'channel_versions') = 'object' THEN " checkpoint                 \
 	" -> 'channel_versions' END)"
+/* Columns of checkpoints that are read. */
+#define PG_CP_ROW "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata"
 /* The lock of a thread's values, held by the transaction: shared by whoever stores values, alone by whoever removes them. */
 #define PG_CP_LOCK_KEY(thread) "hashtextextended(" thread ", 7310014)"
 
@@ -47,7 +49,8 @@ enum err pg_ckpt_gather(struct pg_tenant *t, const struct pg_ckpt_call *call, bo
 
 /* ckpt_read.c, for lists: a row's texts into the arena. */
 enum err pg_ckpt_keep(struct arena *a, struct ckpt *c) MUST_CHECK;
-int pg_ckpt_value_cmp(const void *a, const void *b);
+/* Values by channel, writes as struct ckpt_pending says. */
+void pg_ckpt_sort(struct ckpt *c);
 /* Fills bytes of n checkpoints. */
 enum err pg_ckpt_sizes(struct pg_tenant *t, struct ckpt *const *v, size_t n) MUST_CHECK;
 

@@ -15,58 +15,63 @@
 #define DIRECT_BYTES (64u << 10) /* what the loop's thread is trusted with */
 
 /* $1 thread, $2 ns (NULL: all), $3 owners, $4 rows, $5 id ("" : any), $6 filter (NULL: all), $7 with values, $8 with writes; with
- * an upper bound: $9 id, $10 whether rows of the same id behind ($11 thread, $12 ns) count. */
+ * an upper bound: $9 id, $10 whether rows of the same id behind ($11 thread, $12 ns) count.
+ *
+ * The planner has to see no difference between one list and another, or it plans each anew, which takes longer than to run it: so
+ * rows come in index order from a subquery of their own, conditions come after, and what would shrink its estimate is hidden in a
+ * subquery, too. */
 #define UP                                                                                                                         \
 	" AND c.checkpoint_id <= $9::text AND (c.checkpoint_id < $9::text OR ($10::bool AND (c.thread_id, c.checkpoint_ns) >"      \
 	" ($11::text, $12::text)))"
-#define WANTED " AND ($5::text = '' OR c.checkpoint_id = $5::text) AND ($6::jsonb IS NULL OR c.metadata @> $6::jsonb)"
+#define WANTED "($5::text = '' OR c.checkpoint_id = $5::text) AND ($6::jsonb IS NULL OR c.metadata @> $6::jsonb)"
+#define NEWEST(ns, up)                                                                                                             \
+	"(SELECT " PG_CP_ROW " FROM @checkpoints c WHERE c.thread_id = $1::text AND c.checkpoint_ns = " ns up                      \
+	" ORDER BY c.checkpoint_id DESC LIMIT CASE WHEN $5::text <> '' THEN 1 END) c WHERE " WANTED
+#define SEEN PG_CP_SEEN("$1::text", 3)
+#define SEEN_EACH PG_CP_SEEN("c.thread_id", 3)
+#define ROWS " LIMIT (SELECT $4::bigint)"
+#define OF_NS(up) "q AS (SELECT c.* FROM " NEWEST("$2::text", up) " AND " SEEN ROWS ")"
 /* Namespaces of the thread one after the other by the primary key, of each the newest rows. */
 #define OF_THREAD(up)                                                                                                              \
-	"n(ns) AS (SELECT coalesce($2::text, (SELECT checkpoint_ns FROM @checkpoints WHERE thread_id = $1::text ORDER BY"          \
-	" checkpoint_ns LIMIT 1)) UNION ALL SELECT (SELECT x.checkpoint_ns FROM @checkpoints x WHERE x.thread_id = $1::text AND"   \
-	" x.checkpoint_ns > n.ns ORDER BY x.checkpoint_ns LIMIT 1) FROM n WHERE n.ns IS NOT NULL AND $2::text IS NULL),"           \
-	" q AS (SELECT c.* FROM n CROSS JOIN LATERAL (SELECT * FROM @checkpoints c WHERE c.thread_id = $1::text AND"               \
-	" c.checkpoint_ns = n.ns" WANTED up " ORDER BY c.checkpoint_id DESC LIMIT CASE WHEN $5::text <> '' THEN 1 ELSE $4::bigint" \
-	" END) c WHERE n.ns IS NOT NULL AND " PG_CP_SEEN("$1::text", 3) " ORDER BY c.checkpoint_id DESC, c.checkpoint_ns"          \
-									" LIMIT $4::bigint)"
+	"n(ns) AS ((SELECT checkpoint_ns FROM @checkpoints WHERE thread_id = $1::text ORDER BY checkpoint_ns LIMIT 1) UNION ALL"   \
+	" SELECT (SELECT x.checkpoint_ns FROM @checkpoints x WHERE x.thread_id = $1::text AND x.checkpoint_ns > n.ns ORDER BY"     \
+	" x.checkpoint_ns LIMIT 1) FROM n WHERE n.ns IS NOT NULL), q AS (SELECT c.* FROM n CROSS JOIN LATERAL (SELECT c.* "        \
+	"FROM " NEWEST("n.ns", up) ROWS ") c WHERE n.ns IS NOT NULL AND " SEEN                                                     \
+					" ORDER BY c.checkpoint_id DESC, c.checkpoint_ns" ROWS ")"
 #define OF_ALL(up)                                                                                                                 \
-	"q AS (SELECT c.* FROM @checkpoints c WHERE ($1::text IS NULL OR c.thread_id = $1::text) AND ($2::text IS NULL OR"         \
-	" c.checkpoint_ns = $2::text)" WANTED up                                                                                   \
-	" AND " PG_CP_SEEN("c.thread_id", 3) " ORDER BY c.checkpoint_id DESC, c.thread_id, c.checkpoint_ns LIMIT $4::bigint)"
+	"q AS (SELECT " PG_CP_ROW " FROM @checkpoints c WHERE ($2::text IS NULL OR c.checkpoint_ns = $2::text) AND " WANTED up     \
+	" AND " SEEN_EACH " ORDER BY c.checkpoint_id DESC, c.thread_id, c.checkpoint_ns" ROWS ")"
+#define VERSIONS PG_CP_VERSIONS("c.checkpoint")
 #define PAGE(rows)                                                                                                                 \
-	"WITH RECURSIVE " rows ", g AS MATERIALIZED (SELECT row_number() OVER w AS ord, sum(pg_column_size(q.checkpoint) +"        \
-	" pg_column_size(q.metadata)) OVER w AS upto, q.* FROM q WINDOW w AS (ORDER BY q.checkpoint_id DESC, q.thread_id,"         \
-	" q.checkpoint_ns ROWS UNBOUNDED PRECEDING)), c AS MATERIALIZED (SELECT * FROM g WHERE ord = 1 OR upto <= " PAGE_BYTES     \
-	"), k AS (SELECT c.thread_id, c.checkpoint_ns, v.key, v.value, min(c.ord) AS first, array_agg(c.ord) AS ords FROM c"       \
-	" CROSS JOIN LATERAL " PG_CP_VERSIONS(                                                                                     \
-		"c.checkpoint") " v WHERE $7::bool GROUP BY 1, 2, 3, 4),"                                                          \
-				" r AS (SELECT 1 AS kind, k.first, k.ords, b.channel, b.version, b.type, NULL::text AS task, "     \
-				"NULL::text AS path,"                                                                              \
-				" NULL::int AS idx, b.blob FROM k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b WHERE "    \
-				"b.thread_id = k.thread_id"                                                                        \
-				" AND b.checkpoint_ns = k.checkpoint_ns AND b.channel = k.key AND b.version = k.value LIMIT 1) b " \
-				"WHERE b.type <> 'empty'"                                                                          \
-				" UNION ALL SELECT 2, c.ord, NULL, w.channel, NULL, w.type, w.task_id, w.task_path, w.idx, "       \
-				"w.blob FROM c CROSS JOIN " PG_CP_PATH_ELSE                                                        \
-				" CROSS JOIN LATERAL (SELECT task_id, task_path, idx, channel, type, blob FROM "                   \
-				"@checkpoint_writes WHERE"                                                                         \
-				" thread_id = c.thread_id AND checkpoint_ns = c.checkpoint_ns AND checkpoint_id = "                \
-				"c.checkpoint_id) w WHERE $8::bool),"                                                              \
-				" s AS (SELECT r.*, first > 1 AND sum(octet_length(r.blob)) OVER (ORDER BY r.first, r.kind, "      \
-				"r.path COLLATE \"C\","                                                                            \
-				" r.task COLLATE \"C\", r.idx ROWS UNBOUNDED PRECEDING) > " PAGE_BYTES " AS cut FROM r)"           \
-				" SELECT 0 AS kind, c.ord, NULL::bigint[], c.thread_id, c.checkpoint_ns, c.checkpoint_id, "        \
-				"c.parent_checkpoint_id,"                                                                          \
-				" NULL::text, (SELECT count(*) FROM g)::int, NULL::bytea, false, c.checkpoint, c.metadata FROM c"  \
-				" UNION ALL SELECT s.kind, s.first, s.ords, s.channel, s.version, s.type, s.task, s.path, s.idx, " \
-				"CASE WHEN NOT s.cut THEN"                                                                         \
-				" s.blob END, s.cut, NULL, NULL FROM s"
+	"WITH RECURSIVE " rows ", c AS MATERIALIZED (SELECT row_number() OVER () AS ord, sum(pg_column_size(q.checkpoint) +"       \
+	" pg_column_size(q.metadata)) OVER (ROWS UNBOUNDED PRECEDING) AS upto, q.* FROM q),"                                       \
+	" r AS (SELECT 1 AS kind, k.first, k.ords, b.channel, b.version, b.type, NULL::text AS task, NULL::text AS path,"          \
+	" NULL::int AS idx, b.blob FROM (SELECT c.thread_id, c.checkpoint_ns, v.key, v.value, min(c.ord) AS first,"                \
+	" array_agg(c.ord) AS ords FROM c CROSS JOIN LATERAL " VERSIONS " v WHERE (SELECT $7::bool) GROUP BY v.key, v.value,"      \
+	" c.thread_id, c.checkpoint_ns) k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b WHERE b.thread_id = k.thread_id"   \
+	" AND b.checkpoint_ns = k.checkpoint_ns AND b.channel = k.key AND b.version = k.value LIMIT 1) b WHERE b.type <> 'empty'"  \
+	" UNION ALL SELECT 2, c.ord, NULL, w.channel, NULL, w.type, w.task_id, w.task_path, w.idx, w.blob FROM c CROSS "           \
+	"JOIN " PG_CP_PATH_ELSE                                                                                                    \
+	" CROSS JOIN LATERAL (SELECT task_id, task_path, idx, channel, type, blob FROM @checkpoint_writes WHERE"                   \
+	" thread_id = c.thread_id AND checkpoint_ns = c.checkpoint_ns AND checkpoint_id = c.checkpoint_id ORDER BY task_id, idx"   \
+	" OFFSET 0) w WHERE (SELECT $8::bool)), s AS (SELECT r.*, r.first > 1 AND sum(octet_length(r.blob)) OVER (ORDER BY"        \
+	" r.first ROWS UNBOUNDED PRECEDING) > " PAGE_BYTES " AS cut FROM r)"                                                       \
+	" SELECT 0 AS kind, c.ord, NULL::bigint[], c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,"         \
+	" NULL::text, NULL::int, NULL::bytea, c.ord > 1 AND c.upto > " PAGE_BYTES ", CASE WHEN c.ord = 1 OR c.upto <= " PAGE_BYTES \
+	" THEN c.checkpoint END, c.metadata FROM c"                                                                                \
+	" UNION ALL SELECT s.kind, s.first, s.ords, s.channel, s.version, s.type, s.task, s.path, s.idx, CASE WHEN NOT s.cut THEN" \
+	" s.blob END, s.cut, NULL, NULL FROM s"
 enum { L_KIND, L_ORD, L_ORDS, L_TEXT, L_VERSION, L_TYPE, L_TASK, L_PATH, L_IDX, L_BLOB, L_CUT, L_CHECKPOINT, L_METADATA };
 
-static const struct pg_stmt st_list[2][2] = {{{ST_CKPT_LIST, LANE_SEARCH, "checkpoint_list", PAGE(OF_THREAD(""))},
-					      {ST_CKPT_LIST_UP, LANE_SEARCH, "checkpoint_list_before", PAGE(OF_THREAD(UP))}},
-					     {{ST_CKPT_LIST_ALL, LANE_SCAN, "checkpoint_list_all", PAGE(OF_ALL(""))},
-					      {ST_CKPT_LIST_ALL_UP, LANE_SCAN, "checkpoint_list_all_before", PAGE(OF_ALL(UP))}}};
+/* By how much of the name is given, and whether there is an upper bound. */
+enum { BY_NS, BY_THREAD, BY_NOTHING };
+static const struct pg_stmt st_list[3][2] = {
+	[BY_NS] = {{ST_CKPT_LIST, LANE_SEARCH, "checkpoint_list", PAGE(OF_NS(""))},
+		   {ST_CKPT_LIST_UP, LANE_SEARCH, "checkpoint_list_before", PAGE(OF_NS(UP))}},
+	[BY_THREAD] = {{ST_CKPT_LIST_THREAD, LANE_SEARCH, "checkpoint_list_thread", PAGE(OF_THREAD(""))},
+		       {ST_CKPT_LIST_THREAD_UP, LANE_SEARCH, "checkpoint_list_thread_before", PAGE(OF_THREAD(UP))}},
+	[BY_NOTHING] = {{ST_CKPT_LIST_ALL, LANE_SCAN, "checkpoint_list_all", PAGE(OF_ALL(""))},
+			{ST_CKPT_LIST_ALL_UP, LANE_SCAN, "checkpoint_list_all_before", PAGE(OF_ALL(UP))}}};
 
 struct listing {
 	struct pg_tenant *t;
@@ -91,7 +96,7 @@ static void optional(struct pg_params *p, const struct str *s)
 static const struct pg_stmt *page_params(struct pg_params *p, const struct listing *x, size_t rows)
 {
 	const struct ckpt_list *q = x->q;
-	bool going_on = x->after_id.n > 0, up = going_on || q->before.n > 0;
+	bool going_on = x->after_id.n > 0, one = q->id.n > 0, up = going_on || one || q->before.n > 0;
 	pg_params_init(p);
 	optional(p, q->thread);
 	optional(p, q->ns);
@@ -104,13 +109,13 @@ static const struct pg_stmt *page_params(struct pg_params *p, const struct listi
 		pg_null(p, PG_JSONB);
 	pg_bool(p, q->want & CK_VALUES);
 	pg_bool(p, q->want & CK_WRITES_TOO);
-	if (up) { /* what was given lies below q->before */
-		pg_text(p, going_on ? x->after_id : q->before);
-		pg_bool(p, going_on);
+	if (up) { /* what was given lies below q->before; everything lies behind the thread "" */
+		pg_text(p, one ? q->id : going_on ? x->after_id : q->before);
+		pg_bool(p, going_on || one);
 		pg_text(p, x->after_thread);
 		pg_text(p, x->after_ns);
 	}
-	return &st_list[!q->thread][up];
+	return &st_list[!q->thread ? BY_NOTHING : !q->ns ? BY_THREAD : BY_NS][up];
 }
 
 /* ---------------------------------------------------------------- a page's rows to checkpoints */
@@ -120,7 +125,6 @@ struct page {
 	const PGresult *r;
 	struct ckpt *v;
 	size_t n;     /* rows */
-	size_t found; /* rows that fitted the question, up to what was asked for */
 	size_t whole; /* of these the first so many have all their values */
 };
 
@@ -135,7 +139,7 @@ static void page_count(struct page *p)
 	for (int i = 0; i < PQntuples(p->r); i++) {
 		int64_t kind = pg_get_i64(p->r, i, L_KIND), ord;
 		struct pg_array ords;
-		if (kind != 0 && pg_get_bool(p->r, i, L_CUT) && ord_of(p->r, i) < p->whole)
+		if (pg_get_bool(p->r, i, L_CUT) && ord_of(p->r, i) < p->whole)
 			p->whole = ord_of(p->r, i);
 		if (kind == 2)
 			p->v[ord_of(p->r, i)].writes_n++;
@@ -168,7 +172,6 @@ static void page_row(struct page *p, int i)
 	int64_t ord;
 	switch (pg_get_i64(r, i, L_KIND)) {
 	case 0:
-		p->found = (size_t)pg_get_i64(r, i, L_IDX);
 		c->thread = pg_get_str(r, i, L_TEXT);
 		c->ns = pg_get_str(r, i, L_VERSION);
 		c->id = pg_get_str(r, i, L_TYPE);
@@ -198,7 +201,7 @@ static enum err page_make(struct page *p, const PGresult *r)
 {
 	arena_init(&p->a, 64u << 20);
 	p->r = r;
-	p->n = p->found = 0;
+	p->n = 0;
 	for (int i = 0; i < PQntuples(r); i++)
 		p->n += pg_get_i64(r, i, L_KIND) == 0;
 	p->whole = p->n;
@@ -211,8 +214,7 @@ static enum err page_make(struct page *p, const PGresult *r)
 	for (int i = 0; i < PQntuples(r); i++)
 		page_row(p, i);
 	for (size_t i = 0; i < p->n; i++)
-		if (p->v[i].values_n > 1)
-			qsort(p->v[i].values, p->v[i].values_n, sizeof *p->v[i].values, pg_ckpt_value_cmp);
+		pg_ckpt_sort(&p->v[i]);
 	return OK;
 }
 
@@ -267,7 +269,7 @@ static enum err give_page(struct listing *x, PGresult *r, size_t rows)
 		x->after_ns = last->ns;
 		x->left -= p.whole;
 	}
-	x->more = x->more && p.whole > 0 && x->left > 0 && (p.found == rows || p.whole < p.found);
+	x->more = x->more && p.whole > 0 && x->left > 0 && (p.n == rows || p.whole < p.n);
 	x->page = p.whole == rows && 2 * x->page <= PAGE_MAX ? 2 * x->page : x->page;
 	arena_release(&p.a);
 	PQclear(x->last);
@@ -291,6 +293,8 @@ enum err pg_ckpt_list(struct store *s, const struct principal *who, const struct
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
 		if (!x.t || pg_ckpt_unknown(names[i]))
 			return OK;
+	if (q->id.n && q->before.n && str_cmp(q->id, q->before) >= 0)
+		return OK;
 	x.after_id = q->after.id;
 	x.after_thread = q->after.thread;
 	x.after_ns = q->after.ns;

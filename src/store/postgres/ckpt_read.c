@@ -6,41 +6,23 @@
 
 #define WRITES_ORDER "task_path COLLATE \"C\", w.task_id COLLATE \"C\", w.idx"
 
-/* $1 thread, $2 ns, $3 owners, $4 channels or NULL, $5 with values, $6 with writes, $7 id. One row. */
+/* $1 thread, $2 ns, $3 owners, $4 channels or NULL, $5 with values, $6 with writes, $7 id. One row. Writes are read in the order of
+ * the primary key, so that no other index looks as good; what their order should be is for us to make. */
 #define SEEN PG_CP_SEEN("$1::text", 3)
 #define VERSIONS PG_CP_VERSIONS("c.checkpoint")
 #define GET(where, order)                                                                                                          \
-	"SELECT c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint, c.metadata, v.channels, v.versions, v.types, v.blobs,"      \
-	" w.tasks, w.paths, w.idxs, w.channels, w.types, w.blobs FROM (SELECT * FROM @checkpoints c WHERE c.thread_id = $1::text"  \
-	" AND c.checkpoint_ns = $2::text" where " AND " SEEN order " LIMIT 1) c"                                                   \
-	" LEFT JOIN LATERAL (SELECT array_agg(b.channel) AS channels, array_agg(b.version) AS versions, array_agg(b.type) AS"      \
-	" types, array_agg(b.blob) AS blobs FROM " VERSIONS " k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b"             \
+	"SELECT c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint, c.metadata, CASE WHEN $5::bool THEN ARRAY(SELECT"           \
+	" ROW(b.channel, b.version, b.type, b.blob) FROM " VERSIONS " k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b"     \
 	" WHERE b.thread_id = $1::text AND b.checkpoint_ns = $2::text AND b.channel = k.key AND b.version = k.value LIMIT 1) b"    \
-	" WHERE b.type <> 'empty' AND ($4::text[] IS NULL OR k.key = ANY($4::text[]))) v ON $5::bool"                              \
-	" LEFT JOIN LATERAL (SELECT array_agg(w.task_id) AS tasks, array_agg(w.path) AS paths, array_agg(w.idx::bigint) AS idxs,"  \
-	" array_agg(w.channel) AS channels, array_agg(w.type) AS types, array_agg(w.blob) AS blobs FROM (SELECT w.task_id,"        \
-	" w.task_path AS path, w.idx, w.channel, w.type, w.blob FROM " PG_CP_PATH_ELSE " CROSS JOIN LATERAL (SELECT task_id,"      \
-	" idx, channel, type, blob, task_path FROM @checkpoint_writes WHERE thread_id = $1::text AND checkpoint_ns = $2::text"     \
-	" AND checkpoint_id = c.checkpoint_id) w ORDER BY w." WRITES_ORDER ") w) w ON $6::bool"
+	" WHERE b.type <> 'empty' AND ($4::text[] IS NULL OR k.key = ANY($4::text[]))) END,"                                       \
+	" CASE WHEN $6::bool THEN ARRAY(SELECT ROW(w.task_id, task_path, w.idx, w.channel, w.type, w.blob) FROM"                   \
+	" @checkpoint_writes w WHERE w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id = c.checkpoint_id"  \
+	" ORDER BY w.task_id, w.idx) END FROM @checkpoints c CROSS JOIN " PG_CP_PATH_ELSE                                          \
+	" WHERE c.thread_id = $1::text AND c.checkpoint_ns = $2::text" where " AND " SEEN order " LIMIT 1"
 static const struct pg_stmt st_latest = {ST_CKPT_LATEST, LANE_POINT, "checkpoint_latest",
 					 GET("", " ORDER BY c.checkpoint_id DESC")};
 static const struct pg_stmt st_by_id = {ST_CKPT_BY_ID, LANE_POINT, "checkpoint_by_id", GET(" AND c.checkpoint_id = $7::text", "")};
-enum {
-	G_ID,
-	G_PARENT,
-	G_CHECKPOINT,
-	G_METADATA,
-	G_V_CHANNEL,
-	G_V_VERSION,
-	G_V_TYPE,
-	G_V_BLOB,
-	G_W_TASK,
-	G_W_PATH,
-	G_W_IDX,
-	G_W_CHANNEL,
-	G_W_TYPE,
-	G_W_BLOB
-};
+enum { G_ID, G_PARENT, G_CHECKPOINT, G_METADATA, G_VALUES, G_WRITES };
 
 /* What each of some checkpoints costs alone, as stored: its row, its writes, values whose version its parent has not. */
 static const struct pg_stmt st_sizes = {
@@ -91,9 +73,25 @@ static const struct pg_stmt st_storage = {
 
 /* ---------------------------------------------------------------- one */
 
-int pg_ckpt_value_cmp(const void *a, const void *b)
+static int value_cmp(const void *a, const void *b)
 {
 	return str_cmp(((const struct ckpt_value *)a)->channel, ((const struct ckpt_value *)b)->channel);
+}
+
+static int write_cmp(const void *a, const void *b)
+{
+	const struct ckpt_pending *x = a, *y = b;
+	int c = str_cmp(x->task_path, y->task_path);
+	c = c ? c : str_cmp(x->task_id, y->task_id);
+	return c ? c : (x->idx > y->idx) - (x->idx < y->idx);
+}
+
+void pg_ckpt_sort(struct ckpt *c)
+{
+	if (c->values_n > 1)
+		qsort(c->values, c->values_n, sizeof *c->values, value_cmp);
+	if (c->writes_n > 1)
+		qsort(c->writes, c->writes_n, sizeof *c->writes, write_cmp);
 }
 
 static enum err no_room(void)
@@ -115,31 +113,6 @@ enum err pg_ckpt_keep(struct arena *a, struct ckpt *c)
 	return OK;
 }
 
-static enum err read_values(struct arena *a, const PGresult *r, struct ckpt *out)
-{
-	struct pg_array channel, version, type, blob;
-	if (pg_is_null(r, 0, G_V_CHANNEL))
-		return OK;
-	pg_get_array(r, 0, G_V_CHANNEL, &channel);
-	pg_get_array(r, 0, G_V_VERSION, &version);
-	pg_get_array(r, 0, G_V_TYPE, &type);
-	pg_get_array(r, 0, G_V_BLOB, &blob);
-	out->values = arena_alloc(a, (size_t)channel.n * sizeof *out->values);
-	if (!out->values)
-		return no_room();
-	struct ckpt_value v;
-	while (pg_next_str(&channel, &v.channel) && pg_next_str(&version, &v.version) && pg_next_str(&type, &v.type) &&
-	       pg_next_str(&blob, &v.bytes)) {
-		TRY(keep(a, &v.channel));
-		TRY(keep(a, &v.version));
-		TRY(keep(a, &v.type));
-		TRY(keep(a, &v.bytes));
-		out->values[out->values_n++] = v;
-	}
-	qsort(out->values, out->values_n, sizeof *out->values, pg_ckpt_value_cmp);
-	return OK;
-}
-
 static enum err keep_write(struct arena *a, struct ckpt_pending *w)
 {
 	struct str *const all[] = {&w->task_id, &w->task_path, &w->channel, &w->type, &w->bytes};
@@ -148,25 +121,41 @@ static enum err keep_write(struct arena *a, struct ckpt_pending *w)
 	return OK;
 }
 
+static enum err read_values(struct arena *a, const PGresult *r, struct ckpt *out)
+{
+	struct pg_array all;
+	struct str c[4];
+	if (pg_is_null(r, 0, G_VALUES))
+		return OK;
+	pg_get_array(r, 0, G_VALUES, &all);
+	out->values = arena_alloc(a, (size_t)(all.n + 1) * sizeof *out->values);
+	if (!out->values)
+		return no_room();
+	while (pg_next_record(&all, c, 4)) {
+		for (unsigned i = 0; i < 4; i++)
+			TRY(keep(a, &c[i]));
+		out->values[out->values_n++] = (struct ckpt_value){.channel = c[0], .version = c[1], .type = c[2], .bytes = c[3]};
+	}
+	return OK;
+}
+
 static enum err read_writes(struct arena *a, const PGresult *r, struct ckpt *out)
 {
-	struct pg_array task, path, idx, channel, type, blob;
-	if (pg_is_null(r, 0, G_W_TASK))
+	struct pg_array all;
+	struct str c[6];
+	if (pg_is_null(r, 0, G_WRITES))
 		return OK;
-	pg_get_array(r, 0, G_W_TASK, &task);
-	pg_get_array(r, 0, G_W_PATH, &path);
-	pg_get_array(r, 0, G_W_IDX, &idx);
-	pg_get_array(r, 0, G_W_CHANNEL, &channel);
-	pg_get_array(r, 0, G_W_TYPE, &type);
-	pg_get_array(r, 0, G_W_BLOB, &blob);
-	out->writes = arena_alloc(a, (size_t)task.n * sizeof *out->writes);
+	pg_get_array(r, 0, G_WRITES, &all);
+	out->writes = arena_alloc(a, (size_t)(all.n + 1) * sizeof *out->writes);
 	if (!out->writes)
 		return no_room();
-	struct ckpt_pending w;
-	int64_t i;
-	while (pg_next_str(&task, &w.task_id) && pg_next_str(&path, &w.task_path) && pg_next_i64(&idx, &i) &&
-	       pg_next_str(&channel, &w.channel) && pg_next_str(&type, &w.type) && pg_next_str(&blob, &w.bytes)) {
-		w.idx = (int32_t)i;
+	while (pg_next_record(&all, c, 6)) {
+		struct ckpt_pending w = {.task_id = c[0],
+					 .task_path = c[1],
+					 .channel = c[3],
+					 .type = c[4],
+					 .bytes = c[5],
+					 .idx = (int32_t)pg_bytes_i64(c[2])};
 		TRY(keep_write(a, &w));
 		out->writes[out->writes_n++] = w;
 	}
@@ -183,7 +172,9 @@ static enum err read_one(struct arena *a, const PGresult *r, const struct ckpt_q
 			     .metadata = pg_get_json(r, 0, G_METADATA)};
 	TRY(pg_ckpt_keep(a, out));
 	TRY(read_values(a, r, out));
-	return read_writes(a, r, out);
+	TRY(read_writes(a, r, out));
+	pg_ckpt_sort(out);
+	return OK;
 }
 
 static void get_params(struct pg_params *p, const struct principal *who, const struct ckpt_query *q)

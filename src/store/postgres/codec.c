@@ -352,3 +352,23 @@ bool pg_next_str(struct pg_array *a, struct str *s)
 {
 	return element(a, s);
 }
+
+bool pg_next_record(struct pg_array *a, struct str *columns, unsigned n)
+{
+	struct str rec;
+	if (!element(a, &rec))
+		return false;
+	const char *p = rec.p + 4, *end = rec.p + rec.n;
+	for (unsigned i = 0; i < n; i++) {
+		int64_t len = p + 8 <= end ? integer(str_of(p + 4, 4)) : -1;
+		p += 8;
+		columns[i] = str_of(len > 0 ? p : "", len > 0 ? (size_t)len : 0);
+		p += len > 0 ? len : 0;
+	}
+	return true;
+}
+
+int64_t pg_bytes_i64(struct str s)
+{
+	return integer(s);
+}
