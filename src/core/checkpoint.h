@@ -52,21 +52,24 @@ enum err ckpt_copy(struct memory *m, struct arena *a, const struct principal *wh
 struct ckpt_policy {
 	bool drop_all;	      /* strategy "delete": everything of the thread */
 	int64_t keep_last;    /* newest per namespace that stay, at least 1 */
-	int64_t keep_days_us; /* those younger than this stay; 0: not a reason to stay */
-	int64_t keep_every;   /* every Nth, counted from the oldest in step order, stays; 0: not a reason to stay */
+	int64_t keep_days_us; /* those younger than this stay, and those without a time; 0: not a reason to stay */
+	int64_t keep_every;   /* those whose step N divides stay, so that the same ones stay ever after; 0: not a reason to stay */
 };
 struct ckpt_pruned {
 	int64_t threads;	     /* looked at and not empty */
-	struct ckpt_removed removed; /* dry run: what would go (bytes too) */
+	struct ckpt_removed removed; /* dry run: what would go; of values and writes only with drop_all */
 };
 enum err ckpt_prune(struct memory *m, struct arena *a, const struct principal *who, const struct str *threads, size_t n,
 		    const struct ckpt_policy *p, bool dry_run, struct ckpt_pruned *out) MUST_CHECK;
 
-/* A new checkpoint with the same state whose parent is ref (id "" : the head): becomes the head. new_id: 37 bytes. */
+/* A new checkpoint with the same state whose parent is ref (id "" : the head): becomes the head. Where ref's own pending writes
+ * would come into the state (delta channels without a value there, sends of the format before 4), its parent is ref's. new_id: 37
+ * bytes.
+ */
 enum err ckpt_fork(struct memory *m, struct arena *a, const struct principal *who, struct str thread, const struct ckpt_ref *ref,
 		   char new_id[37]) MUST_CHECK;
 /* update_state without a graph: values (JSON object) overwrite ordinary channels; `as_node` "" : none. E_INVALID names what needs a
- * reducer. */
+ * reducer. A thread that is there and has no checkpoint begins with this one. */
 enum err ckpt_update(struct memory *m, struct arena *a, const struct principal *who, struct str thread, const struct ckpt_ref *ref,
 		     struct jval values, struct str as_node, char new_id[37]) MUST_CHECK;
 
