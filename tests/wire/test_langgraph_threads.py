@@ -121,6 +121,25 @@ def test_ttl(threads, tag):
             threads.create(ttl=ttl)
 
 
+@pytest.mark.stores("sqlite", "postgres")
+def test_ttl_passes(kind, start):
+    """Two threads whose time is over: one is deleted, one keeps its latest checkpoint; a third has time."""
+    with start(kind, "--retention-interval", "1s") as s:
+        threads = Face("sync", s.url)
+        gone, kept, young = (threads.create(ttl={"ttl": minutes, "strategy": strategy})["thread_id"]
+                             for minutes, strategy in ((0.001, "delete"), (0.001, "keep_latest"), (60, "delete")))
+        for name in (kept, young):
+            for i in range(3):
+                put(s, name, i)
+        until = time.monotonic() + 30
+        while time.monotonic() < until and (ids(threads.search(ids=[gone])) or len(threads.get_history(kept)) > 1):
+            pass
+        with pytest.raises(NotFoundError):
+            threads.get(gone)
+        assert [h["values"] for h in threads.get_history(kept)] == [{"messages": "x"}]
+        assert len(threads.get_history(young)) == 3
+
+
 def test_delete(threads, server, tag):
     name = threads.create(metadata=tag)["thread_id"]
     put(server, name, 1)
