@@ -182,7 +182,8 @@ static enum err load_ids(struct conn *c)
 	at_least(&t->next_checkpoint, v);
 	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_stream", &v));
 	at_least(&t->next_stream, v);
-	/* Entries are named by their ids outside, so an id is not given out again even after a restart: ids go on from the clock. */
+	/* Entries are named by their ids outside, so an id is not given out again even after a restart: ids go on from the clock.
+	 */
 	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_entry", &v));
 	at_least(&t->next_entry, v);
 	at_least(&t->next_entry, clock_unique_us());
