@@ -6,94 +6,34 @@
  * caller reaches. Fails with 22012 when the record turns out to be somebody else's. */
 #define NAMED(ns, id)                                                                                                              \
 	"($3::text[] IS NULL OR (" ns ", " id ") IN (SELECT r.ns, r.id FROM unnest($3::text[], $4::text[]) r(ns, id)))"
-#define COPY(column)                                                                                                                                                                                                                          \
-	"WITH s AS MATERIALIZED (SELECT c.checkpoint_ns AS ns, c.checkpoint_id AS id, c.parent_checkpoint_id AS parent,"                                                                                                                      \
-	" c.checkpoint, c.metadata FROM @checkpoints c WHERE c.thread_id = $1::text AND " NAMED(                                                                                                                                              \
-		"c.checkpoint_ns",                                                                                                                                                                                                            \
-		"c.checkpoint_id") " AND " PG_CP_SEEN("$1::text",                                                                                                                                                                             \
-						      5) "),"                                                                                                                                                                                 \
-							 " o AS MATERIALIZED (SELECT coalesce((SELECT t.usr FROM @cenote_thread "                                                                                                             \
-							 "t WHERE t.thread = $1::text), '') AS usr),"                                                                                                                                         \
-							 " y AS MATERIALIZED (SELECT EXISTS (SELECT FROM s) AS found, EXISTS "                                                                                                                \
-							 "(SELECT FROM @checkpoints c WHERE c.thread_id ="                                                                                                                                    \
-							 " $2::text) AS busy, NOT EXISTS (SELECT FROM @cenote_thread t WHERE "                                                                                                                \
-							 "t.thread = $2::text AND t.usr <> o.usr AND NOT"                                                                                                                                     \
-							 " (o.usr <> '' AND t.usr = '' AND t.messages = 0) AND NOT (o.usr = '' "                                                                                                              \
-							 "AND " PG_CP_SEEN(                                                                                                                                                                   \
-								 "$2::text",                                                                                                                                                                  \
-								 5) ")) AS free FROM o),"                                                                                                                                                     \
-								    " t AS (INSERT INTO @cenote_thread AS t(thread, usr, "                                                                                                                    \
-								    "created_at, updated_at, messages) SELECT $2::text, o.usr,"                                                                                                               \
-								    " $7::timestamptz, $7::timestamptz, 0 FROM o, y WHERE o.usr "                                                                                                             \
-								    "<> '' AND y.found AND NOT y.busy AND y.free"                                                                                                                             \
-								    " ON CONFLICT (thread) DO UPDATE SET usr = CASE WHEN t.usr = "                                                                                                            \
-								    "'' AND t.messages = 0 THEN excluded.usr ELSE t.usr END"                                                                                                                  \
-								    " RETURNING t.usr),"                                                                                                                                                      \
-								    " b AS (INSERT INTO @checkpoint_blobs(thread_id, "                                                                                                                        \
-								    "checkpoint_ns, channel, version, type, blob) SELECT "                                                                                                                    \
-								    "$2::text,"                                                                                                                                                               \
-								    " b.checkpoint_ns, b.channel, b.version, b.type, b.blob FROM "                                                                                                            \
-								    "y, @checkpoint_blobs b WHERE y.found AND NOT y.busy AND"                                                                                                                 \
-								    " y.free AND b.thread_id = $1::text AND ($3::text[] IS NULL "                                                                                                             \
-								    "OR (b.checkpoint_ns, b.channel, b.version) IN (SELECT s.ns,"                                                                                                             \
-								    " v.key, v.value FROM s CROSS JOIN LATERAL " PG_CP_VERSIONS(                                                                                                              \
-									    "s.checkpoint") " v)) ON CONFLICT DO NOTHING),"                                                                                                                   \
-											    " w AS (INSERT INTO "                                                                                                                             \
-											    "@checkpoint_writes(thread_id, "                                                                                                                  \
-											    "checkpoint_ns, checkpoint_id, "                                                                                                                  \
-											    "task_id, idx, channel, type, "                                                                                                                   \
-											    "blob" column                                                                                                                                     \
-											    ") SELECT $2::text, checkpoint_ns, "                                                                                                              \
-											    "checkpoint_id, task_id, idx, "                                                                                                                   \
-											    "channel, type, blob" column                                                                                                                      \
-											    " FROM y, @checkpoint_writes"                                                                                                                     \
-											    " w WHERE y.found AND NOT y.busy AND "                                                                                                            \
-											    "y.free AND w.thread_id = $1::text "                                                                                                              \
-											    "AND " NAMED(                                                                                                                                     \
-												    "w.checkpoint_ns",                                                                                                                        \
-												    "w.checkpoint_id") " ON "                                                                                                                 \
-														       "CONFLICT "                                                                                                            \
-														       "DO "                                                                                                                  \
-														       "NOTHING),"                                                                                                            \
-														       " c AS "                                                                                                               \
-														       "(INSERT "                                                                                                             \
-														       "INTO "                                                                                                                \
-														       "@checkpoi"                                                                                                            \
-														       "nts("                                                                                                                 \
-														       "thread_"                                                                                                              \
-														       "id, "                                                                                                                 \
-														       "checkpoin"                                                                                                            \
-														       "t_ns, "                                                                                                               \
-														       "checkpoin"                                                                                                            \
-														       "t_id, "                                                                                                               \
-														       "parent_"                                                                                                              \
-														       "checkpoin"                                                                                                            \
-														       "t_id, "                                                                                                               \
-														       "checkpoin"                                                                                                            \
-														       "t, "                                                                                                                  \
-														       "metadata)"                                                                                                            \
-														       " SELECT "                                                                                                             \
-														       "$2::text,"                                                                                                            \
-														       " s.ns, "                                                                                                              \
-														       "s.id, "                                                                                                               \
-														       "CASE "                                                                                                                \
-														       "WHEN"                                                                                                                 \
-														       " " NAMED(                                                                                                             \
-															       "s"                                                                                                            \
-															       "."                                                                                                            \
-															       "n"                                                                                                            \
-															       "s",                                                                                                           \
-															       "s"                                                                                                            \
-															       "."                                                                                                            \
-															       "p"                                                                                                            \
-															       "a"                                                                                                            \
-															       "r"                                                                                                            \
-															       "e"                                                                                                            \
-															       "n"                                                                                                            \
-															       "t") " THEN s.parent END, s.checkpoint, s.metadata FROM s, y"                                                  \
-																    " WHERE NOT y.busy AND y.free ON CONFLICT DO NOTHING),"                                                   \
-																    " j AS (INSERT INTO @cenote_journal(op, step, kind, ids, names) VALUES ($6::bigint, 0, 'c', '{}', '{}'))" \
-																    " SELECT y.found, y.busy, y.free, 1 / (coalesce((SELECT usr FROM t), o.usr) = o.usr)::int FROM y, o"
+#define CHECKPOINT_NAMED NAMED("c.checkpoint_ns", "c.checkpoint_id")
+#define WRITE_NAMED NAMED("w.checkpoint_ns", "w.checkpoint_id")
+#define SEEN PG_CP_SEEN("$1::text", 5)
+#define TARGET_SEEN PG_CP_SEEN("$2::text", 5)
+#define VERSIONS PG_CP_VERSIONS("s.checkpoint")
+#define COPY(column)                                                                                                               \
+	"WITH s AS MATERIALIZED (SELECT c.checkpoint_ns AS ns, c.checkpoint_id AS id, c.parent_checkpoint_id AS parent,"           \
+	" c.checkpoint, c.metadata FROM @checkpoints c WHERE c.thread_id = $1::text AND " CHECKPOINT_NAMED " AND " SEEN "),"       \
+	" o AS MATERIALIZED (SELECT coalesce((SELECT t.usr FROM @cenote_thread t WHERE t.thread = $1::text), '') AS usr),"         \
+	" y AS MATERIALIZED (SELECT EXISTS (SELECT FROM s) AS found, EXISTS (SELECT FROM @checkpoints c WHERE c.thread_id ="       \
+	" $2::text) AS busy, NOT EXISTS (SELECT FROM @cenote_thread t WHERE t.thread = $2::text AND t.usr <> o.usr AND NOT"        \
+	" (o.usr <> '' AND t.usr = '' AND t.messages = 0) AND NOT (o.usr = '' AND " TARGET_SEEN ")) AS free FROM o),"              \
+	" t AS (INSERT INTO @cenote_thread AS t(thread, usr, created_at, updated_at, messages) SELECT $2::text, o.usr,"            \
+	" $7::timestamptz, $7::timestamptz, 0 FROM o, y WHERE o.usr <> '' AND y.found AND NOT y.busy AND y.free"                   \
+	" ON CONFLICT (thread) DO UPDATE SET usr = CASE WHEN t.usr = '' AND t.messages = 0 THEN excluded.usr ELSE t.usr END"       \
+	" RETURNING t.usr),"                                                                                                       \
+	" b AS (INSERT INTO @checkpoint_blobs(thread_id, checkpoint_ns, channel, version, type, blob) SELECT $2::text,"            \
+	" b.checkpoint_ns, b.channel, b.version, b.type, b.blob FROM y, @checkpoint_blobs b WHERE y.found AND NOT y.busy AND"      \
+	" y.free AND b.thread_id = $1::text AND ($3::text[] IS NULL OR (b.checkpoint_ns, b.channel, b.version) IN (SELECT s.ns,"   \
+	" v.key, v.value FROM s CROSS JOIN LATERAL " VERSIONS " v)) ON CONFLICT DO NOTHING),"                                      \
+	" w AS (INSERT INTO @checkpoint_writes(thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob" column  \
+	") SELECT $2::text, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob" column " FROM y, @checkpoint_writes"  \
+	" w WHERE y.found AND NOT y.busy AND y.free AND w.thread_id = $1::text AND " WRITE_NAMED " ON CONFLICT DO NOTHING),"       \
+	" c AS (INSERT INTO @checkpoints(thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)"     \
+	" SELECT $2::text, s.ns, s.id, s.parent, s.checkpoint, s.metadata FROM s, y WHERE NOT y.busy AND y.free"                   \
+	" ON CONFLICT DO NOTHING),"                                                                                                \
+	" j AS (INSERT INTO @cenote_journal(op, step, kind, ids, names) VALUES ($6::bigint, 0, 'c', '{}', '{}'))"                  \
+	" SELECT y.found, y.busy, y.free, 1 / (coalesce((SELECT usr FROM t), o.usr) = o.usr)::int FROM y, o"
 static const struct pg_stmt st_copy[2] = {{ST_CKPT_COPY_NO_PATH, LANE_WRITE, "checkpoint_copy", COPY("")},
 					  {ST_CKPT_COPY, LANE_WRITE, "checkpoint_copy", COPY(", task_path")}};
 

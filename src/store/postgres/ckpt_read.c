@@ -50,7 +50,9 @@ static const struct pg_stmt st_sends = {
 
 static const struct pg_stmt st_by_run = {
 	ST_CKPT_BY_RUN, LANE_SCAN, "checkpoint_by_run",
-	"SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id FROM @checkpoints c WHERE c.metadata ->> 'run_id' = ANY($1::text[])"
+	"SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id FROM @checkpoints c WHERE c.metadata ->> 'run_id' = ANY($1::text[]) "
+	"AND"
+	" jsonb_typeof(c.metadata -> 'run_id') = 'string'"
 	" AND " PG_CP_SEEN("c.thread_id", 2) " ORDER BY c.thread_id, c.checkpoint_ns, c.checkpoint_id"};
 
 static const struct pg_stmt st_storage = {
