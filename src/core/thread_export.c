@@ -135,7 +135,7 @@ static void end_line(struct buf *b, size_t from)
 static void write_head(struct thread_export *x, struct buf *b)
 {
 	const struct thread_info *t = &x->info;
-	size_t from = b->n;
+	size_t from;
 	struct jw w;
 
 	buf_lit(b, "{\"cenote_thread\":1,\"thread\":");
