@@ -37,8 +37,8 @@ class Script:
             self.count += 1
             self.open.append(conn)
             t = threading.Thread(target=self.serve, args=(conn, steps), daemon=True)
-            t.start()
             self.threads.append(t)
+            t.start()
 
     def serve(self, conn, steps):
         for step in steps:
@@ -75,6 +75,8 @@ class Script:
         return self
 
     def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)  # wakes accept
+        self.main.join(10)
         self.listener.close()
         for c in self.open:
             try:

@@ -306,6 +306,11 @@ class _Protocol(asyncio.Protocol):
         self._reader = _Reader()
         self._waiter: asyncio.Future[Answer] | None = None
 
+    @property
+    def gone(self) -> bool:
+        """Closed, or about to be."""
+        return self.closed or self.transport is None or self.transport.is_closing()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
 
@@ -346,6 +351,8 @@ class _Protocol(asyncio.Protocol):
         self._fail(TimeoutError())
 
     async def exchange(self, head: bytes, body: bytes, call: _Call) -> Answer:
+        if self.gone:  # nobody would tell the waiter any more
+            raise _Broken("the server closed the connection before it was asked", False)
         assert self.transport is not None
         loop = asyncio.get_running_loop()
         timer = loop.call_later(call.remaining(), self._expire)
@@ -571,7 +578,7 @@ class Client:
             conn = None
             while mine.idle and conn is None:
                 conn = mine.idle.pop()
-                if conn.closed:
+                if conn.gone:
                     conn = None
             kept = conn is not None
             if conn is None:
@@ -583,7 +590,7 @@ class Client:
                 if kept and repeat and not e.started:
                     continue
                 raise
-            if conn.keep and not conn.closed and not self._closed and len(mine.idle) < _IDLE_MAX:
+            if conn.keep and not conn.gone and not self._closed and len(mine.idle) < _IDLE_MAX:
                 mine.idle.append(conn)
             else:
                 conn.close()
