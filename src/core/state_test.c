@@ -22,17 +22,22 @@ static int teardown(void **state)
 	return 0;
 }
 
+static unsigned digit(char c)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *at = strchr(digits, c);
+
+	assert_true(c && at);
+	return (unsigned)(at - digits);
+}
+
 static struct str unhex(const char *hex)
 {
 	size_t n = strlen(hex) / 2;
 	char *p = arena_alloc(&arena, n);
 
-	for (size_t i = 0; i < n; i++) {
-		unsigned byte;
-
-		assert_int_equal(sscanf(hex + 2 * i, "%2x", &byte), 1);
-		p[i] = (char)byte;
-	}
+	for (size_t i = 0; i < n; i++)
+		p[i] = (char)(digit(hex[2 * i]) << 4 | digit(hex[2 * i + 1]));
 	return str_of(p, n);
 }
 
