@@ -10,7 +10,7 @@
 #define CKPT_PATH_MAX 4096    /* task_path */
 #define CKPT_NAME_MAX 256     /* task_id, version */
 #define CKPT_PLAN_MAX 4000000 /* checkpoints of one thread that a plan takes in at most */
-#define CKPT_REMOVE_STEP 400  /* checkpoints removed in one transaction */
+#define CKPT_REMOVE_STEP 400  /* checkpoints removed in one transaction, unless the driver says another number */
 
 /* For checkpoints' own JSON: as deep as a request's, with room for many channels. */
 extern const struct json_limits ckpt_json_limits;

@@ -175,9 +175,9 @@ static bool goes(const struct plan *p, const struct plan_row *r)
 }
 
 struct step {
-	struct ckpt_ref refs[CKPT_REMOVE_STEP];
-	uint32_t rows[CKPT_REMOVE_STEP];
-	size_t n;
+	struct ckpt_ref *refs;
+	uint32_t *rows;
+	size_t n, most;
 };
 
 static enum err remove_step(struct plan *p, struct step *step, struct ckpt_removed *out)
@@ -209,23 +209,24 @@ static enum err remove_step(struct plan *p, struct step *step, struct ckpt_remov
 /* Everything that goes, from the oldest on: first (whole) the namespaces that go as a whole, then the rest. */
 static enum err remove_rows(struct plan *p, size_t rows, uint32_t pause_ms, struct ckpt_removed *out)
 {
-	struct step *step = ARENA_NEW(&p->a, struct step);
+	size_t most = p->s->ops->checkpoints->remove_step ? p->s->ops->checkpoints->remove_step : CKPT_REMOVE_STEP;
+	struct step step = {ARENA_ARRAY(&p->a, struct ckpt_ref, most), ARENA_ARRAY(&p->a, uint32_t, most), 0, most};
 
-	if (!step)
+	if (!step.refs || !step.rows)
 		return E_NOMEM;
 	for (int whole = 1; whole >= 0; whole--) {
 		for (size_t i = rows; i-- > 0;) {
 			if (!goes(p, &p->rows[i]) || p->ns[p->rows[i].ns].whole != (whole == 1))
 				continue;
-			step->rows[step->n++] = (uint32_t)i;
-			if (step->n < CKPT_REMOVE_STEP)
+			step.rows[step.n++] = (uint32_t)i;
+			if (step.n < step.most)
 				continue;
-			TRY(remove_step(p, step, out));
+			TRY(remove_step(p, &step, out));
 			if (pause_ms)
 				TRY(wait_until(deadline_in_ms(pause_ms)));
 		}
-		if (step->n)
-			TRY(remove_step(p, step, out));
+		if (step.n)
+			TRY(remove_step(p, &step, out));
 	}
 	return OK;
 }

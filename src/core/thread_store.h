@@ -102,6 +102,7 @@ struct ckpt_storage {
 };
 
 struct checkpoint_ops {
+	size_t remove_step; /* a good number of refs for remove: bounds how long others wait; 0: a few hundred */
 	/* All in one transaction, in order; all or nothing. OK when durable. Repeating a call changes nothing more. */
 	enum err (*write)(struct store *s, const struct principal *who, const struct ckpt_change *c, size_t n) MUST_CHECK;
 	enum err (*get)(struct store *s, struct arena *a, const struct principal *who, const struct ckpt_query *q, struct ckpt *out,

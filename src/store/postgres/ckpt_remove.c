@@ -117,6 +117,7 @@ enum err pg_ckpt_remove(struct store *s, const struct principal *who, struct str
 /* ---------------------------------------------------------------- the table */
 
 const struct checkpoint_ops pg_checkpoint_ops = {
+	.remove_step = 10000, /* each call looks through what remains of the thread */
 	.write = pg_ckpt_write,
 	.get = pg_ckpt_get,
 	.list = pg_ckpt_list,
