@@ -68,6 +68,7 @@ env: $(B)/.venv/ok $(B)/js/ok
 $(B)/.venv/ok: tests/wire/requirements.txt
 	python3 -m venv $(B)/.venv
 	$(B)/.venv/bin/pip install -q --disable-pip-version-check -r tests/wire/requirements.txt
+	$(B)/.venv/bin/pip install -q --disable-pip-version-check --no-deps --upgrade --target $(B)/agents-0.20 openai-agents==0.20.0
 	touch $@
 $(B)/js/ok: tests/wire/js/package.json
 	mkdir -p $(B)/js && cp tests/wire/js/package.json $(B)/js/

@@ -19,7 +19,8 @@ static enum err not_found(void)
 
 /* ---------------------------------------------------------------- what is known of a thread */
 
-#define NAME "(n.name COLLATE \"default\")"
+/* Of the default collation: compared with a column, the column's own counts, and so its index. */
+#define NAME "n.name"
 #define HEAD(order)                                                                                                                \
 	"(SELECT hx.checkpoint_id FROM @?checkpoints hx WHERE hx.thread_id = " NAME " AND hx.checkpoint_ns = '' ORDER BY"          \
 	" hx.checkpoint_id " order " LIMIT 1)"
@@ -89,15 +90,16 @@ static const struct pg_stmt st_get = {ST_THREAD_GET, LANE_POINT, "thread_get",
 	cte "(name) AS ((SELECT x." col " FROM @?" table " x WHERE " from " AND " to " ORDER BY x." col                            \
 	    " LIMIT 1) UNION ALL SELECT (SELECT x." col " FROM @?" table " x WHERE x." col " > " cte ".name AND " to               \
 	    " ORDER BY x." col " LIMIT 1) FROM " cte " WHERE " cte ".name IS NOT NULL)"
+/* Columns of several tables, which may have several collations. */
+#define C_NAME "name::text COLLATE \"C\" AS name"
 #define LIST(sessions, cp_from, cp_to, seed_from, seed_to, rest, order)                                                            \
 	"WITH RECURSIVE " OURS ", a AS (" sessions "), " JUMP("k", "checkpoints", "thread_id", cp_from, cp_to) ", " JUMP(          \
 		"v", "conversations", "session_id", seed_from,                                                                     \
-		seed_to) ", n AS MATERIALIZED (SELECT u.name::text COLLATE \"C\" AS name FROM (SELECT name::text FROM p UNION"     \
-			 " SELECT name::text FROM a UNION (SELECT name::text FROM k WHERE name IS NOT NULL AND " rest              \
+		seed_to) ", n AS MATERIALIZED (SELECT u.name COLLATE \"default\" AS name FROM (SELECT " C_NAME                     \
+			 " FROM p UNION SELECT " C_NAME " FROM a UNION (SELECT " C_NAME " FROM k WHERE name IS NOT NULL AND " rest \
 			 " AND " NOBODYS("k.name") order                                                                           \
-		" LIMIT $2::bigint) UNION (SELECT name::text FROM v WHERE name IS NOT NULL AND " rest " AND " NOBODYS("v.name")    \
-			order " LIMIT $2::bigint)) u ORDER BY u.name::text COLLATE \"C\" LIMIT $2::bigint) " INFO                  \
-			      " ORDER BY n.name"
+		" LIMIT $2::bigint) UNION (SELECT " C_NAME " FROM v WHERE name IS NOT NULL AND " rest " AND " NOBODYS("v.name")    \
+			order " LIMIT $2::bigint)) u ORDER BY u.name LIMIT $2::bigint) " INFO " ORDER BY n.name COLLATE \"C\""
 /* Where the indexes have the order of bytes. */
 #define LIST_BYTES                                                                                                                 \
 	LIST("SELECT s.session_id AS name FROM @?agent_sessions s WHERE s.session_id > $1::text AND s.session_id <= " HI           \
