@@ -137,6 +137,17 @@ void ckpt_values_json(struct jw *w, struct arena *a, const struct ckpt *c, const
 	arena_release(&own);
 }
 
+size_t ckpt_show_size(const struct ckpt *c)
+{
+	size_t n = c->checkpoint.n + c->metadata.n;
+
+	for (size_t i = 0; i < c->values_n; i++)
+		n += c->values[i].bytes.n;
+	for (size_t i = 0; i < c->writes_n; i++)
+		n += c->writes[i].bytes.n;
+	return n;
+}
+
 /* --------------------------------------------------------------- interrupts */
 
 /* Elements into an array that is open: a value of __interrupt__ is a list of them. */

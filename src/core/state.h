@@ -5,6 +5,8 @@
 
 #include "core/checkpoint.h"
 
+/* The bytes of c that have to be decoded to show it, about: what run_sized() (core/parse.h) wants to know. */
+size_t ckpt_show_size(const struct ckpt *c);
 /* The interrupts that wait at a checkpoint (its pending writes of __interrupt__), as an array; task: only those of this one. */
 void ckpt_interrupts_json(struct jw *w, const struct ckpt *c, const struct str *task);
 /* {task_id: [interrupt, ...], ...} */

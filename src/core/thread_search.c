@@ -245,17 +245,13 @@ static enum err state_matches(struct search *s, struct str thread, const struct 
 	struct ckpt_query q = {.thread = thread, .want = CK_VALUES, .channels = channels, .channels_n = n};
 	struct state_job job = {.s = s, .channels = channels, .n = n};
 	struct ckpt_full full;
-	size_t bytes;
 
 	arena_clear(&s->one);
 	TRY(ckpt_get(s->m, &s->one, s->who, &q, &full, yes));
 	if (!*yes)
 		return OK;
 	job.c = &full.c;
-	bytes = full.c.checkpoint.n;
-	for (size_t i = 0; i < full.c.values_n; i++)
-		bytes += full.c.values[i].bytes.n;
-	TRY(run_sized(bytes, state_compare, &job));
+	TRY(run_sized(ckpt_show_size(&full.c), state_compare, &job));
 	*yes = job.yes;
 	return OK;
 }

@@ -368,6 +368,9 @@ def test_state_too_large_for_an_answer(server, threads, tag):
     Frames(server).one(op, *[large] * 4)
     r = server.request("GET", f"/threads/{name}/state")
     assert r.status == 413 and "select" in r.json["detail"]
+    r = server.request("GET", f"/threads/{name}")
+    assert r.status == 413 and "select" in r.json["detail"]
+    assert ids(threads.search(ids=[name], select=["thread_id", "status"])) == [name]
     assert len(server.request("GET", f"/threads/{name}/state?select=values.c2").json["values"]["c2"]) == 0x900000
 
 

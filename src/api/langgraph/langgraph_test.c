@@ -166,6 +166,51 @@ static void listing(void **state)
 	RUN(*state, steps);
 }
 
+#define NAME "2c5b6f0e-4f0a-7000-8000-000000000001"
+static void threads(void **state)
+{
+	static const struct step steps[] = {
+		{"reader", "POST", "/threads", NULL, "{}", 403, "{\"detail\":\""},
+		{"ann", "POST", "/threads", NULL, "{\"thread_id\":\"" NAME "\",\"metadata\":{\"a\":1}}", 200,
+		 "{\"thread_id\":\"" NAME "\",\"created_at\":\""},
+		{"ann", "POST", "/threads", NULL, "{\"thread_id\":\"" NAME "\"}", 409, "{\"detail\":\""},
+		{"other", "GET", "/threads/" NAME, NULL, NULL, 404, "={\"detail\":\"there is no thread \\\"" NAME "\\\"\"}"},
+		{"other", "DELETE", "/threads/" NAME, NULL, NULL, 404, "{\"detail\":\""},
+		{"other", "POST", "/threads/" NAME "/copy", NULL, NULL, 409, "{\"detail\":\""},
+		{"bound", "GET", "/threads/" NAME "/state", NULL, NULL, 404, "{\"detail\":\""},
+		{"bound", "POST", "/threads/search", NULL, "{}", 200, "=[]"},
+		{"other", "POST", "/threads/count", NULL, NULL, 200, "=0"},
+		{"ann", "POST", "/threads/count", NULL, "{\"metadata\":{\"a\":1}}", 200, "=1"},
+		{"ann", "PATCH", "/threads/" NAME, "Prefer: return=minimal\r\n", "{\"metadata\":{\"b\":2}}", 204, "="},
+		{"ann", "GET", "/threads/" NAME "?include=x,ttl", NULL, NULL, 200, "\"metadata\":{\"a\":1,\"b\":2}"},
+		{"ann", "PATCH", "/threads/" NAME, NULL, "{\"metadata\":[]}", 422, "{\"detail\":\"metadata must be an object\"}"},
+		{"ann", "POST", "/threads/" NAME "/state", NULL, "{\"values\":{\"x\":{\"y\":[1]}}}", 200, "{\"checkpoint\":{"},
+		{"ann", "GET", "/threads/" NAME "/state?select=values.x&select=next", NULL, NULL, 200,
+		 "={\"values\":{\"x\":{\"y\":[1]}},\"next\":[]}"},
+		{"ann", "GET", "/threads/" NAME "/state?subgraphs=maybe", NULL, NULL, 422, "{\"detail\":\""},
+		{"ann", "GET", "/threads/" NAME "/history?limit=0", NULL, NULL, 422, "{\"detail\":\""},
+		{"ann", "POST", "/threads/" NAME "/state/checkpoint", NULL, "{}", 422, "checkpoint is missing"},
+		{"reader", "POST", "/threads/" NAME "/state", NULL, "{\"values\":{}}", 403, "{\"detail\":\""},
+		{"ann", "POST", "/threads/prune", NULL, "{\"thread_ids\":[\"" NAME "\",\"\"]}", 422, "{\"detail\":\""},
+		{"ann", "GET", "/threads/" NAME, NULL, NULL, 200, NULL},
+		{"ann", "DELETE", "/threads/" NAME, NULL, NULL, 204, "="},
+		{"ann", "DELETE", "/threads/" NAME, NULL, NULL, 404, "{\"detail\":\""},
+	};
+	static const struct step failing[] = {
+		{"ann", "POST", "/threads", NULL, "{}", 500, "Internal error"},
+		{"ann", "POST", "/threads/search", NULL, "{}", 500, "Internal error"},
+		{"ann", "GET", "/threads/" NAME "/state", NULL, NULL, 500, "Internal error"},
+		{"ann", "POST", "/threads/prune", NULL, "{\"thread_ids\":[\"" NAME "\"]}", 500, "Internal error"},
+	};
+	struct api_bench *b = *state;
+
+	RUN(b, steps);
+	for (size_t i = 0; i < sizeof failing / sizeof *failing; i++) {
+		fake_store_fail(b->store, E_IO, 1);
+		run_steps(b, &failing[i], 1);
+	}
+}
+
 static void system_and_what_is_not_offered(void **state)
 {
 	static const struct step steps[] = {
@@ -242,7 +287,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(items),	 cmocka_unit_test(put_refusals), cmocka_unit_test(ttl_and_index),
 		cmocka_unit_test(searching),	 cmocka_unit_test(listing),	 cmocka_unit_test(system_and_what_is_not_offered),
-		cmocka_unit_test(who_sees_what),
+		cmocka_unit_test(who_sees_what), cmocka_unit_test(threads),
 	};
 
 	return cmocka_run_group_tests(tests, api_start, api_stop);

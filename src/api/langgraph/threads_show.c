@@ -1,5 +1,6 @@
 /* A thread as the SDKs know it: its record, its status, and of its head what was asked for. */
 #include "api/langgraph/impl.h"
+#include "core/parse.h"
 #include "core/state.h"
 
 enum member { M_ID, M_CREATED, M_UPDATED, M_STATE_UPDATED, M_METADATA, M_CONFIG, M_STATUS, M_VALUES, M_INTERRUPTS, MEMBERS };
@@ -215,34 +216,54 @@ static void write_member(struct jw *w, struct arena *own, const struct thread_in
 	}
 }
 
+struct write_job {
+	struct jw *w;
+	struct arena *own;
+	const struct thread_info *t;
+	const struct ckpt *head;
+	const struct lg_show *how;
+};
+
+static enum err write_all(void *arg)
+{
+	const struct write_job *j = arg;
+
+	jw_obj(j->w);
+	for (enum member i = 0; i < MEMBERS; i++)
+		if (selected(j->how, i))
+			write_member(j->w, j->own, j->t, j->head, i);
+	if (j->how->ttl) {
+		jw_key(j->w, "ttl");
+		write_ttl(j->w, j->t);
+	}
+	if (j_is(j->how->extract, JSON_OBJECT)) {
+		jw_key(j->w, "extracted");
+		write_extracted(j->w, j->own, j->t, j->head, j->how->extract);
+	}
+	jw_end_obj(j->w);
+	return OK;
+}
+
 enum err lg_thread_write(struct http_req *rq, struct memory *m, struct jw *w, const struct thread_info *t,
 			 const struct lg_show *how)
 {
-	bool extract = j_is(how->extract, JSON_OBJECT);
 	struct ckpt_query q = {.thread = t->thread, .want = CK_WRITES_TOO};
+	struct write_job job = {.w = w, .t = t, .how = how};
 	struct ckpt_full full;
 	struct arena own;
 	bool found = false;
-	enum err e = OK;
+	enum err e;
 
 	arena_init(&own, LG_READ_MAX);
-	if (extract || selected(how, M_VALUES))
+	if (j_is(how->extract, JSON_OBJECT) || selected(how, M_VALUES))
 		q.want |= CK_VALUES;
 	if (t->checkpoints > 0 && ((q.want & CK_VALUES) || selected(how, M_INTERRUPTS)))
 		CHECK(ckpt_get(m, &own, rq_principal(rq), &q, &full, &found));
-	jw_obj(w);
-	for (enum member i = 0; i < MEMBERS; i++)
-		if (selected(how, i))
-			write_member(w, &own, t, found ? &full.c : NULL, i);
-	if (how->ttl) {
-		jw_key(w, "ttl");
-		write_ttl(w, t);
-	}
-	if (extract) {
-		jw_key(w, "extracted");
-		write_extracted(w, &own, t, found ? &full.c : NULL, how->extract);
-	}
-	jw_end_obj(w);
+	job.own = &own;
+	job.head = found ? &full.c : NULL;
+	e = run_sized(found ? ckpt_show_size(&full.c) : 0, write_all, &job);
+	if (e == OK && w->b->err != OK)
+		e = err_kind(E_LIMIT, ERR_SIZE, "the answer is too large; ask for fewer threads, or select members without values");
 out:
 	arena_release(&own);
 	return e;

@@ -3,7 +3,7 @@
  * Invariant: what is read of checkpoints lies in an arena of its own, which is given back before the next page of a history is
  * read; what an answer holds is bounded by the request's arena. */
 #include "api/langgraph/impl.h"
-#include "core/session.h"
+#include "core/parse.h"
 #include "core/state.h"
 
 enum { SELECT_MAX = 1000, HISTORY_GET = 10, SUPERSTEPS_MAX = 1000, UPDATES_MAX = 100 };
@@ -77,15 +77,41 @@ static void answer_heap(struct http_req *rq, enum err e, struct buf *b)
 
 /* -------------------------------------------------------------------- state */
 
+struct show_job {
+	struct jw *w;
+	struct arena *own;
+	const struct ckpt *c;
+	const struct view *v;
+	struct ckpt_task *tasks;
+	size_t n;
+};
+
+static enum err show(void *arg)
+{
+	const struct show_job *j = arg;
+
+	ckpt_state_deep_json(j->w, j->own, j->c, j->v->select, j->v->select_n, j->tasks, j->n);
+	return OK;
+}
+
+static size_t size_of_tasks(const struct ckpt_task *tasks, size_t n)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (tasks[i].sub)
+			bytes += ckpt_show_size(tasks[i].sub) + size_of_tasks(tasks[i].tasks, tasks[i].tasks_n);
+	return bytes;
+}
+
 static enum err write_found(struct http_req *rq, struct memory *m, struct arena *own, struct jw *w, const struct ckpt *c,
 			    const struct view *v)
 {
-	struct ckpt_task *tasks = NULL;
-	size_t n = 0;
+	struct show_job job = {.w = w, .own = own, .c = c, .v = v};
 
 	if (v->subgraphs)
-		TRY(ckpt_tasks(m, own, rq_principal(rq), c, &tasks, &n));
-	ckpt_state_deep_json(w, own, c, v->select, v->select_n, tasks, n);
+		TRY(ckpt_tasks(m, own, rq_principal(rq), c, &job.tasks, &job.n));
+	TRY(run_sized(ckpt_show_size(c) + size_of_tasks(job.tasks, job.n), show, &job));
 	return w->b->err == OK ? OK : too_large();
 }
 
