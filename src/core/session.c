@@ -326,6 +326,8 @@ static bool on_thread(void *ctx, const struct thread_info *in)
 	*t = *in;
 	copy(g->a, &t->thread, &g->err);
 	copy(g->a, &t->user, &g->err);
+	copy(g->a, &t->metadata, &g->err);
+	copy(g->a, &t->config, &g->err);
 	g->n++;
 	return g->err == OK;
 }
