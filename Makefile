@@ -11,7 +11,7 @@ MESON_TEST = meson test --no-rebuild --num-processes $(JOBS) --print-errorlogs
 TEST_ARGS = --suite unit --suite conformance
 CLANG_FORMAT = $(shell command -v clang-format-14 || command -v clang-format)
 CLANG_TIDY = $(shell command -v clang-tidy-14 || command -v clang-tidy)
-SCRIPTS = run test .ci/run tools/deps tools/check-layers tools/check-banned tests/tools/checkers_test bench/run examples/postgres/run clients/js/tests/run
+SCRIPTS = run test .ci/run tools/deps tools/check-layers tools/check-banned tests/tools/checkers_test bench/run examples/postgres/run clients/js/tests/run clients/python/tests/run
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 all: $(B)/build.ninja
@@ -61,7 +61,7 @@ fuzz: $(B)/fuzz/build.ninja
 wire: all env
 	$(B)/.venv/bin/python -m pytest -q -p no:cacheprovider tests/wire
 	cd tests/wire/js && CENOTE_NODE_MODULES=$(CURDIR)/$(B)/js/node_modules node --test
-	CENOTE_NODE_MODULES=$(CURDIR)/$(B)/js/node_modules clients/js/tests/run
+	CENOTE_NODE_MODULES=$(CURDIR)/$(B)/js/node_modules clients/js/tests/run clients/python/tests/run
 
 # Python and npm packages with the versions pinned in tests/wire, below build/.
 env: $(B)/.venv/ok $(B)/js/ok
