@@ -432,3 +432,12 @@ def test_threads_of_every_program_in_one_listing(pg_server, pg_url, order):
         begun = time.monotonic()
         r = server.request("GET", "/cenote/v1/threads?limit=10")
         assert r.status == 200 and len(r.json["data"]) == 10 and time.monotonic() - begun < 2
+
+
+def test_stats_count_what_others_wrote(pg_url, db):
+    with Server(store=pg_url) as server:
+        add(server, "mine", said("a", "b"))
+        sdk(pg_url, "theirs", "add_items", said("c"))
+        db.execute("INSERT INTO checkpoints(thread_id, checkpoint_ns, checkpoint_id, checkpoint) VALUES ('t', '', '1', '{}'), ('mine', '', '1', '{}')")
+        stats = server.request("GET", "/cenote/v1/stats").json
+        assert stats["threads"] == 3 and stats["entries"] == 3 and stats["checkpoints"] == 2, stats

@@ -44,10 +44,15 @@ static const struct pg_stmt st_tenants = {
 static const struct pg_stmt st_stats = {
 	ST_STATS, LANE_SCAN, "stats",
 	"SELECT s.items, s.expiring, (SELECT count(*) FROM (SELECT DISTINCT prefix FROM @store) d),"
-	" (SELECT count(*) FROM @cenote_thread), (SELECT count(*) FROM @cenote_message),"
+	" (SELECT count(*) FROM (SELECT thread::text COLLATE \"C\" FROM @cenote_thread UNION SELECT session_id::text COLLATE \"C\""
+	" FROM @?agent_sessions a UNION SELECT thread_id::text COLLATE \"C\" FROM @?checkpoints k UNION SELECT session_id::text"
+	" COLLATE \"C\" FROM @?conversations v) n), (SELECT count(*) FROM @cenote_message),"
 	" (SELECT sum(pg_catalog.pg_total_relation_size(c.oid))::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
-	" ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relkind = 'r' AND (c.relname = 'store' OR"
-	" starts_with(c.relname::text, 'cenote_'))) FROM (SELECT count(*) AS items, count(expires_at) AS expiring FROM @store) s"};
+	" ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relkind = 'r' AND (c.relname IN ('store', 'checkpoints',"
+	" 'checkpoint_blobs', 'checkpoint_writes', 'agent_sessions', 'agent_messages') OR (c.relname = 'conversations' AND"
+	" $2::bool) OR starts_with(c.relname::text, 'cenote_'))), (SELECT count(*) FROM @?checkpoints k), (SELECT count(*) FROM"
+	" @?agent_messages a) + (SELECT count(*) FROM @?conversations v) FROM (SELECT count(*) AS items, count(expires_at) AS "
+	"expiring FROM @store) s"};
 
 /* ---------------------------------------------------------------- keys */
 
@@ -258,6 +263,7 @@ enum err pg_stats(struct store *s, const struct principal *who, struct store_sta
 		return OK;
 	pg_params_init(&p);
 	pg_text(&p, str_c(t->schema));
+	pg_bool(&p, t->has & PG_HAS_SEED);
 	TRY(pg_query(t, &st_stats, &p, &r));
 	if (PQntuples(r) > 0)
 		*out = (struct store_stats){.items = pg_get_i64(r, 0, 0),
@@ -266,6 +272,8 @@ enum err pg_stats(struct store *s, const struct principal *who, struct store_sta
 					    .threads = pg_get_i64(r, 0, 3),
 					    .messages = pg_get_i64(r, 0, 4),
 					    .bytes_data = pg_get_i64(r, 0, 5),
+					    .checkpoints = pg_get_i64(r, 0, 6),
+					    .entries = pg_get_i64(r, 0, 7),
 					    .queue_depth = out->queue_depth};
 	PQclear(r);
 	return OK;

@@ -8,7 +8,7 @@
 	" = c.relnamespace WHERE c.relkind IN ('r', 'p') AND n.nspname IN (SELECT "                                                \
 	"jsonb_array_elements_text($1::jsonb->'schemas'))"                                                                         \
 	" AND (c.relname IN ('store', 'store_migrations', 'store_vectors', 'vector_migrations', 'checkpoints', "                   \
-	"'checkpoint_blobs', 'checkpoint_writes') OR starts_with(c.relname::text,"                                                 \
+	"'checkpoint_blobs', 'checkpoint_writes', 'agent_sessions', 'agent_messages') OR starts_with(c.relname::text,"             \
 	" 'cenote_')))"
 
 static const char mode[] =

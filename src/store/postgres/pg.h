@@ -449,7 +449,7 @@ unsigned pg_gather_waiting(struct pg *s, unsigned *batches);
 /* ---------------------------------------------------------------------- the store (postgres.c) */
 
 /* tables.c: what /metrics shows of the tables */
-#define PG_TABLES 9
+#define PG_TABLES 11
 struct pg_table_figures {
 	int64_t bytes, live, dead;
 };

@@ -1,15 +1,15 @@
 /* Sizes of the tables for /metrics: looked at once a minute by the sweeper, over all tenants that are in use, and kept. */
 #include "store/postgres/pg.h"
 
-static const char *const names[PG_TABLES] = {"store",	       "store_vectors",	   "cenote_item",
-					     "cenote_journal", "cenote_thread",	   "cenote_message",
-					     "checkpoints",    "checkpoint_blobs", "checkpoint_writes"};
+static const char *const names[PG_TABLES] = {
+	"store",       "store_vectors",	   "cenote_item",	"cenote_journal", "cenote_thread", "cenote_message",
+	"checkpoints", "checkpoint_blobs", "checkpoint_writes", "agent_sessions", "agent_messages"};
 
 static const struct pg_stmt st_tables = {
 	ST_TABLES, LANE_SEARCH, "tables",
 	"SELECT relname::text, pg_total_relation_size(relid), n_live_tup, n_dead_tup FROM pg_stat_user_tables WHERE schemaname = $1"
 	" AND relname IN ('store', 'store_vectors', 'cenote_item', 'cenote_journal', 'cenote_thread', 'cenote_message',"
-	" 'checkpoints', 'checkpoint_blobs', 'checkpoint_writes')"};
+	" 'checkpoints', 'checkpoint_blobs', 'checkpoint_writes', 'agent_sessions', 'agent_messages')"};
 
 static void add(struct pg_table_figures *sum, const PGresult *r, int row)
 {
