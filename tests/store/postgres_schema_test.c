@@ -206,7 +206,7 @@ static void assert_complete(void)
 				home),
 			    "idx_store_expires_at store_pkey store_prefix_idx");
 	assert_string_equal(ask("SELECT value FROM \"%s\".cenote_meta WHERE name IN ('schema', 'tenant') ORDER BY name", home),
-			    "1 default");
+			    "2 default");
 }
 
 /* ---------------------------------------------------------------- making */
@@ -220,6 +220,27 @@ static void fresh(void **state)
 	open_close(url);
 	assert_string_equal(before, everything());
 	free(before);
+}
+
+/* Tables of layout 1, with a thread in them, become those of today. */
+static void upgraded(void **state)
+{
+	(void)state;
+	open_close(url);
+	must("ALTER TABLE \"%s\".cenote_thread DROP COLUMN metadata, DROP COLUMN config, DROP COLUMN ttl_minutes, DROP COLUMN"
+	     " ttl_strategy, DROP COLUMN version, DROP COLUMN once, DROP COLUMN once_at, DROP COLUMN once_ids",
+	     home);
+	must("DROP TABLE \"%s\".agent_messages, \"%s\".agent_sessions", home, home);
+	must("INSERT INTO \"%s\".cenote_thread(thread, usr, created_at, updated_at, messages) VALUES ('t', 'ann', now(), now(), 0)",
+	     home);
+	must("UPDATE \"%s\".cenote_meta SET value = '1' WHERE name = 'schema'", home);
+	open_close(url);
+	assert_complete();
+	assert_string_equal(ask("SELECT thread || usr || version FROM \"%s\".cenote_thread", home), "tann0");
+	assert_string_equal(ask("SELECT count(*) FROM pg_class WHERE relnamespace = '\"%s\"'::regnamespace AND relname IN"
+				" ('agent_sessions', 'agent_messages', 'idx_agent_messages_session_time')",
+				home),
+			    "3");
 }
 
 static void adopted(void **state)
@@ -274,9 +295,9 @@ static void refuses(void **state)
 		{"DROP TABLE store_migrations; ALTER TABLE store ADD COLUMN mine text", "no store_migrations"},
 		{"ALTER TABLE store RENAME TO real; CREATE VIEW store AS SELECT * FROM real", "not a table but a view"},
 		{"CREATE TABLE cenote_meta(name text PRIMARY KEY, value text NOT NULL); INSERT INTO cenote_meta VALUES ('schema', "
-		 "'2'),"
+		 "'3'),"
 		 " ('tenant', 'default')",
-		 "newer release (layout 2"},
+		 "newer release (layout 3"},
 		{"CREATE TABLE cenote_meta(name text PRIMARY KEY, value text NOT NULL)", "does not say which layout"},
 		{"CREATE TABLE cenote_meta(name text PRIMARY KEY, value text NOT NULL); INSERT INTO cenote_meta VALUES ('schema', "
 		 "'1'),"
@@ -725,6 +746,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(fresh),
+		TEST(upgraded),
 		TEST(adopted),
 		TEST(adopted_without_versions),
 		TEST(refuses),
