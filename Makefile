@@ -61,7 +61,7 @@ fuzz: $(B)/fuzz/build.ninja
 wire: all env
 	$(B)/.venv/bin/python -m pytest -q -p no:cacheprovider tests/wire
 	cd tests/wire/js && CENOTE_NODE_MODULES=$(CURDIR)/$(B)/js/node_modules node --test
-	CENOTE_NODE_MODULES=$(CURDIR)/$(B)/js/node_modules clients/js/tests/run clients/python/tests/run
+	CENOTE_NODE_MODULES=$(CURDIR)/$(B)/js/node_modules clients/js/tests/run
 
 # Python and npm packages with the versions pinned in tests/wire, below build/.
 env: $(B)/.venv/ok $(B)/js/ok
