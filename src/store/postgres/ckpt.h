@@ -54,6 +54,9 @@ void pg_ckpt_sort(struct ckpt *c);
 /* Fills bytes of n checkpoints. */
 enum err pg_ckpt_sizes(struct pg_tenant *t, struct ckpt *const *v, size_t n) MUST_CHECK;
 
+/* Statements, for the tests of their plans. Pages: by thread and ns, by thread, by nothing; without and with an upper bound. */
+extern const struct pg_stmt pg_ckpt_latest, pg_ckpt_named, pg_ckpt_old_sends, pg_ckpt_pages[3][2], pg_ckpt_walk;
+
 /* ckpt_remove.c: takes the locks of threads alone; a step of its own, before the one that looks. */
 extern const struct pg_stmt *const pg_ckpt_lock;
 void pg_ckpt_lock_params(struct pg_params *p, const struct str *threads, size_t n);

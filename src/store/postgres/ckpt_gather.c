@@ -135,11 +135,12 @@ static void set_open(void *arg)
 	pthread_mutex_unlock(&b->g->mu);
 }
 
-/* Errors that are about the data or the threads of one request, or about the time it took: the others need not have them. */
+/* Errors that are about the data or the threads of one request, about a row that somebody has locked, or about the time it took:
+ * the others need not have them. */
 static bool of_one(const char *sqlstate)
 {
-	return memcmp(sqlstate, "22", 2) == 0 || memcmp(sqlstate, "23", 2) == 0 || memcmp(sqlstate, "54", 2) == 0 ||
-	       strcmp(sqlstate, "57014") == 0;
+	return strcmp(sqlstate, "55P03") == 0 || memcmp(sqlstate, "22", 2) == 0 || memcmp(sqlstate, "23", 2) == 0 ||
+	       memcmp(sqlstate, "54", 2) == 0 || strcmp(sqlstate, "57014") == 0;
 }
 
 static void answer(struct pg_ckpt_gather *g, struct req *q)
@@ -193,8 +194,10 @@ static void *gatherer(void *arg)
 		atomic_fetch_add(&g->batches, 1);
 		atomic_fetch_add(&g->calls, b->n);
 		enum err e = pg_ckpt_apply(b->t, b->calls, b->n, b->deadline, sqlstate, set_open, b);
-		/* 22012 also of a single one: who tries alone is told whose the thread is. */
-		finish(b, e, e != OK && ((b->n > 1 && of_one(sqlstate)) || strcmp(sqlstate, "22012") == 0));
+		/* These two also of a single one: who tries alone is told whose the thread is, and waits for locks. */
+		finish(b, e,
+		       e != OK && ((b->n > 1 && of_one(sqlstate)) || strcmp(sqlstate, "22012") == 0 ||
+				   strcmp(sqlstate, "55P03") == 0));
 		pthread_mutex_lock(&g->mu);
 	}
 	pthread_mutex_unlock(&g->mu);
@@ -372,6 +375,17 @@ enum err pg_ckpt_gather(struct pg_tenant *t, const struct pg_ckpt_call *call, bo
 }
 
 /* ---------------------------------------------------------------- life */
+
+unsigned pg_ckpt_gather_waiting(struct pg *s, unsigned *batches)
+{
+	struct pg_ckpt_gather *g = s->ckpt_gather;
+	*batches = 0;
+	pthread_mutex_lock(&g->mu);
+	for (unsigned i = 0; i < THREADS; i++)
+		*batches += g->batch[i].n > 0;
+	pthread_mutex_unlock(&g->mu);
+	return atomic_load(&g->waiting);
+}
 
 void pg_ckpt_metrics(struct pg *s, struct buf *out)
 {

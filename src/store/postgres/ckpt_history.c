@@ -5,7 +5,7 @@
  * what it met again is left out. (A list of what was visited would grow with the square of the depth.) */
 #include "store/postgres/ckpt.h"
 
-static const struct pg_stmt st_history = {
+const struct pg_stmt pg_ckpt_walk = {
 	ST_CKPT_HISTORY, LANE_SEARCH, "checkpoint_history",
 	"WITH RECURSIVE walk AS (SELECT ch.channel, ch.ord, 0 AS depth, c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint_id AS"
 	" mark, false AS seeded, NULL::text AS stype, NULL::bytea AS sblob, NULL::jsonb AS sinline FROM @checkpoints c CROSS JOIN"
@@ -115,7 +115,7 @@ enum err pg_ckpt_history(struct store *s, struct arena *a, const struct principa
 		pg_el_str(&p, out[i].channel);
 	pg_array_end(&p);
 	pg_owners(&p, who);
-	TRY(pg_query(t, &st_history, &p, &r));
+	TRY(pg_query(t, &pg_ckpt_walk, &p, &r));
 	enum err e = take_rows(a, r, out, n);
 	PQclear(r);
 	return e;

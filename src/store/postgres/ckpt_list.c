@@ -65,7 +65,7 @@ enum { L_KIND, L_ORD, L_ORDS, L_TEXT, L_VERSION, L_TYPE, L_TASK, L_PATH, L_IDX, 
 
 /* By how much of the name is given, and whether there is an upper bound. */
 enum { BY_NS, BY_THREAD, BY_NOTHING };
-static const struct pg_stmt st_list[3][2] = {
+const struct pg_stmt pg_ckpt_pages[3][2] = {
 	[BY_NS] = {{ST_CKPT_LIST, LANE_SEARCH, "checkpoint_list", PAGE(OF_NS(""))},
 		   {ST_CKPT_LIST_UP, LANE_SEARCH, "checkpoint_list_before", PAGE(OF_NS(UP))}},
 	[BY_THREAD] = {{ST_CKPT_LIST_THREAD, LANE_SEARCH, "checkpoint_list_thread", PAGE(OF_THREAD(""))},
@@ -115,7 +115,7 @@ static const struct pg_stmt *page_params(struct pg_params *p, const struct listi
 		pg_text(p, x->after_thread);
 		pg_text(p, x->after_ns);
 	}
-	return &st_list[!q->thread ? BY_NOTHING : !q->ns ? BY_THREAD : BY_NS][up];
+	return &pg_ckpt_pages[!q->thread ? BY_NOTHING : !q->ns ? BY_THREAD : BY_NS][up];
 }
 
 /* ---------------------------------------------------------------- a page's rows to checkpoints */

@@ -19,9 +19,8 @@
 	" @checkpoint_writes w WHERE w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id = c.checkpoint_id"  \
 	" ORDER BY w.task_id, w.idx) END FROM @checkpoints c CROSS JOIN " PG_CP_PATH_ELSE                                          \
 	" WHERE c.thread_id = $1::text AND c.checkpoint_ns = $2::text" where " AND " SEEN order " LIMIT 1"
-static const struct pg_stmt st_latest = {ST_CKPT_LATEST, LANE_POINT, "checkpoint_latest",
-					 GET("", " ORDER BY c.checkpoint_id DESC")};
-static const struct pg_stmt st_by_id = {ST_CKPT_BY_ID, LANE_POINT, "checkpoint_by_id", GET(" AND c.checkpoint_id = $7::text", "")};
+const struct pg_stmt pg_ckpt_latest = {ST_CKPT_LATEST, LANE_POINT, "checkpoint_latest", GET("", " ORDER BY c.checkpoint_id DESC")};
+const struct pg_stmt pg_ckpt_named = {ST_CKPT_BY_ID, LANE_POINT, "checkpoint_by_id", GET(" AND c.checkpoint_id = $7::text", "")};
 enum { G_ID, G_PARENT, G_CHECKPOINT, G_METADATA, G_VALUES, G_WRITES };
 
 /* What each of some checkpoints costs alone, as stored: its row, its writes, values whose version its parent has not. */
@@ -38,7 +37,7 @@ static const struct pg_stmt st_sizes = {
 	" p.checkpoint_ns = u.ns AND p.checkpoint_id = c.parent_checkpoint_id LIMIT 1) p ON true"};
 
 /* Namespace after namespace by the primary key: there is no index on checkpoint_id. */
-static const struct pg_stmt st_sends = {
+const struct pg_stmt pg_ckpt_old_sends = {
 	ST_CKPT_SENDS, LANE_POINT, "checkpoint_sends",
 	"WITH RECURSIVE n(ns) AS ((SELECT checkpoint_ns FROM @checkpoint_writes WHERE thread_id = $1::text ORDER BY checkpoint_ns"
 	" LIMIT 1) UNION ALL SELECT (SELECT x.checkpoint_ns FROM @checkpoint_writes x WHERE x.thread_id = $1::text AND"
@@ -211,7 +210,7 @@ enum err pg_ckpt_get(struct store *s, struct arena *a, const struct principal *w
 		return OK;
 	TRY(pg_ckpt_names(q->channels, q->channels_n));
 	get_params(&p, who, q);
-	TRY(pg_query(t, q->id.n ? &st_by_id : &st_latest, &p, &r));
+	TRY(pg_query(t, q->id.n ? &pg_ckpt_named : &pg_ckpt_latest, &p, &r));
 	enum err e = OK;
 	if (PQntuples(r) > 0) {
 		e = read_one(a, r, q, out);
@@ -257,7 +256,7 @@ enum err pg_ckpt_sends(struct store *s, struct arena *a, const struct principal 
 	pg_text(&p, thread);
 	pg_text(&p, id);
 	pg_owners(&p, who);
-	TRY(pg_query(t, &st_sends, &p, &r));
+	TRY(pg_query(t, &pg_ckpt_old_sends, &p, &r));
 	int rows = PQntuples(r);
 	*out = arena_alloc(a, (size_t)(rows ? rows : 1) * sizeof **out);
 	if (!*out)

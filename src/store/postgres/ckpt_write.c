@@ -1,5 +1,6 @@
 /* Writing checkpoints: changes of one call, or of many (ckpt_gather.c), in one transaction.
  *
+ *   patience how long a row that somebody has locked is waited for: half a second, then those behind us get their turn
  *   claim    threads get a record with their user, where a user asks            } only for those that name a user
  *   guard    and are that user's still, when the rest has been written          }
  *   put      values, then checkpoints
@@ -17,17 +18,19 @@
  *     not go away, or to another user, in between.
  *  5. All of it may be done twice: nothing more changes. */
 #include "store/postgres/ckpt.h"
+#include "store/postgres/sessions.h"
+#include "store/postgres/write.h"
 
-#define STEPS 6
+#define STEPS 7
 #define TRIES 3
 #define JOURNAL(op, step)                                                                                                          \
 	"INSERT INTO @cenote_journal(op, step, kind, ids, names) VALUES ($" #op "::bigint, " #step ", 'c', '{}', '{}')"
 
 /* A thread with rows of another program's and no record is nobody's. */
+#define FOREIGN PG_FOREIGN("x.thread") " OR EXISTS (SELECT FROM @checkpoint_writes w WHERE w.thread_id = x.thread)"
 static const struct pg_stmt st_claim = {
 	ST_CKPT_CLAIM, LANE_WRITE, "checkpoint_claim",
-	"INSERT INTO @cenote_thread(thread, usr, created_at, updated_at, messages) SELECT x.thread, CASE WHEN EXISTS (SELECT FROM"
-	" @checkpoints c WHERE c.thread_id = x.thread) OR EXISTS (SELECT FROM @checkpoint_writes w WHERE w.thread_id = x.thread)"
+	"INSERT INTO @cenote_thread(thread, usr, created_at, updated_at, messages) SELECT x.thread, CASE WHEN " FOREIGN
 	" THEN '' ELSE x.usr END, $3::timestamptz, $3::timestamptz, 0 FROM unnest($1::text[], $2::text[]) AS x(thread, usr)"
 	" WHERE NOT EXISTS (SELECT FROM @cenote_thread t WHERE t.thread = x.thread)"
 	" ORDER BY x.thread COLLATE \"C\" ON CONFLICT (thread) DO NOTHING"};
@@ -38,9 +41,11 @@ static const struct pg_stmt st_guard = {
 	" bound) JOIN @cenote_thread t ON t.thread = x.thread WHERE t.usr = x.usr OR (x.bound = 0 AND t.usr = '')"
 	" ORDER BY t.thread FOR SHARE OF t) q"};
 
-/* Whose the threads are; a thread without a record does not come. */
-static const struct pg_stmt st_owners = {ST_CKPT_OWNERS, LANE_WRITE, "checkpoint_owners",
-					 "SELECT t.thread, t.usr FROM @cenote_thread t WHERE t.thread = ANY($1::text[])"};
+/* Whose the threads are; one that nobody has written does not come. */
+static const struct pg_stmt st_owners = {
+	ST_CKPT_OWNERS, LANE_WRITE, "checkpoint_owners",
+	"SELECT x.thread, coalesce(t.usr, '') FROM unnest($1::text[]) x(thread) LEFT JOIN @cenote_thread t ON t.thread = x.thread"
+	" WHERE t.id IS NOT NULL OR " FOREIGN};
 
 static const struct pg_stmt st_put = {
 	ST_CKPT_PUT, LANE_WRITE, "checkpoint_put",
@@ -295,6 +300,8 @@ static enum err script_make(struct script *s, struct pg_tenant *t, const struct 
 	size_t claims_n;
 	s->n = 0;
 	TRY(claims_of(calls, n, &claims, &claims_n));
+	if (sum.puts + sum.writes[0] + sum.writes[1])
+		pg_params_init(step(s, &pg_write_patience));
 	if (claims_n) {
 		claim_params(step(s, &st_claim), claims, claims_n);
 		guard_params(step(s, &st_guard), claims, claims_n);
@@ -374,11 +381,15 @@ static enum err judge_owners(struct pg_tenant *t, const struct pg_ckpt_call *cal
 static enum err write_alone(struct pg_tenant *t, const struct pg_ckpt_call *call)
 {
 	char sqlstate[6];
-	for (unsigned i = 0; i < TRIES; i++) {
+	uint64_t end = clock_mono_ns() + t->s->statement_ms * UINT64_C(1000000);
+	for (unsigned i = 0; i < TRIES;) {
 		enum err e = pg_ckpt_apply(t, &call, 1, fiber_deadline(), sqlstate, NULL, NULL);
+		if (e != OK && strcmp(sqlstate, "55P03") == 0 && clock_mono_ns() < end && clock_mono_ns() < fiber_deadline())
+			continue;
 		if (e == OK || strcmp(sqlstate, "22012") != 0)
 			return e;
 		TRY(judge_owners(t, call));
+		i++;
 	}
 	return err_set(E_BUSY, "the thread is being removed and made again; try again");
 }

@@ -438,6 +438,8 @@ enum err pg_item_copy(struct arena *a, const struct item *it, struct item *out) 
 struct pg_ckpt_gather;
 enum err pg_ckpt_gather_start(struct pg *s) MUST_CHECK;
 void pg_ckpt_gather_stop(struct pg *s);
+/* Calls that wait for it or are on their way, and in how many transactions. */
+unsigned pg_ckpt_gather_waiting(struct pg *s, unsigned *batches);
 void pg_ckpt_metrics(struct pg *s, struct buf *out);
 
 struct pg_gather; /* write_item.c: puts of many callers in one statement */
