@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from agents.extensions.memory import SQLAlchemySession
 
+from frames import PATH, TYPE, frames, put_op
 from pgbouncer import PgBouncer, installed
 from postgres import database
 from server import Server, binary, clean_env
@@ -441,3 +442,26 @@ def test_stats_count_what_others_wrote(pg_url, db):
         db.execute("INSERT INTO checkpoints(thread_id, checkpoint_ns, checkpoint_id, checkpoint) VALUES ('t', '', '1', '{}'), ('mine', '', '1', '{}')")
         stats = server.request("GET", "/cenote/v1/stats").json
         assert stats["threads"] == 3 and stats["entries"] == 3 and stats["checkpoints"] == 2, stats
+
+
+def test_what_others_wrote_is_nobodys(pg_url):
+    """A user's own key neither reads it nor makes it the user's by writing to it."""
+    sdk(pg_url, "theirs", "create")
+    sdk(pg_url, "theirs", "add_items", said("secret"))
+    with Server("--auth", "keys", store=pg_url) as server:
+        made = json.loads(server.run("key", "create", "--json", "--name", "ann", "--tenant", "default", "--for-user", "ann", check=0).stdout)
+        tenant = json.loads(server.run("key", "create", "--json", "--name", "all", "--tenant", "default", check=0).stdout)
+        ann = {"Authorization": "Bearer " + (made.get("key") or made["secret"])}
+        everybody = {"Authorization": "Bearer " + (tenant.get("key") or tenant["secret"])}
+        op, blobs = put_op("theirs", 1)
+        tries = [server.request("POST", path("theirs"), {"items": said("mine")}, ann),
+                 server.request("POST", PATH, frames([op], blobs), {**ann, **TYPE}),
+                 server.request("POST", "/cenote/v1/messages", {"messages": [{"thread": "theirs", "role": "user", "content": "x", "user": "ann"}]}, ann)]
+        assert all(r.status in (200, 409) and (r.status == 409 or b"conflict" in r.body) for r in tries), tries
+        assert server.request("GET", path("theirs"), headers=ann).json == {"data": []}
+        assert server.request("GET", "/cenote/v1/threads", headers=ann).json["data"] == []
+        assert server.request("POST", path("theirs", "/pop"), headers=ann).json == {"item": None}
+        server.request("DELETE", path("theirs", ""), headers=ann)
+        assert server.request("DELETE", "/cenote/v1/threads/theirs", headers=ann).status == 404
+        assert server.request("GET", path("theirs"), headers=everybody).json == {"data": said("secret")}
+    assert sdk(pg_url, "theirs", "get_items") == said("secret")
