@@ -18,6 +18,25 @@ TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "pg"
 _names = itertools.count()
 
 
+def setup_all(url):
+    """Makes the tables that other programs would make: of PostgresStore, PostgresSaver, SQLAlchemySession."""
+    import asyncio
+
+    from agents.extensions.memory import SQLAlchemySession
+    from langgraph.checkpoint.postgres import PostgresSaver
+    from langgraph.store.postgres import PostgresStore
+    for kind in (PostgresStore, PostgresSaver):
+        with kind.from_conn_string(url) as made:
+            made.setup()
+
+    async def sessions():
+        s = SQLAlchemySession.from_url("none", url=url.replace("postgresql://", "postgresql+psycopg://"), create_tables=True)
+        await s.get_items(1)
+        await s.engine.dispose()
+
+    asyncio.run(sessions())
+
+
 class Postgres:
     """A server of the test's own, to be stopped and started as it likes; also when CENOTE_TEST_PG names one for everybody."""
 

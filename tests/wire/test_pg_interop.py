@@ -13,7 +13,7 @@ from langgraph.store.base import GetOp, ListNamespacesOp, MatchCondition, PutOp,
 from langgraph.store.postgres import AsyncPostgresStore, PostgresStore
 from langgraph_sdk import get_sync_client
 
-from postgres import database
+from postgres import database, setup_all
 from server import Server
 
 pytestmark = pytest.mark.stores("postgres")
@@ -512,7 +512,7 @@ def test_same_tables_either_way(pg_server):
     """What Cenote makes in an empty database is what setup() makes; each finds nothing left to do after the other."""
     with database(pg_server) as first, database(pg_server) as second:
         with PostgresStore.from_conn_string(first) as theirs:
-            theirs.setup()
+            setup_all(first)
             wanted = tables(first)
             theirs.put(("before",), "k", {"text": "kept through the first start"})
             with Server(store=first) as s:

@@ -1,4 +1,4 @@
-"""Cenote's tables beside LangGraph's: a fresh schema is the very catalog that PostgresStore.setup() leaves, and what setup() has made is
+"""Cenote's tables beside LangGraph's: a fresh schema is the very catalog that setup() leaves, and what setup() has made is
 adopted without a row changing. And the commands about them: migrate, grants, doctor."""
 import concurrent.futures
 import json
@@ -7,10 +7,9 @@ import urllib.parse
 
 import psycopg
 import pytest
-from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.store.postgres import PostgresStore
 
-from postgres import Postgres, database
+from postgres import Postgres, database, setup_all
 from server import Server, run
 
 CATALOG = """
@@ -27,7 +26,7 @@ ORDER BY 1, 2, 3, 4
 """
 
 
-TABLES = ["store", "store_migrations", "checkpoint_migrations", "checkpoints", "checkpoint_blobs", "checkpoint_writes"]
+TABLES = ["store", "store_migrations", "checkpoint_migrations", "checkpoints", "checkpoint_blobs", "checkpoint_writes", "agent_sessions", "agent_messages"]
 
 
 def catalog(url):
@@ -39,13 +38,6 @@ def rows(url):
     with psycopg.connect(url) as db:
         return db.execute("SELECT s.xmin::text, s.ctid::text, s.prefix, s.key, s.value::text, s.created_at, s.updated_at FROM store s"
                           " ORDER BY prefix, key").fetchall()
-
-
-def setup(url):
-    with PostgresStore.from_conn_string(url) as s:
-        s.setup()
-    with PostgresSaver.from_conn_string(url) as s:
-        s.setup()
 
 
 def setup_to(url, version):
@@ -98,11 +90,11 @@ def url_of(url, role):
 
 
 def test_fresh_is_what_setup_makes(cli, pg_url, twin):
-    setup(twin)
+    setup_all(twin)
     assert cli("migrate").returncode == 0
     assert catalog(pg_url) == catalog(twin)
     before = catalog(pg_url)
-    setup(pg_url)  # has nothing to do
+    setup_all(pg_url)  # has nothing to do
     assert catalog(pg_url) == before
     with PostgresStore.from_conn_string(pg_url) as s:
         s.put(("a", "b"), "k", {"x": 1}, ttl=5)
@@ -111,7 +103,7 @@ def test_fresh_is_what_setup_makes(cli, pg_url, twin):
 
 @pytest.mark.parametrize("version", range(4))
 def test_adopts_every_version(cli, pg_url, twin, version):
-    setup(twin)
+    setup_all(twin)
     setup_to(pg_url, version)
     with psycopg.connect(pg_url, autocommit=True) as db:
         db.execute("INSERT INTO store(prefix, key, value) SELECT 'ns.' || i % 7, 'k' || i, jsonb_build_object('text', 'number ' || i)"
@@ -123,17 +115,17 @@ def test_adopts_every_version(cli, pg_url, twin, version):
         assert rows(pg_url) == before
         found = run("get", "ns.3", "k3", env={"CENOTE_SERVER": s.url})
         assert json.loads(found.stdout) == {"text": "number 3"}
-    setup(pg_url)
+    setup_all(pg_url)
     assert catalog(pg_url) == catalog(twin)
 
 
 def test_starts_beside_setup(pg_url, cli, twin):
     """Cenotes and LangGraph's setup(), which takes no lock, all at once on an empty database."""
-    setup(twin)
+    setup_all(twin)
 
     def langgraph(_):
         try:
-            setup(pg_url)
+            setup_all(pg_url)
         except psycopg.Error:
             pass  # it does not mind races; whoever lost starts again
 
@@ -145,7 +137,7 @@ def test_starts_beside_setup(pg_url, cli, twin):
         for x in ours:
             assert x.result().returncode == 0, x.result().stderr
     assert cli("migrate").returncode == 0
-    setup(pg_url)
+    setup_all(pg_url)
     assert catalog(pg_url) == catalog(twin)
 
 
@@ -167,7 +159,7 @@ def test_dry_run_is_a_script(cli, pg_url, twin):
         db.execute(r.stdout)
     again = cli("migrate")
     assert again.returncode == 0 and again.stdout == "" and "nothing to do" in again.stderr
-    setup(twin)
+    setup_all(twin)
     assert catalog(pg_url) == catalog(twin)
 
 
