@@ -136,8 +136,7 @@ enum err mp_head(struct mp *m, struct mp_head *out)
 	return OK;
 }
 
-/* One value passed over; its containers need no recursion. */
-static enum err skip(struct mp *m)
+enum err mp_skip(struct mp *m)
 {
 	uint64_t left = 1;
 	struct mp_head h;
@@ -213,7 +212,7 @@ static enum err show_key(struct jw *w, struct mp *m, unsigned depth)
 	if (text.err != OK) {
 		/* Longer than is shown: its beginning has to do. */
 		*m = ahead;
-		e = skip(m);
+		e = mp_skip(m);
 	}
 	if (e == OK)
 		key_text(w, buf_slice(&text));
@@ -322,7 +321,7 @@ static enum err show_object(struct jw *w, struct mp *m, int code, unsigned depth
 		TRY(show_send(w, m, depth));
 	else
 		TRY(show(w, m, depth));
-	return list.n == 4 ? skip(m) : OK;
+	return list.n == 4 ? mp_skip(m) : OK;
 }
 
 static enum err show_known(struct jw *w, const struct mp_head *h, struct mp m, unsigned depth)

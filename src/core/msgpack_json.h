@@ -35,6 +35,8 @@ struct mp {
 };
 /* One head: a scalar, a text, or the beginning of a container, whose count is at most the bytes that are left. */
 enum err mp_head(struct mp *m, struct mp_head *out) MUST_CHECK;
+/* One value passed over; its containers need no recursion. */
+enum err mp_skip(struct mp *m) MUST_CHECK;
 /* msgpack_numpy.c: the payload of ext 6, [dtype, shape, order, bytes], as nested lists; false: not of a kind that is shown so, and
  * w is as it was. */
 bool mp_numpy(struct jw *w, struct mp m);
