@@ -920,7 +920,8 @@ static void errors(void **state)
 		assert_non_null(strstr(diag_get()->text, "first line"));
 		assert_null(strstr(diag_get()->text, "second"));
 		assert_int_equal(diag_get()->retry_after_s, cases[i].retry);
-		assert_int_equal(diag_get()->kind, cases[i].err == E_LIMIT ? ERR_QUOTA : ERR_PLAIN);
+		bool locked = strcmp(cases[i].code, "55P03") == 0;
+		assert_int_equal(diag_get()->kind, cases[i].err == E_LIMIT ? ERR_QUOTA : locked ? ERR_LOCKED : ERR_PLAIN);
 	}
 	begin((struct pg_options){.pool_max = 2});
 	pg_params_init(&p);
