@@ -29,9 +29,19 @@ bool text_name(struct str name)
 	return false;
 }
 
+bool sqlite_head(struct str bytes)
+{
+	return str_starts(bytes, str_of("SQLite format 3", 16));
+}
+
 enum err format_guess(struct source *s, struct str name, enum format *out)
 {
 	struct str w;
+	TRY(source_peek(s, 16, &w));
+	if (sqlite_head(w)) {
+		*out = FORMAT_SQLITE;
+		return OK;
+	}
 	if (text_name(name)) {
 		*out = FORMAT_TEXT;
 		return OK;
@@ -43,7 +53,7 @@ enum err format_guess(struct source *s, struct str name, enum format *out)
 		       ? OK
 		       : err_set(E_INVALID,
 				 "the format cannot be seen from the file (JSON Lines begin with `{`, a chat export with `[`); say "
-				 "--format jsonl, chatgpt or text");
+				 "--format jsonl, chatgpt, text or sqlite");
 }
 
 /* Words in lower case, joined by '-'; letters beyond ASCII stay. */

@@ -27,10 +27,12 @@ struct read_options {
 	struct str namespace_; /* of text files, with dots */
 };
 
-enum format { FORMAT_GUESS, FORMAT_JSONL, FORMAT_CHATGPT, FORMAT_TEXT };
+enum format { FORMAT_GUESS, FORMAT_JSONL, FORMAT_CHATGPT, FORMAT_TEXT, FORMAT_SQLITE };
 /* From the name and the first bytes. E_INVALID when it is none of them. */
 enum err format_guess(struct source *s, struct str name, enum format *out) MUST_CHECK;
 bool text_name(struct str name);
+/* What a SQLite file begins with (import_sqlite.h reads it). */
+bool sqlite_head(struct str bytes);
 
 /* Items and messages, one a line. An export's checksum is compared at its end (E_CORRUPT). */
 enum err read_jsonl(struct source *s, const struct read_options *o, const struct sink *k) MUST_CHECK;

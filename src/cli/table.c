@@ -95,10 +95,12 @@ static const struct flag sessions_clear_flags[] = {
 	{"dry-run", 0, NULL, "only say what would be removed"},
 };
 static const struct flag import_flags[] = {
-	{"format", 0, "FORMAT", "jsonl, chatgpt or text; default: seen from the file"},
+	{"format", 0, "FORMAT", "jsonl, chatgpt, text or sqlite; default: seen from the file"},
 	{"namespace", 'n', "NAMESPACE", "namespace for text files (default documents)"},
-	{"on-error", 0, "WHAT", "stop (default) or skip: what a bad line does"},
-	{"on-conflict", 0, "WHAT", "replace (default), skip or fail: what an item that is there already does"},
+	{"on-error", 0, "WHAT", "stop (default) or skip (default for SQLite files): what a bad line or row does"},
+	{"on-conflict", 0, "WHAT",
+	 "replace (default; for sessions fail), skip or fail: what an item, checkpoint or session that is there already with other "
+	 "content does"},
 	{"lenient", 0, NULL, "ignore members that the format does not know"},
 	{"dry-run", 0, NULL, "read and check everything, store nothing"},
 	{"progress", 0, "HOW", "auto or json (one object a second on stderr)"},
@@ -156,13 +158,19 @@ static const struct cmd table[] = {
 	 "Without NAMESPACE: the namespaces there are. With one: the items in and below it, newest first."},
 	{"rm", "[NAMESPACE [KEY]]", "remove an item, a namespace or a thread", FLAGS(rm_flags), CMD_STORE, 0, 2, run_rm,
 	 "Asks on a terminal after saying how much there is; elsewhere --yes is needed."},
-	{"import", "FILE...", "read items, messages, chats or documents into the store", FLAGS(import_flags), CMD_STORE, 1, -1,
-	 run_import,
+	{"import", "FILE...", "read items, messages, chats, documents, threads or sessions into the store", FLAGS(import_flags),
+	 CMD_STORE, 1, -1, run_import,
 	 "Reads JSON Lines of items and messages (also what export wrote; its checksum is verified first), a ChatGPT "
-	 "conversations.json, "
-	 "and Markdown or text files and folders of them, split by heading. FILE - is stdin. Importing the same again changes "
-	 "nothing; an "
-	 "interrupted import goes on where it stopped when it is started again."},
+	 "conversations.json, and Markdown or text files and folders of them, split by heading. FILE - is stdin. SQLite files of "
+	 "LangGraph's SqliteSaver (Python, JavaScript) become threads with all their checkpoints and pending writes, those of the "
+	 "Agents "
+	 "SDK's SQLiteSession, AdvancedSQLiteSession and SQLAlchemySession become sessions; they are opened read-only, with what "
+	 "lies in "
+	 "their WAL. Of an AdvancedSQLiteSession the branch `main` becomes the session ID, every other branch a session ID#BRANCH. "
+	 "Threads "
+	 "and sessions belong to --user. A session that goes on in the file gets what is missing; one with other items is "
+	 "reported. "
+	 "Importing the same again changes nothing; an interrupted import goes on where it stopped when it is started again."},
 	{"export", "", "write items and messages as JSON Lines", FLAGS(export_flags), CMD_STORE, 0, 0, run_export,
 	 "The first line says what follows, the last one has the SHA-256 of what stands above it."},
 	{"copy", "FROM TO", "copy a store into another, whatever they are kept in", FLAGS(copy_flags), CMD_OPENS, 2, 2, run_copy,
