@@ -110,7 +110,7 @@ static enum err open_head(struct str s, size_t max, int *form, size_t *n, struct
 		return damaged();
 	if (v > max)
 		return err_set(E_CORRUPT, "a compressed value is longer than it can be");
-	*form = s.p[0];
+	*form = (unsigned char)s.p[0];
 	*n = (size_t)v;
 	*body = str_of((const char *)p, (size_t)(end - p));
 	return *form == FORM_RAW && body->n != *n ? damaged() : OK;
