@@ -23,8 +23,9 @@ from langgraph.types import Command, Send, interrupt
 
 from frames import Frames, checkpoint_id, put_op
 from pgbouncer import PgBouncer, installed
+from postgres import setup_all
 from server import Server, run
-from test_pg_schema import as_role, catalog, setup
+from test_pg_schema import as_role, catalog
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "clients" / "python" / "src"))
 from cenote import CenoteSaver  # noqa: E402
@@ -354,7 +355,7 @@ def test_adopts_every_migration(pg_url, version):
             assert [r[0] for r in db.execute("SELECT v FROM checkpoint_migrations ORDER BY v")] == list(range(10))
             assert db.execute("SELECT task_path FROM checkpoint_writes WHERE thread_id = 't'").fetchone()[0] == "~p"
     before = catalog(pg_url)
-    setup(pg_url)
+    setup_all(pg_url)
     assert catalog(pg_url) == before
 
 
