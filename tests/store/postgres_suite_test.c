@@ -1,5 +1,5 @@
 /* The conformance suite on PostgreSQL: the server in CENOTE_TEST_PG (a URL; tools/pg gives one), in schemas of its own that are
- * dropped at the end. Without the variable the program is skipped (exit 77). */
+ * dropped at the end. With the argument compact: in the compact layout of checkpoints. Without the variable the program is skipped (exit 77). */
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 
 static const char *url;
 static char schema[64];
+static enum ckpt_layout layout;
 
 static void die(const char *what)
 {
@@ -38,7 +39,7 @@ static void drop_all(void)
 
 static struct store *must_open(void)
 {
-	struct store_options opt = {.durable = true, .pg.schema = str_c(schema)};
+	struct store_options opt = {.durable = true, .pg.schema = str_c(schema), .layout = layout};
 	struct store *s;
 	if (store_open(str_c(url), &opt, &s) != OK)
 		die(diag_get()->text);
@@ -63,10 +64,11 @@ static void close_it(struct store *s)
 	drop_all();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static const struct suite_driver postgres = {
 		.name = "postgres", .open_empty = open_empty, .reopen = reopen, .close = close_it};
+	layout = argc > 1 && strcmp(argv[1], "compact") == 0 ? CKPT_LAYOUT_COMPACT : CKPT_LAYOUT_AUTO;
 	url = getenv("CENOTE_TEST_PG");
 	if (!url || !*url) {
 		fprintf(stderr, "CENOTE_TEST_PG is not set: skipped\n");

@@ -95,6 +95,7 @@ struct pg_ensure {
 	bool make;	  /* make what is missing; else E_CONFLICT when something is */
 	bool adopt;	  /* also next to a `store` that nobody has given to this tenant yet */
 	bool checkpoints; /* also LangGraph's checkpoint tables; else these are only made where that may be done */
+	bool compact;	  /* the tables of the compact layout instead of LangGraph's checkpoint tables */
 	bool repair;	  /* also indexes of LangGraph's that are missing or invalid */
 	bool dry;	  /* with make: only tell */
 	step_fn fn;	  /* told of every statement that was (dry: would be) run; may be NULL */

@@ -76,7 +76,8 @@ static enum err migrate_one(struct pg_session *x, struct str tenant, bool dry_ru
 				      .make = true,
 				      .adopt = true,
 				      .repair = true,
-				      .checkpoints = true,
+				      .checkpoints = x->opt.layout != CKPT_LAYOUT_COMPACT,
+				      .compact = x->opt.layout == CKPT_LAYOUT_COMPACT,
 				      .dry = dry_run,
 				      .fn = fn,
 				      .ctx = ctx};

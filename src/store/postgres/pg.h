@@ -256,7 +256,47 @@ enum pg_st {
 	ST_CKPT_REMOVE,
 	ST_CKPT_COPY,
 	ST_CKPT_COPY_NO_PATH,
-	ST_MAX = 128 /* a multiple of 64 */
+	/* compact*.c */
+	ST_COMPACT_TABLES,
+	ST_COMPACT_ANY,
+	ST_COMPACT_ANY_OTHER,
+	ST_COMPACT_LOCK,
+	ST_COMPACT_SCOPES,
+	ST_COMPACT_STREAMS,
+	ST_COMPACT_PUT,
+	ST_COMPACT_WRITES,
+	ST_COMPACT_LOOK,
+	ST_COMPACT_THERE,
+	ST_COMPACT_OLD,
+	ST_COMPACT_LEASE,
+	ST_COMPACT_VALUES,
+	ST_COMPACT_AGAIN,
+	ST_COMPACT_LATEST,
+	ST_COMPACT_BY_ID,
+	ST_COMPACT_SENDS,
+	ST_COMPACT_BY_RUN,
+	ST_COMPACT_LIST,
+	ST_COMPACT_LIST_ALL,
+	ST_COMPACT_LINE,
+	ST_COMPACT_SCOPES_OF,
+	ST_COMPACT_ALL,
+	ST_COMPACT_RUNS,
+	ST_COMPACT_LOCK_ONE,
+	ST_COMPACT_REMOVE,
+	ST_COMPACT_CLEAN,
+	ST_COMPACT_BARE,
+	ST_COMPACT_GONE,
+	ST_COMPACT_COPY_LOOK,
+	ST_COMPACT_COPY_SOURCE,
+	ST_COMPACT_COPY_LOCK,
+	ST_COMPACT_COPY_TARGET,
+	ST_COMPACT_COPY_SCOPES,
+	ST_COMPACT_COPY_STREAMS,
+	ST_COMPACT_COPY_ROWS,
+	ST_COMPACT_BODIES,
+	ST_COMPACT_OWN,
+	ST_COMPACT_STORAGE,
+	ST_MAX = 192 /* a multiple of 64 */
 };
 struct pg_stmt {
 	enum pg_st id;
@@ -365,7 +405,7 @@ enum err pg_sql(PGconn *c, const char *sql, PGresult **res) MUST_CHECK;
 /* ------------------------------------------------------------------- tenants (tenant.c, schema.c) */
 
 /* PG_HAS_BYTES: the names in them are in the order of bytes. */
-enum { PG_HAS_AGENT = 1, PG_HAS_SEED = 2, PG_HAS_CP = 4, PG_HAS_BYTES = 8 };
+enum { PG_HAS_AGENT = 1, PG_HAS_SEED = 2, PG_HAS_CP = 4, PG_HAS_BYTES = 8, PG_HAS_COMPACT = 16 };
 enum pg_tenant_state { PT_UNKNOWN, PT_ABSENT, PT_READY };
 struct pg_tenant {
 	struct pg *s;
@@ -451,7 +491,7 @@ unsigned pg_gather_waiting(struct pg *s, unsigned *batches);
 /* ---------------------------------------------------------------------- the store (postgres.c) */
 
 /* tables.c: what /metrics shows of the tables */
-#define PG_TABLES 11
+#define PG_TABLES 17
 struct pg_table_figures {
 	int64_t bytes, live, dead;
 };
@@ -468,6 +508,7 @@ struct pg {
 	struct pg_exec *exec;	  /* exec.c's */
 	struct pg_gather *gather; /* write_item.c's */
 	struct pg_ckpt_gather *ckpt_gather;
+	struct compact_cache *compact; /* compact_cache.c's */
 	pthread_mutex_t tmu; /* tenants, slots */
 	struct map tenants;
 	unsigned slots, not_ready;

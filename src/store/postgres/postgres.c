@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-#include "store/postgres/pg.h"
+#include "store/postgres/compact.h"
 
 #define CLOSE_MS 10000
 
@@ -13,41 +13,45 @@ static void pg_close(struct store *st)
 	pg_gather_stop(s);
 	pg_ckpt_gather_stop(s);
 	pg_exec_stop(s, deadline_in_ms(CLOSE_MS));
+	compact_cache_free(s);
 	pg_tenants_free(s);
 	pg_target_free(s->target);
 	pthread_mutex_destroy(&s->tmu);
 	free(s);
 }
 
-static const struct store_ops ops = {
-	.name = "postgres",
-	.close = pg_close,
-	.ping = pg_ping,
-	.item_get = pg_item_get,
-	.item_write = pg_item_write,
-	.item_scan = pg_item_scan,
-	.item_walk = pg_item_walk,
-	.item_by_id = pg_item_by_id,
-	.namespaces = pg_namespaces,
-	.sweep = pg_sweep,
-	.doc_scan = pg_doc_scan,
-	.doc_changes = pg_doc_changes,
-	.doc_keep = pg_doc_keep,
-	.message_append = pg_message_append,
-	.message_list = pg_message_list,
-	.message_by_id = pg_message_by_id,
-	.thread_list = pg_thread_list,
-	.threads = &pg_thread_ops,
-	.checkpoints = &pg_checkpoint_ops,
-	.stats = pg_stats,
-	.tenants = pg_tenants,
-	.key_put = pg_key_put,
-	.key_get = pg_key_get,
-	.key_list = pg_key_list,
-	.meta_get = pg_meta_get,
-	.meta_put = pg_meta_put,
-	.metrics = pg_metrics,
-};
+#define OPS(ckpt) \
+	{ \
+		.name = "postgres", \
+		.close = pg_close, \
+		.ping = pg_ping, \
+		.item_get = pg_item_get, \
+		.item_write = pg_item_write, \
+		.item_scan = pg_item_scan, \
+		.item_walk = pg_item_walk, \
+		.item_by_id = pg_item_by_id, \
+		.namespaces = pg_namespaces, \
+		.sweep = pg_sweep, \
+		.doc_scan = pg_doc_scan, \
+		.doc_changes = pg_doc_changes, \
+		.doc_keep = pg_doc_keep, \
+		.message_append = pg_message_append, \
+		.message_list = pg_message_list, \
+		.message_by_id = pg_message_by_id, \
+		.thread_list = pg_thread_list, \
+		.threads = &pg_thread_ops, \
+		.checkpoints = &(ckpt), \
+		.stats = pg_stats, \
+		.tenants = pg_tenants, \
+		.key_put = pg_key_put, \
+		.key_get = pg_key_get, \
+		.key_list = pg_key_list, \
+		.meta_get = pg_meta_get, \
+		.meta_put = pg_meta_put, \
+		.metrics = pg_metrics, \
+	}
+/* By the layout of checkpoints. */
+static const struct store_ops ops = OPS(pg_checkpoint_ops), compact_ops = OPS(pg_compact_ops);
 
 static enum err take_options(struct pg *s, const struct store_options *opt)
 {
@@ -64,10 +68,6 @@ static enum err take_options(struct pg *s, const struct store_options *opt)
 				 s->pool_max);
 	if (s->pool_max < s->pool_min)
 		s->pool_max = s->pool_min;
-	if (opt->layout == CKPT_LAYOUT_COMPACT)
-		return err_field(
-			E_INVALID, "checkpoints.layout", -1,
-			"the compact layout is there on SQLite only; on PostgreSQL checkpoints.layout is langgraph (or auto)");
 	s->statement_ms = o->statement_ms ? o->statement_ms : 30000;
 	s->connect_ms = o->connect_ms ? o->connect_ms : 5000;
 	s->opt = *opt;
@@ -81,7 +81,7 @@ enum err postgres_store_open(struct str conninfo, const struct store_options *op
 	*out = NULL;
 	if (!s)
 		return err_set(E_LIMIT, "out of memory");
-	s->base.ops = &ops;
+	s->base.ops = opt->layout == CKPT_LAYOUT_COMPACT ? &compact_ops : &ops;
 	pthread_mutex_init(&s->tmu, NULL);
 	map_init(&s->tenants);
 	CHECK(take_options(s, opt));
@@ -89,6 +89,7 @@ enum err postgres_store_open(struct str conninfo, const struct store_options *op
 	CHECK(pg_exec_start(s));
 	CHECK(pg_gather_start(s));
 	CHECK(pg_ckpt_gather_start(s));
+	CHECK(compact_cache_new(s));
 	CHECK(pg_tenants_start(s));
 	*out = &s->base;
 	return OK;

@@ -162,6 +162,8 @@ static void plan_checkpoints(struct plan *p, const struct pg_catalog *k, const s
 	unsigned n = p->n;
 	const char *was = p->lacks;
 	bool there = k->tables[TB_CP].exists && k->tables[TB_CP_BLOBS].exists && k->tables[TB_CP_WRITES].exists;
+	if (ask->compact)
+		return;
 	if (!ask->checkpoints && (!ask->make || k->read_only || pg_catalog_judge_checkpoints(k) != OK))
 		return;
 	p->lacks = NULL;
@@ -211,14 +213,14 @@ static void plan_upgrades(struct plan *p, const struct pg_catalog *k)
 		add(p, k, false, row);
 }
 
-static void plan_own(struct plan *p, const struct pg_catalog *k, struct str tenant)
+static void plan_own(struct plan *p, const struct pg_catalog *k, struct str tenant, bool compact)
 {
 	char row[200];
 	bool home = str_eq(tenant, STR("default"));
 	for (unsigned i = 0; i < PG_OWN_DDL; i++) {
 		const struct pg_ddl *d = &pg_own_tables[i];
 		const struct pg_table_look *t = &k->tables[d->table];
-		if ((d->table == TB_KEY && !home) || (d->index ? k->own_index[i].exists : t->exists))
+		if ((d->table == TB_KEY && !home) || (PG_COMPACT(d->table) && !compact) || (d->index ? k->own_index[i].exists : t->exists))
 			continue;
 		if (d->index && t->exists)
 			lack(p, t->owned, "it does not own Cenote's tables");
@@ -251,7 +253,7 @@ static enum err plan_make(struct plan *p, const struct pg_catalog *k, const stru
 		p->v[p->n++].alone = false;
 	}
 	plan_store(p, k, repair);
-	plan_own(p, k, ask->tenant);
+	plan_own(p, k, ask->tenant, ask->compact);
 	for (unsigned i = 0; i < p->n; i++)
 		tables = tables || str_starts(str_c(p->v[i].sql), STR("CREATE TABLE"));
 	if (tables && k->exists)
@@ -535,7 +537,7 @@ enum err pg_schema_ensure(PGconn *c, const struct pg_ensure *ask)
 		return OK;
 	if (t.again)
 		return err_set(E_BUSY, "the tables in schema %s are being changed by somebody else; start again", t.k.quoted);
-	t.k.checkpoints = ask->checkpoints;
+	t.k.checkpoints = ask->checkpoints || ask->compact;
 	TRY(pg_rights_check(&t.k));
 	warn_index(&t.k, &t.k.prefix_index, "store_prefix_idx", PG_MAKE_PREFIX_INDEX("CONCURRENTLY "));
 	warn_index(&t.k, &t.k.expires_index, "idx_store_expires_at", PG_MAKE_EXPIRES_INDEX("CONCURRENTLY "));

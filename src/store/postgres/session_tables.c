@@ -87,6 +87,9 @@ static const struct {
 	 "(SELECT ''::text AS thread_id, ''::text AS checkpoint_ns, ''::text AS checkpoint_id WHERE false)"},
 	{PG_HAS_CP, "checkpoint_writes",
 	 "(SELECT ''::text AS thread_id, ''::text AS checkpoint_ns, ''::text AS checkpoint_id, ''::text AS channel WHERE false)"},
+	{PG_HAS_COMPACT, "cenote_checkpoint_ns", "(SELECT 0::bigint AS id, 0::bigint AS thread, ''::text AS ns WHERE false)"},
+	{PG_HAS_COMPACT, "cenote_checkpoint", "(SELECT 0::bigint AS scope, ''::text AS cid WHERE false)"},
+	{PG_HAS_COMPACT, "cenote_pending", "(SELECT 0::bigint AS scope, ''::text AS cid, 0 AS marks WHERE false)"},
 };
 
 void pg_expand_optional(struct buf *out, unsigned has, const char *sql)

@@ -14,7 +14,8 @@ static inline bool pg_has_nul(struct str s)
 #define PG_FOREIGN(name)                                                                                                           \
 	"(EXISTS (SELECT FROM @?agent_sessions fs WHERE fs.session_id = " name ") OR EXISTS (SELECT FROM @?agent_messages fm"      \
 	" WHERE fm.session_id = " name ") OR EXISTS (SELECT FROM @?conversations fc WHERE fc.session_id = " name ") OR EXISTS"     \
-	" (SELECT FROM @?checkpoints fk WHERE fk.thread_id = " name "))"
+	" (SELECT FROM @?checkpoints fk WHERE fk.thread_id = " name ") OR EXISTS (SELECT FROM @?cenote_checkpoint_ns fz JOIN"       \
+	" @cenote_thread ft ON ft.id = fz.thread WHERE ft.thread = " name "))"
 /* The owner of thread $1; NULL: nothing lies under the name. */
 #define PG_OWNER                                                                                                                   \
 	"coalesce((SELECT ow.usr::text FROM @cenote_thread ow WHERE ow.thread = $1::text), CASE WHEN " PG_FOREIGN(                 \

@@ -12,6 +12,7 @@
  *  5. At most ABSENT_MAX tenants that are not READY are remembered, besides those somebody is asking for right now: names that
  *     nobody has made must not fill the memory. */
 #include "store/postgres/catalog.h"
+#include "store/postgres/compact.h"
 
 #include <stdint.h>
 
@@ -143,7 +144,7 @@ static enum err make_task(PGconn *c, void *arg)
 {
 	const struct make *m = arg;
 	const struct pg_ensure ask = {
-		.schema = str_c(m->t->schema), .tenant = str_c(m->t->name), .make = m->make, .adopt = m->adopt};
+		.schema = str_c(m->t->schema), .tenant = str_c(m->t->name), .make = m->make, .adopt = m->adopt, .compact = m->t->s->opt.layout == CKPT_LAYOUT_COMPACT};
 	return pg_schema_ensure(c, &ask);
 }
 
@@ -207,8 +208,10 @@ static enum err look_or_make(struct pg_tenant *t, bool create, bool *there)
 		*there = true;
 		LOG(LOG_INFO, "store", "tenant made", LF_C("tenant", t->name), LF_C("schema", t->schema));
 	}
-	if (*there)
+	if (*there) {
 		TRY(pg_has_look(t));
+		TRY(compact_settle(t));
+	}
 	return *there ? pg_feed_new(t) : OK;
 }
 
@@ -320,6 +323,7 @@ enum err pg_tenants_start(struct pg *s)
 	fiber_set_deadline(was);
 	TRY(e);
 	TRY(pg_has_look(s->home));
+	TRY(compact_settle(s->home));
 	TRY(pg_feed_new(s->home));
 	pthread_mutex_lock(&s->tmu);
 	opened(s->home, true, OK, true);

@@ -7,7 +7,7 @@
  *     another order (a database whose collation is not that of bytes), all names are gone through for every page.
  *  3. Locks are taken as in entries.c: the row of cenote_thread first, then that of agent_sessions. */
 #include "core/checkpoint.h"
-#include "store/postgres/ckpt.h"
+#include "store/postgres/compact.h"
 #include "store/postgres/sessions.h"
 
 #define PAGE_ROWS 1000
@@ -21,23 +21,27 @@ static enum err not_found(void)
 
 /* Of the default collation: compared with a column, the column's own counts, and so its index. */
 #define NAME "n.name"
+/* The namespace "" in the compact layout. */
+#define SCOPE "(SELECT zn.id FROM @?cenote_checkpoint_ns zn WHERE zn.thread = t.id AND zn.ns = '')"
 #define HEAD(order)                                                                                                                \
-	"(SELECT hx.checkpoint_id FROM @?checkpoints hx WHERE hx.thread_id = " NAME " AND hx.checkpoint_ns = '' ORDER BY"          \
-	" hx.checkpoint_id " order " LIMIT 1)"
-#define PENDING(channel)                                                                                                           \
-	"EXISTS (SELECT FROM @?checkpoint_writes hw WHERE hw.thread_id = " NAME " AND hw.checkpoint_ns = '' AND hw.checkpoint_id"  \
-	" = h.head AND hw.channel = '" channel "')"
+	"coalesce((SELECT hx.checkpoint_id FROM @?checkpoints hx WHERE hx.thread_id = " NAME " AND hx.checkpoint_ns = '' ORDER BY"  \
+	" hx.checkpoint_id " order " LIMIT 1), (SELECT zc.cid FROM @?cenote_checkpoint zc WHERE zc.scope = " SCOPE                 \
+	" ORDER BY zc.cid " order " LIMIT 1) COLLATE \"default\")"
+#define PENDING(channel, mark)                                                                                                     \
+	"(EXISTS (SELECT FROM @?checkpoint_writes hw WHERE hw.thread_id = " NAME " AND hw.checkpoint_ns = '' AND hw.checkpoint_id" \
+	" = h.head AND hw.channel = '" channel "') OR EXISTS (SELECT FROM @?cenote_pending zp WHERE zp.scope = " SCOPE             \
+	" AND zp.cid = h.head AND zp.marks & " mark " <> 0))"
 /* Of the names n. */
 #define INFO                                                                                                                       \
 	"SELECT n.name, coalesce(t.usr::text, ''), coalesce(t.messages, 0), (SELECT count(*) FROM @?checkpoints x WHERE"           \
-	" x.thread_id = " NAME "), (SELECT count(*) FROM @?agent_messages x WHERE x.session_id = " NAME                            \
+	" x.thread_id = " NAME ") + (SELECT count(*) FROM @?cenote_checkpoint_ns zn JOIN @?cenote_checkpoint zc ON zc.scope = zn.id"  \
+	" WHERE zn.thread = t.id), (SELECT count(*) FROM @?agent_messages x WHERE x.session_id = " NAME                            \
 	") + (SELECT count(*) FROM"                                                                                                \
 	" @?conversations x WHERE x.session_id = " NAME                                                                            \
 	"), t.created_at, t.updated_at, s.created_at, s.updated_at, c.first, c.last, " HEAD(                                       \
 		"ASC") ", h.head, coalesce(t.metadata, ''), coalesce(t.config, ''), coalesce(t.ttl_minutes, 0::float8), "          \
 		       "coalesce(t.ttl_strategy,"                                                                                  \
-		       " 0), coalesce(t.version, 0), " PENDING("__interrupt__") ", " PENDING(                                      \
-			       "__error__") " FROM n LEFT JOIN @cenote_thread t ON t.thread = n.name LEFT JOIN LATERAL (SELECT"    \
+		       " 0), coalesce(t.version, 0), " PENDING("__interrupt__", "1") ", " PENDING("__error__", "2") " FROM n LEFT JOIN @cenote_thread t ON t.thread = n.name LEFT JOIN LATERAL (SELECT"    \
 					    " x.created_at::timestamptz AS created_at, x.updated_at::timestamptz AS updated_at "   \
 					    "FROM"                                                                                 \
 					    " @?agent_sessions x WHERE x.session_id = " NAME                                       \
@@ -408,6 +412,8 @@ static void compose(struct removal *x, unsigned has, unsigned parts)
 		(void)add(x, &st_lock_values);
 		(void)add(x, &st_checkpoints);
 	}
+	if ((parts & THREAD_CHECKPOINTS) && (has & PG_HAS_COMPACT))
+		(void)add(x, compact_thread_gone);
 	if (parts & THREAD_MESSAGES)
 		pg_i64(add(x, &st_messages), op);
 	if ((parts & THREAD_ENTRIES) && (has & PG_HAS_AGENT)) {
