@@ -13,6 +13,8 @@
 #define ARENA_BLOCK ((size_t)16384)
 #define PARTS_JOINED ((size_t)32768) /* up to here parts are joined: one piece costs libmicrohttpd one call less */
 
+enum { PIECES = 32 }; /* of an answer in parts */
+
 static const char exposed[] = "etag, x-request-id, mcp-session-id, www-authenticate, retry-after, ratelimit, ratelimit-policy, "
 			      "link, idempotency-replayed, "
 			      "content-location, x-pagination-total, x-pagination-next";
@@ -65,6 +67,38 @@ void rs_json(struct http_req *rq, int status, struct str body)
 	rs_send(rq, status, "application/json", body);
 }
 
+/* libmicrohttpd copies the list of pieces into the connection's pool, which is small, and 0.9.75 ends the process when there is no
+ * room: so there are few. Whatever is less than one of PIECES equal parts of the whole is joined with its neighbours. .p NULL:
+ * memory is short. */
+static struct str *few_pieces(struct http_req *rq, const struct str *parts, size_t n, size_t total, size_t *out_n)
+{
+	struct str *v = ARENA_ARRAY(&rq->arena, struct str, 2 * PIECES + 2);
+	size_t least = total / PIECES, small = 0, k = 0;
+	char *p;
+	bool run = false;
+
+	for (size_t i = 0; i < n; i++)
+		small += parts[i].n <= least ? parts[i].n : 0;
+	p = arena_alloc(&rq->arena, small);
+	if (!v || !p)
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
+		if (parts[i].n > least) {
+			v[k++] = parts[i];
+			run = false;
+		} else if (parts[i].n) {
+			if (!run)
+				v[k++] = str_of(p, 0);
+			memcpy(p, parts[i].p, parts[i].n);
+			p += parts[i].n;
+			v[k - 1].n += parts[i].n;
+			run = true;
+		}
+	}
+	*out_n = k;
+	return v;
+}
+
 void rs_parts(struct http_req *rq, int status, const char *content_type, const struct str *parts, size_t n)
 {
 	size_t total = 0;
@@ -73,8 +107,14 @@ void rs_parts(struct http_req *rq, int status, const char *content_type, const s
 	for (size_t i = 0; i < n; i++)
 		total += parts[i].n;
 	if (total > PARTS_JOINED) {
+		struct str *few = few_pieces(rq, parts, n, total, &n);
+
+		if (!few) {
+			rs_error(rq, E_NOMEM);
+			return;
+		}
 		rs_send(rq, status, content_type, STR(""));
-		rq->parts = parts;
+		rq->parts = few;
 		rq->parts_n = n;
 		return;
 	}

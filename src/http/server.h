@@ -121,7 +121,7 @@ void rs_header(struct http_req *rq, const char *name, struct str value);
 /* Ends the request: status, content type, body (copied unless it lies in rq_arena). Exactly once. */
 void rs_send(struct http_req *rq, int status, const char *content_type, struct str body);
 void rs_json(struct http_req *rq, int status, struct str body);
-/* rs_send of parts, one after the other; large ones are not copied: they, and the array, must lie in rq_arena. */
+/* rs_send of parts, one after the other; large ones are not copied: they must lie in rq_arena. */
 void rs_parts(struct http_req *rq, int status, const char *content_type, const struct str *parts, size_t n);
 void rs_empty(struct http_req *rq, int status); /* 204, 304 */
 /* Answers with the error e and the running fiber's diagnostic: status from contracts/operations 3, body by the route's error
