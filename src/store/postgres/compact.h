@@ -88,6 +88,7 @@ enum err compact_pending_read(struct arena *a, const PGresult *r, int row, int c
 struct compact_known;
 struct compact_stream {
 	struct str channel;
+	bool there;  /* its row is */
 	bool loaded; /* the head's names are there */
 	int64_t next;
 	struct compact_known *v; /* open addressing, cap a power of two */

@@ -66,12 +66,15 @@ static bool get_write(const uint8_t **p, const uint8_t *end, struct ckpt_pending
 enum err compact_pending_unpack(struct arena *a, struct str data, struct str task_id, struct ckpt_pending **out, size_t *n)
 {
 	struct str raw, path = STR("");
-	size_t had = *n, cap = had;
+	/* It is called for one task after the other: what the calls before have left room for follows from how many there are. */
+	size_t cap = *n ? 8 : 0;
+	while (cap < *n)
+		cap *= 2;
 	TRY(pack_expand(a, data, COMPACT_ROOM, &raw));
 	const uint8_t *p = (const uint8_t *)raw.p, *end = p + raw.n;
 	while (p < end) {
 		if (*n == cap) {
-			size_t more = cap < 4 ? 8 : cap * 2;
+			size_t more = cap ? cap * 2 : 8;
 			struct ckpt_pending *v = arena_grow(a, *out, cap * sizeof *v, more * sizeof *v);
 			if (!v)
 				return E_NOMEM;

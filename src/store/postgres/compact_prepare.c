@@ -4,14 +4,13 @@
 
 /* ---------------------------------------------------------------- once */
 
-static enum err scope_of(struct cw *x, const struct ckpt_change *c, size_t *out)
+static size_t scope_of(struct cw *x, const struct ckpt_change *c)
 {
-	for (*out = x->scopes_n; *out-- > 0;)
-		if (str_eq(x->scopes[*out].thread, c->thread) && str_eq(x->scopes[*out].ns, c->ns))
-			return OK;
-	*out = x->scopes_n;
-	x->scopes[x->scopes_n++] = (struct cw_scope){.thread = c->thread, .ns = c->ns};
-	return OK;
+	for (size_t i = x->scopes_n; i-- > 0;)
+		if (str_eq(x->scopes[i].thread, c->thread) && str_eq(x->scopes[i].ns, c->ns))
+			return i;
+	x->scopes[x->scopes_n] = (struct cw_scope){.thread = c->thread, .ns = c->ns};
+	return x->scopes_n++;
 }
 
 static enum err run_of(struct arena *a, struct str metadata, struct str *out)
@@ -118,13 +117,12 @@ static enum err room(struct cw *x)
 
 enum err cw_prepare(struct cw *x)
 {
-	size_t scope;
 	TRY(room(x));
 	for (size_t i = 0; i < x->n; i++) {
 		const struct ckpt_change *c = &x->c[i];
 		if (c->op == CK_WRITES && c->writes_n == 0)
 			continue;
-		TRY(scope_of(x, c, &scope));
+		size_t scope = scope_of(x, c);
 		if (c->op == CK_WRITES) {
 			TRY(prepare_task(x, c, scope));
 			continue;

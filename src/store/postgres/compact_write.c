@@ -220,6 +220,8 @@ static enum err take_look(void *arg)
 		if (pg_is_null(r, i, L_CHANNEL))
 			continue;
 		e = compact_stream_get(s, pg_get_str(r, i, L_CHANNEL), true, &st);
+		if (e == OK)
+			st->there = true;
 		if (e == OK && !st->loaded)
 			st->next = pg_get_i64(r, i, L_NEXT);
 		if (e == OK && !st->loaded && pg_get_bool(r, i, L_ASKED))
@@ -359,21 +361,19 @@ static void scopes_step(struct script *s, const struct cw *x, int64_t me)
 	pg_i64(p, me);
 }
 
-/* Channels that are not known to be there, each once; they are from now on. */
+/* Channels whose rows are not there, each once; they are from now on. */
 static enum err streams_step(struct script *s, const struct cw *x)
 {
-	bool *new = ARENA_ARRAY(x->again, bool, x->values_n + 1);
+	bool *new = ARENA_ARRAY(x->again, bool, x->values_n + 1), some = false;
 	struct compact_stream *st;
-	size_t some = 0;
 	if (!new)
 		return E_NOMEM;
 	for (size_t i = 0; i < x->values_n; i++) {
 		const struct cw_value *v = &x->values[i];
-		TRY(compact_stream_get(x->scopes[v->scope].s, v->channel, false, &st));
-		new[i] = !st;
-		some += new[i];
-		if (!st)
-			TRY(compact_stream_get(x->scopes[v->scope].s, v->channel, true, &st));
+		TRY(compact_stream_get(x->scopes[v->scope].s, v->channel, true, &st));
+		new[i] = !st->there;
+		some = some || new[i];
+		st->there = true;
 	}
 	if (!some)
 		return OK;
