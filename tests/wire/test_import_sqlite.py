@@ -422,6 +422,27 @@ def test_advanced_session_with_branches(serve, tmp_path):
     assert serve(file)["unchanged"] == len(main) + len(branch) + 3
 
 
+@pytest.mark.parametrize("kind_of", ["AsyncSQLiteSession", "SQLAlchemySession"])
+def test_other_sessions(serve, tmp_path, kind_of):
+    from agents.extensions import memory
+    [a] = names("kind", 1)
+    file = tmp_path / "s.sqlite"
+
+    async def write():
+        if kind_of == "SQLAlchemySession":
+            s = memory.SQLAlchemySession.from_url(a, url=f"sqlite+aiosqlite:///{file}", create_tables=True)
+        else:
+            s = memory.AsyncSQLiteSession(a, file)
+        await s.add_items(talk(4))
+        want = await s.get_items()
+        await (s.engine.dispose() if kind_of == "SQLAlchemySession" else s.close())
+        return want
+
+    want = asyncio.run(write())
+    assert serve(file)["stored"] == 4 and items_of(session_of(serve, a)) == want == talk(4)
+    assert serve(file)["unchanged"] == 4
+
+
 def test_both_in_one_file_and_tables_of_other_names(serve, tmp_path):
     [t, a] = names("both", 2)
     file = tmp_path / "all.sqlite"
