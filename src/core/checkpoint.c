@@ -226,13 +226,37 @@ bool ckpt_is_old(struct str checkpoint)
 	return old;
 }
 
-static enum err add_sends(struct store *s, struct arena *a, const struct principal *who, struct ckpt_full *f)
+static bool wants_sends(const struct ckpt_full *f)
 {
-	f->sends = NULL;
-	f->sends_n = 0;
-	if (f->c.parent.n == 0 || !ckpt_is_old(f->c.checkpoint))
-		return OK;
-	return s->ops->checkpoints->sends(s, a, who, f->c.thread, f->c.parent, &f->sends, &f->sends_n);
+	return f->c.parent.n > 0 && !f->c.no_sends && ckpt_is_old(f->c.checkpoint);
+}
+
+/* The sends of n checkpoints: one call of the store for each thread that follows another. */
+static enum err add_sends(struct store *s, struct arena *a, const struct principal *who, struct ckpt_full *f, size_t n)
+{
+	struct ckpt_sends *of = ARENA_ARRAY(a, struct ckpt_sends, n);
+	struct ckpt_full **to = ARENA_ARRAY(a, struct ckpt_full *, n);
+	size_t k = 0;
+
+	if (!of || !to)
+		return E_NOMEM;
+	for (size_t i = 0; i < n; i++) {
+		f[i].sends = NULL;
+		f[i].sends_n = 0;
+		if (wants_sends(&f[i])) {
+			to[k] = &f[i];
+			of[k++] = (struct ckpt_sends){f[i].c.parent, NULL, 0};
+		}
+		if (k == 0 || (i + 1 < n && str_eq(f[i + 1].c.thread, to[0]->c.thread)))
+			continue;
+		TRY(s->ops->checkpoints->sends(s, a, who, to[0]->c.thread, of, k));
+		while (k-- > 0) {
+			to[k]->sends = of[k].v;
+			to[k]->sends_n = of[k].n;
+		}
+		k = 0;
+	}
+	return OK;
 }
 
 enum err ckpt_get(struct memory *m, struct arena *a, const struct principal *who, const struct ckpt_query *q, struct ckpt_full *out,
@@ -245,7 +269,7 @@ enum err ckpt_get(struct memory *m, struct arena *a, const struct principal *who
 	TRY(principal_check(who, RIGHT_READ));
 	TRY(query_check(q, q->channels_n));
 	TRY(s->ops->checkpoints->get(s, a, who, q, &out->c, found));
-	return *found && q->want & CK_VALUES ? add_sends(s, a, who, out) : OK;
+	return *found && q->want & CK_VALUES ? add_sends(s, a, who, out, 1) : OK;
 }
 
 size_t ckpt_weight(const struct ckpt *c)
@@ -367,12 +391,8 @@ enum err ckpt_list(struct memory *m, struct arena *a, const struct principal *wh
 		return OK;
 	TRY(s->ops->checkpoints->list(s, who, q, on_listed, &l));
 	TRY(l.err);
-	for (size_t i = 0; i < l.n; i++) {
-		l.v[i].sends = NULL;
-		l.v[i].sends_n = 0;
-		if (q->want & CK_VALUES)
-			TRY(add_sends(s, a, who, &l.v[i]));
-	}
+	if (q->want & CK_VALUES && l.n > 0)
+		TRY(add_sends(s, a, who, l.v, l.n));
 	*out = l.v;
 	*n = l.n;
 	*more = l.more;

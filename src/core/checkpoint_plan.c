@@ -142,12 +142,11 @@ static enum err needs_of(struct plan *p, uint32_t row, uint32_t parent)
 	for (size_t i = 0; i < n; i++)
 		TRY(walk(p, row, channels[i]));
 	if (r->old && !p->rows[parent].support) {
-		struct ckpt_pending *sends;
-		size_t sends_n;
+		struct ckpt_sends sends = {.id = p->rows[parent].id};
 
 		arena_clear(&p->one);
-		TRY(p->s->ops->checkpoints->sends(p->s, &p->one, p->who, p->thread, p->rows[parent].id, &sends, &sends_n));
-		p->rows[parent].support |= sends_n > 0;
+		TRY(p->s->ops->checkpoints->sends(p->s, &p->one, p->who, p->thread, &sends, 1));
+		p->rows[parent].support |= sends.n > 0;
 	}
 	return OK;
 }

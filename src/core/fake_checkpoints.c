@@ -387,28 +387,28 @@ static enum err fake_list(struct store *s, const struct principal *who, const st
 	return fake_leave(f, OK);
 }
 
-static enum err fake_sends(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct str id,
-			   struct ckpt_pending **out, size_t *n)
+static enum err fake_sends(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct ckpt_sends *out,
+			   size_t n)
 {
 	struct fake *f = fake_of(s);
 	enum err e;
 	struct fake_tenant *t = fake_enter(f, who, &e);
 	const struct fake_thread *th;
-	const struct fake_table *w;
 
-	*n = 0;
-	*out = NULL;
 	if (!t)
 		return e;
 	th = fake_thread_find(t, who, thread);
-	w = th ? writes_of(th, id) : NULL;
-	if (w)
-		*out = ARENA_ARRAY(a, struct ckpt_pending, w->n);
-	for (size_t i = 0; w && i < w->n; i++) {
-		const struct fake_write *x = w->p[i];
+	for (size_t k = 0; k < n; k++) {
+		const struct fake_table *w = th ? writes_of(th, out[k].id) : NULL;
 
-		if (str_eq(x->w.channel, STR("__pregel_tasks")))
-			(*out)[(*n)++] = x->w;
+		out[k].n = 0;
+		out[k].v = w ? ARENA_ARRAY(a, struct ckpt_pending, w->n) : NULL;
+		for (size_t i = 0; w && i < w->n; i++) {
+			const struct fake_write *x = w->p[i];
+
+			if (str_eq(x->w.channel, STR("__pregel_tasks")))
+				out[k].v[out[k].n++] = x->w;
+		}
 	}
 	return fake_leave(f, OK);
 }

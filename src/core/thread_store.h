@@ -34,8 +34,9 @@ struct ckpt {
 	size_t values_n;
 	struct ckpt_pending *writes;
 	size_t writes_n;
-	size_t bytes; /* CK_SIZES: what this checkpoint alone costs in the store, about: its row, its writes, values first stored
-			 with it */
+	bool no_sends; /* the driver knows that its format has no sends in the parent (v is at least 4) */
+	size_t bytes;  /* CK_SIZES: what this checkpoint alone costs in the store, about: its row, its writes, values first stored
+			  with it */
 };
 
 enum ckpt_op { CK_PUT, CK_WRITES };
@@ -91,6 +92,11 @@ struct ckpt_history {
 	struct ckpt_pending *writes;
 	size_t writes_n; /* oldest checkpoint first, within one as ordered above */
 };
+struct ckpt_sends {
+	struct str id;
+	struct ckpt_pending *v;
+	size_t n;
+};
 struct ckpt_channel_size {
 	struct str channel;
 	int64_t versions, bytes; /* bytes: as stored */
@@ -109,10 +115,10 @@ struct checkpoint_ops {
 			bool *found) MUST_CHECK;
 	/* Newest first (see `after`). fn gets slices valid during the call; it may run on the CPU pool and must not wait. */
 	enum err (*list)(struct store *s, const struct principal *who, const struct ckpt_list *q, ckpt_fn fn, void *ctx) MUST_CHECK;
-	/* Writes with channel __pregel_tasks of any namespace under this checkpoint id, in order: sends of the format before v 4.
-	 */
-	enum err (*sends)(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct str id,
-			  struct ckpt_pending **out, size_t *n) MUST_CHECK;
+	/* out[i].v: writes with channel __pregel_tasks of any namespace under the checkpoint id out[i].id, in order: sends of the
+	 * format before v 4. */
+	enum err (*sends)(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct ckpt_sends *out,
+			  size_t n) MUST_CHECK;
 	/* out[i].channel says which; id "" : latest. An unknown target gives no writes. */
 	enum err (*history)(struct store *s, struct arena *a, const struct principal *who, const struct ckpt_query *q,
 			    struct ckpt_history *out, size_t n) MUST_CHECK;

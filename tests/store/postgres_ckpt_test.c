@@ -236,7 +236,7 @@ static void check_plans(const char *when)
 			  get_id[] = "text, text, text[], text[], bool, bool, text",
 			  page[] = "text, text, text[], bigint, text, jsonb, bool, bool",
 			  up[] = "text, text, text[], bigint, text, jsonb, bool, bool, text, bool, text, text",
-			  walk[] = "text, text, text, text[], text[]", sends[] = "text, text, text[]";
+			  walk[] = "text, text, text, text[], text[]", sends[] = "text, text[], text[]";
 	const struct {
 		const struct pg_stmt *st;
 		const char *types, *args;
@@ -252,7 +252,7 @@ static void check_plans(const char *when)
 		{&pg_ckpt_pages[1][0], page, "'big', NULL, NULL, 20, '', NULL, true, true", 80},
 		{&pg_ckpt_pages[1][1], up, "'big', NULL, NULL, 1, '', NULL, true, true, 'c07000', false, '', ''", 10},
 		{&pg_ckpt_walk, walk, "'big', '', 'c01777', '{a,b}', NULL", 10},
-		{&pg_ckpt_old_sends, sends, "'big', 'c01777', NULL", 4},
+		{&pg_ckpt_old_sends, sends, "'big', '{c01777}', NULL", 4},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		const char *text = plan(cases[i].st, cases[i].types, cases[i].args);

@@ -282,7 +282,8 @@ static void isolation(void **state)
 	struct ckpt_ref ref = {STR(""), STR("1")};
 	struct ckpt_removed gone;
 	struct ckpt_storage size;
-	struct ckpt_pending *sends, w = pend("a", "", 0, "__pregel_tasks", "1");
+	struct ckpt_pending w = pend("a", "", 0, "__pregel_tasks", "1");
+	struct ckpt_sends sends = {.id = STR("1")};
 	struct ckpt_history h = {.channel = STR("m")};
 	struct ckpt_query q = {.thread = STR("t"), .ns = STR(""), .id = STR("")};
 	size_t n;
@@ -296,8 +297,8 @@ static void isolation(void **state)
 		assert_false(there(who, "t", "", "1") || there(who, "t", "", ""));
 		assert_string_equal(list_as(who, (struct ckpt_list){.limit = 10}), "");
 		assert_string_equal(list_as(who, (struct ckpt_list){.thread = &q.thread, .limit = 10}), "");
-		assert_ok(S->ops->checkpoints->sends(S, &scratch, who, q.thread, STR("1"), &sends, &n));
-		assert_int_equal(n, 0);
+		assert_ok(S->ops->checkpoints->sends(S, &scratch, who, q.thread, &sends, 1));
+		assert_int_equal(sends.n, 0);
 		assert_ok(S->ops->checkpoints->history(S, &scratch, who, &q, &h, 1));
 		assert_int_equal(h.writes_n, 0);
 		assert_ok(S->ops->checkpoints->storage(S, &scratch, who, q.thread, &size));
@@ -420,21 +421,23 @@ static void latest_is_the_greatest(void **state)
 static void old_sends(void **state)
 {
 	(void)state;
-	struct ckpt_pending *got, w[3] = {pend("b", "p", 0, "__pregel_tasks", "1"), pend("b", "p", 1, "x", "2"),
-					  pend("b", "p", 2, "__pregel_tasks", "3")};
+	struct ckpt_pending w[3] = {pend("b", "p", 0, "__pregel_tasks", "1"), pend("b", "p", 1, "x", "2"),
+				    pend("b", "p", 2, "__pregel_tasks", "3")};
 	struct ckpt_pending other = pend("a", "p", 0, "__pregel_tasks", "0");
-	size_t n;
 	struct ckpt_change ch = writes_of("t", "1", w, 3, false), in_ns = writes_of("t", "1", &other, 1, false);
 	in_ns.ns = STR("sub");
 	assert_ok(write_ck(&ALICE, ch));
 	assert_ok(write_ck(&ALICE, in_ns));
-	assert_ok(S->ops->checkpoints->sends(S, &scratch, &ALICE, STR("t"), STR("1"), &got, &n));
-	assert_int_equal(n, 3);
-	assert_str(STR("0"), got[0].bytes);
-	assert_str(STR("1"), got[1].bytes);
-	assert_str(STR("3"), got[2].bytes);
-	assert_ok(S->ops->checkpoints->sends(S, &scratch, &ALICE, STR("t"), STR("2"), &got, &n));
-	assert_int_equal(n, 0);
+	ch.id = STR("3");
+	ch.writes_n = 1;
+	assert_ok(write_ck(&ALICE, ch));
+	struct ckpt_sends got[] = {{.id = STR("1")}, {.id = STR("2")}, {.id = STR("3")}, {.id = STR("1")}};
+	assert_ok(S->ops->checkpoints->sends(S, &scratch, &ALICE, STR("t"), got, 4));
+	assert_true(got[0].n == 3 && got[1].n == 0 && got[2].n == 1 && got[3].n == 3);
+	assert_str(STR("0"), got[0].v[0].bytes);
+	assert_str(STR("1"), got[0].v[1].bytes);
+	assert_str(STR("3"), got[3].v[2].bytes);
+	assert_str(STR("1"), got[2].v[0].bytes);
 }
 
 static void by_run(void **state)

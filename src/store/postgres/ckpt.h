@@ -51,6 +51,8 @@ enum err pg_ckpt_gather(struct pg_tenant *t, const struct pg_ckpt_call *call, bo
 enum err pg_ckpt_keep(struct arena *a, struct ckpt *c) MUST_CHECK;
 /* Values by channel, writes as struct ckpt_pending says. */
 void pg_ckpt_sort(struct ckpt *c);
+/* Condition that is false when the checkpoint is known to be of format 4 or later: its sends are not under its parent. */
+#define PG_CP_OLD(checkpoint) "((" checkpoint " -> 'v') < '4'::jsonb)"
 /* Fills bytes of n checkpoints. */
 enum err pg_ckpt_sizes(struct pg_tenant *t, struct ckpt *const *v, size_t n) MUST_CHECK;
 
@@ -66,8 +68,8 @@ enum err pg_ckpt_write(struct store *, const struct principal *, const struct ck
 /* ckpt_read.c */
 enum err pg_ckpt_get(struct store *, struct arena *, const struct principal *, const struct ckpt_query *, struct ckpt *,
 		     bool *) MUST_CHECK;
-enum err pg_ckpt_sends(struct store *, struct arena *, const struct principal *, struct str, struct str, struct ckpt_pending **,
-		       size_t *) MUST_CHECK;
+enum err pg_ckpt_sends(struct store *, struct arena *, const struct principal *, struct str, struct ckpt_sends *,
+		       size_t) MUST_CHECK;
 enum err pg_ckpt_by_run(struct store *, const struct principal *, const struct str *, size_t, ckpt_fn, void *) MUST_CHECK;
 enum err pg_ckpt_storage(struct store *, struct arena *, const struct principal *, struct str, struct ckpt_storage *) MUST_CHECK;
 /* ckpt_list.c */

@@ -42,6 +42,7 @@
 	"q AS (SELECT " PG_CP_ROW " FROM @checkpoints c WHERE ($2::text IS NULL OR c.checkpoint_ns = $2::text) AND " WANTED up     \
 	" AND " SEEN_EACH " ORDER BY c.checkpoint_id DESC, c.thread_id, c.checkpoint_ns" ROWS ")"
 #define VERSIONS PG_CP_VERSIONS("c.checkpoint")
+#define OLD PG_CP_OLD("c.checkpoint")
 #define PAGE(rows)                                                                                                                 \
 	"WITH RECURSIVE " rows ", c AS MATERIALIZED (SELECT row_number() OVER () AS ord, sum(pg_column_size(q.checkpoint) +"       \
 	" pg_column_size(q.metadata)) OVER (ROWS UNBOUNDED PRECEDING) AS upto, q.* FROM q),"                                       \
@@ -57,8 +58,8 @@
 	" OFFSET 0) w WHERE (SELECT $8::bool)), s AS (SELECT r.*, r.first > 1 AND sum(octet_length(r.blob)) OVER (ORDER BY"        \
 	" r.first ROWS UNBOUNDED PRECEDING) > " PAGE_BYTES " AS cut FROM r)"                                                       \
 	" SELECT 0 AS kind, c.ord, NULL::bigint[], c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,"         \
-	" NULL::text, NULL::int, NULL::bytea, c.ord > 1 AND c.upto > " PAGE_BYTES ", CASE WHEN c.ord = 1 OR c.upto <= " PAGE_BYTES \
-	" THEN c.checkpoint END, c.metadata FROM c"                                                                                \
+	" NULL::text, CASE WHEN " OLD " IS FALSE THEN 1 END, NULL::bytea, c.ord > 1 AND c.upto > " PAGE_BYTES                      \
+	", CASE WHEN c.ord = 1 OR c.upto <= " PAGE_BYTES " THEN c.checkpoint END, c.metadata FROM c"                               \
 	" UNION ALL SELECT s.kind, s.first, s.ords, s.channel, s.version, s.type, s.task, s.path, s.idx, CASE WHEN NOT s.cut THEN" \
 	" s.blob END, s.cut, NULL, NULL FROM s"
 enum { L_KIND, L_ORD, L_ORDS, L_TEXT, L_VERSION, L_TYPE, L_TASK, L_PATH, L_IDX, L_BLOB, L_CUT, L_CHECKPOINT, L_METADATA };
@@ -172,6 +173,7 @@ static void page_row(struct page *p, int i)
 	int64_t ord;
 	switch (pg_get_i64(r, i, L_KIND)) {
 	case 0:
+		c->no_sends = !pg_is_null(r, i, L_IDX);
 		c->thread = pg_get_str(r, i, L_TEXT);
 		c->ns = pg_get_str(r, i, L_VERSION);
 		c->id = pg_get_str(r, i, L_TYPE);

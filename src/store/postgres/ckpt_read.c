@@ -10,6 +10,7 @@
  * the primary key, so that no other index looks as good; what their order should be is for us to make. */
 #define SEEN PG_CP_SEEN("$1::text", 3)
 #define VERSIONS PG_CP_VERSIONS("c.checkpoint")
+#define OLD PG_CP_OLD("c.checkpoint")
 #define GET(where, order)                                                                                                          \
 	"SELECT c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint, c.metadata, CASE WHEN $5::bool THEN ARRAY(SELECT"           \
 	" ROW(b.channel, b.version, b.type, b.blob) FROM " VERSIONS " k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b"     \
@@ -17,11 +18,11 @@
 	" WHERE b.type <> 'empty' AND ($4::text[] IS NULL OR k.key = ANY($4::text[]))) END,"                                       \
 	" CASE WHEN $6::bool THEN ARRAY(SELECT ROW(w.task_id, task_path, w.idx, w.channel, w.type, w.blob) FROM"                   \
 	" @checkpoint_writes w WHERE w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id = c.checkpoint_id"  \
-	" ORDER BY w.task_id, w.idx) END FROM @checkpoints c CROSS JOIN " PG_CP_PATH_ELSE                                          \
+	" ORDER BY w.task_id, w.idx) END, " OLD " IS FALSE FROM @checkpoints c CROSS JOIN " PG_CP_PATH_ELSE                        \
 	" WHERE c.thread_id = $1::text AND c.checkpoint_ns = $2::text" where " AND " SEEN order " LIMIT 1"
 const struct pg_stmt pg_ckpt_latest = {ST_CKPT_LATEST, LANE_POINT, "checkpoint_latest", GET("", " ORDER BY c.checkpoint_id DESC")};
 const struct pg_stmt pg_ckpt_named = {ST_CKPT_BY_ID, LANE_POINT, "checkpoint_by_id", GET(" AND c.checkpoint_id = $7::text", "")};
-enum { G_ID, G_PARENT, G_CHECKPOINT, G_METADATA, G_VALUES, G_WRITES };
+enum { G_ID, G_PARENT, G_CHECKPOINT, G_METADATA, G_VALUES, G_WRITES, G_NO_SENDS };
 
 /* What each of some checkpoints costs alone, as stored: its row, its writes, values whose version its parent has not. */
 static const struct pg_stmt st_sizes = {
@@ -42,10 +43,11 @@ const struct pg_stmt pg_ckpt_old_sends = {
 	"WITH RECURSIVE n(ns) AS ((SELECT checkpoint_ns FROM @checkpoint_writes WHERE thread_id = $1::text ORDER BY checkpoint_ns"
 	" LIMIT 1) UNION ALL SELECT (SELECT x.checkpoint_ns FROM @checkpoint_writes x WHERE x.thread_id = $1::text AND"
 	" x.checkpoint_ns > n.ns ORDER BY x.checkpoint_ns LIMIT 1) FROM n WHERE n.ns IS NOT NULL)"
-	" SELECT w.task_id, w.task_path, w.idx, w.channel, w.type, w.blob FROM n, " PG_CP_PATH_ELSE " CROSS JOIN LATERAL (SELECT"
-	" task_id, task_path, idx, channel, type, blob FROM @checkpoint_writes WHERE thread_id = $1::text AND checkpoint_ns = n.ns"
-	" AND checkpoint_id = $2::text AND channel = '__pregel_tasks') w WHERE n.ns IS NOT NULL AND " PG_CP_SEEN(
-		"$1::text", 3) " ORDER BY w." WRITES_ORDER};
+	" SELECT u.ord - 1, w.task_id, w.task_path, w.idx, w.channel, w.type, w.blob FROM n, unnest($2::text[]) WITH ORDINALITY"
+	" AS u(id, ord), " PG_CP_PATH_ELSE " CROSS JOIN LATERAL (SELECT task_id, task_path, idx, channel, type, blob FROM"
+	" @checkpoint_writes WHERE thread_id = $1::text AND checkpoint_ns = n.ns AND checkpoint_id = u.id"
+	" AND channel = '__pregel_tasks' OFFSET 0) w WHERE n.ns IS NOT NULL AND " PG_CP_SEEN("$1::text",
+											     3) " ORDER BY u.ord, w." WRITES_ORDER};
 
 static const struct pg_stmt st_by_run = {
 	ST_CKPT_BY_RUN, LANE_SCAN, "checkpoint_by_run",
@@ -170,7 +172,8 @@ static enum err read_one(struct arena *a, const PGresult *r, const struct ckpt_q
 			     .id = pg_get_str(r, 0, G_ID),
 			     .parent = pg_get_str(r, 0, G_PARENT),
 			     .checkpoint = pg_get_json(r, 0, G_CHECKPOINT),
-			     .metadata = pg_get_json(r, 0, G_METADATA)};
+			     .metadata = pg_get_json(r, 0, G_METADATA),
+			     .no_sends = pg_get_bool(r, 0, G_NO_SENDS)};
 	TRY(pg_ckpt_keep(a, out));
 	TRY(read_values(a, r, out));
 	TRY(read_writes(a, r, out));
@@ -240,37 +243,48 @@ enum err pg_ckpt_sizes(struct pg_tenant *t, struct ckpt *const *v, size_t n)
 
 /* ---------------------------------------------------------------- others */
 
-enum err pg_ckpt_sends(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct str id,
-		       struct ckpt_pending **out, size_t *n)
+/* Rows come in the order of ids: those of one are next to each other. */
+static enum err take_sends(struct arena *a, const PGresult *r, struct ckpt_sends *out, size_t n)
+{
+	int rows = PQntuples(r);
+	struct ckpt_pending *all = arena_alloc(a, (size_t)(rows ? rows : 1) * sizeof *all);
+	if (!all)
+		return no_room();
+	for (int i = 0; i < rows; i++) {
+		struct ckpt_sends *of = &out[pg_get_i64(r, i, 0)];
+		if (of->n++ == 0)
+			of->v = &all[i];
+		all[i] = (struct ckpt_pending){.task_id = pg_get_str(r, i, 1),
+					       .task_path = pg_get_str(r, i, 2),
+					       .idx = (int32_t)pg_get_i64(r, i, 3),
+					       .channel = pg_get_str(r, i, 4),
+					       .type = pg_get_str(r, i, 5),
+					       .bytes = pg_get_str(r, i, 6)};
+		TRY(keep_write(a, &all[i]));
+	}
+	return OK;
+}
+
+enum err pg_ckpt_sends(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct ckpt_sends *out,
+		       size_t n)
 {
 	struct pg_tenant *t;
 	struct pg_params p;
 	PGresult *r;
-	enum err e = OK;
-	*out = NULL;
-	*n = 0;
+	for (size_t i = 0; i < n; i++)
+		out[i].n = 0;
 	TRY(pg_ckpt_open(s, who, RIGHT_READ, false, &t));
-	if (!t || pg_ckpt_unknown(thread) || pg_ckpt_unknown(id) || pg_ckpt_unknown(who->user))
+	if (!t || pg_ckpt_unknown(thread) || pg_ckpt_unknown(who->user))
 		return OK;
 	pg_params_init(&p);
 	pg_text(&p, thread);
-	pg_text(&p, id);
+	pg_array(&p, PG_TEXTS, n);
+	for (size_t i = 0; i < n; i++)
+		pg_el_str(&p, pg_ckpt_unknown(out[i].id) ? STR("") : out[i].id);
+	pg_array_end(&p);
 	pg_owners(&p, who);
 	TRY(pg_query(t, &pg_ckpt_old_sends, &p, &r));
-	int rows = PQntuples(r);
-	*out = arena_alloc(a, (size_t)(rows ? rows : 1) * sizeof **out);
-	if (!*out)
-		e = no_room();
-	for (int i = 0; i < rows && e == OK; i++) {
-		struct ckpt_pending *w = &(*out)[(*n)++];
-		*w = (struct ckpt_pending){.task_id = pg_get_str(r, i, 0),
-					   .task_path = pg_get_str(r, i, 1),
-					   .idx = (int32_t)pg_get_i64(r, i, 2),
-					   .channel = pg_get_str(r, i, 3),
-					   .type = pg_get_str(r, i, 4),
-					   .bytes = pg_get_str(r, i, 5)};
-		e = keep_write(a, w);
-	}
+	enum err e = take_sends(a, r, out, n);
 	PQclear(r);
 	return e;
 }

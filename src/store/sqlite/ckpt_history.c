@@ -224,20 +224,30 @@ static enum err sends(struct conn *c, struct walk *x)
 	return e;
 }
 
-enum err sq_ckpt_sends(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct str id,
-		       struct ckpt_pending **out, size_t *n)
+static enum err sends_each(struct conn *c, struct walk *x, struct ckpt_sends *out, size_t n)
 {
-	struct walk x = {.s = sq_of(s), .who = who, .a = a, .thread = thread, .id = id};
+	for (size_t i = 0; i < n; i++) {
+		x->id = out[i].id;
+		x->sends = NULL;
+		x->sends_n = 0;
+		TRY(sends(c, x));
+		out[i].v = x->sends;
+		out[i].n = x->sends_n;
+	}
+	return OK;
+}
+
+enum err sq_ckpt_sends(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct ckpt_sends *out,
+		       size_t n)
+{
+	struct walk x = {.s = sq_of(s), .who = who, .a = a, .thread = thread};
 	struct reader *r;
 	struct conn *c;
-	*out = NULL;
-	*n = 0;
+	for (size_t i = 0; i < n; i++)
+		out[i].n = 0;
 	TRY(tenant_get(x.s, who, RIGHT_READ, false, &x.t));
 	if (!x.t)
 		return OK;
 	TRY(reader_begin(x.s, x.t, fiber_deadline(), &r, &c));
-	TRY(reader_end(x.s, r, c, sends(c, &x)));
-	*out = x.sends;
-	*n = x.sends_n;
-	return OK;
+	return reader_end(x.s, r, c, sends_each(c, &x, out, n));
 }
