@@ -376,6 +376,7 @@ def main():
     p.add_argument("--seed", type=int, default=None)
     p.add_argument("--connections", type=int, default=12)
     p.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
+    p.add_argument("--layout", choices=("auto", "langgraph", "compact"), default="auto", help="of checkpoints")
     p.add_argument("--gap", type=float, help="seconds for which the database is away; some tenths, at random, unless given")
     a = p.parse_args()
     seed = a.seed if a.seed is not None else random.SystemRandom().randrange(2**31)
@@ -387,7 +388,7 @@ def main():
             pg = stack.enter_context(Postgres())
             store = pg.url
         loop = stack.enter_context(contextlib.closing(asyncio.new_event_loop()))
-        server = Server(store=store)
+        server = Server(store=store, env={"CENOTE_CHECKPOINTS_LAYOUT": a.layout})
         stack.callback(server.remove)
         stack.callback(server.kill)
         passed, failed = rounds(server, pg, loop, a, random.Random(seed))

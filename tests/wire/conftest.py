@@ -1,7 +1,8 @@
 """Fixtures: one open server for most tests, one with keys for those about isolation; a namespace of its own for every test.
 
 Tests that ask for a server run once for each store: SQLite and PostgreSQL, or those that @pytest.mark.stores(...) names;
-"postgres-schema" is PostgreSQL with another pg.schema, "postgres-bouncer" PostgreSQL behind PgBouncer in transaction mode.
+"postgres-schema" is PostgreSQL with another pg.schema, "postgres-bouncer" PostgreSQL behind PgBouncer in transaction mode,
+"postgres-compact" PostgreSQL with checkpoints in the compact layout.
 CENOTE_TEST_STORES=sqlite,postgres leaves others out."""
 import asyncio
 import contextlib
@@ -18,7 +19,7 @@ from postgres import database, pg_server, pg_url  # noqa: E402,F401
 from server import Server  # noqa: E402
 
 _names = itertools.count()
-STORES = ("sqlite", "postgres", "postgres-schema", "postgres-bouncer")
+STORES = ("sqlite", "postgres", "postgres-schema", "postgres-bouncer", "postgres-compact")
 
 
 def pytest_configure(config):
@@ -53,6 +54,8 @@ def start(request):
                 kw["store"] = stack.enter_context(PgBouncer(kw["store"])).url
             if kind == "postgres-schema":
                 kw["env"] = {"CENOTE_PG_SCHEMA": "Other one", **kw.get("env", {})}
+            if kind == "postgres-compact":
+                kw["env"] = {"CENOTE_CHECKPOINTS_LAYOUT": "compact", **kw.get("env", {})}
             yield stack.enter_context(Server(*args, **kw))
 
     return start

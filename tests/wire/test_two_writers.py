@@ -10,6 +10,7 @@ import pytest
 from frames import Frames, checkpoint_id, frames, put_op, unframe, with_bytes
 from server import Server
 
+ENV = {"postgres-schema": {"CENOTE_PG_SCHEMA": "Other one"}, "postgres-compact": {"CENOTE_CHECKPOINTS_LAYOUT": "compact"}}
 ROUNDS, TAILS = 60, ("00000000000a", "00000000000b")
 
 
@@ -20,7 +21,7 @@ def pair(kind, start):
         if kind == "sqlite":
             yield first, first
         else:
-            with Server(store=first.store, env=None if kind != "postgres-schema" else {"CENOTE_PG_SCHEMA": "Other one"}) as second:
+            with Server(store=first.store, env=ENV.get(kind)) as second:
                 yield first, second
 
 
@@ -58,7 +59,7 @@ def writer(host, port, tail, barrier, failed):
         raise
 
 
-@pytest.mark.stores("sqlite", "postgres", "postgres-bouncer")
+@pytest.mark.stores("sqlite", "postgres", "postgres-bouncer", "postgres-compact")
 def test_two_processes_write_one_thread(pair):
     ctx = multiprocessing.get_context("spawn")
     barrier, failed = ctx.Barrier(2), ctx.Queue()
@@ -85,7 +86,7 @@ def test_two_processes_write_one_thread(pair):
         assert head["id"] == checkpoint_id(ROUNDS - 1, TAILS[1])
 
 
-@pytest.mark.stores("sqlite", "postgres")
+@pytest.mark.stores("sqlite", "postgres", "postgres-compact")
 def test_pruning_beside_a_writer_tears_nothing(pair):
     """One process grows a thread, another prunes it again and again: what remains is whole, and the last checkpoint is there."""
     ctx = multiprocessing.get_context("spawn")

@@ -9,6 +9,7 @@ from cenote import AsyncCenoteSaver, CenoteSaver
 TESTS = {"put": 17, "put_writes": 10, "get_tuple": 10, "list": 16, "delete_thread": 5, "delete_for_runs": 7, "copy_thread": 8, "prune": 8}
 
 
+@pytest.mark.stores("sqlite", "postgres", "postgres-compact")
 @pytest.mark.parametrize("saver_class", [CenoteSaver, AsyncCenoteSaver])
 def test_conformance(server, saver_class):
     @checkpointer_test(name="cenote")

@@ -165,8 +165,8 @@ enum err compact_write(struct store *, const struct principal *, const struct ck
 enum err compact_get(struct store *, struct arena *, const struct principal *, const struct ckpt_query *, struct ckpt *,
 		     bool *) MUST_CHECK;
 enum err compact_list(struct store *, const struct principal *, const struct ckpt_list *, ckpt_fn, void *) MUST_CHECK;
-enum err compact_sends(struct store *, struct arena *, const struct principal *, struct str, struct str, struct ckpt_pending **,
-		       size_t *) MUST_CHECK;
+enum err compact_sends(struct store *, struct arena *, const struct principal *, struct str, struct ckpt_sends *,
+		       size_t) MUST_CHECK;
 enum err compact_history(struct store *, struct arena *, const struct principal *, const struct ckpt_query *, struct ckpt_history *,
 			 size_t) MUST_CHECK;
 enum err compact_remove(struct store *, const struct principal *, struct str, const struct ckpt_ref *, size_t,

@@ -320,46 +320,54 @@ enum err compact_get(struct store *s, struct arena *a, const struct principal *w
 
 static const struct pg_stmt st_sends = {
 	ST_COMPACT_SENDS, LANE_POINT, "compact_sends",
-	"SELECT " COMPACT_WRITES("n.id", "$2::text") " FROM @cenote_thread t JOIN @cenote_checkpoint_ns n ON n.thread = t.id"
-						     " WHERE t.thread = $1::text AND " COMPACT_SEEN(3)};
+	"SELECT x.ord, " COMPACT_WRITES(
+		"n.id",
+		"x.cid") " FROM @cenote_thread t JOIN @cenote_checkpoint_ns n ON n.thread = t.id CROSS JOIN"
+			 " unnest($2::text[]) WITH ORDINALITY AS x(cid, ord) WHERE t.thread = $1::text AND " COMPACT_SEEN(3)};
 
-enum err compact_sends(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct str id,
-		       struct ckpt_pending **out, size_t *n)
+/* Those of the writes that are sends. */
+static enum err add_sends(struct arena *a, struct ckpt_sends *x, const struct ckpt_pending *w, size_t n)
+{
+	struct ckpt_pending *v = arena_grow(a, x->v, x->n * sizeof *v, (x->n + n) * sizeof *v);
+	if (!v)
+		return E_NOMEM;
+	x->v = v;
+	for (size_t i = 0; i < n; i++)
+		if (str_eq(w[i].channel, STR("__pregel_tasks")))
+			x->v[x->n++] = w[i];
+	return OK;
+}
+
+enum err compact_sends(struct store *s, struct arena *a, const struct principal *who, struct str thread, struct ckpt_sends *out,
+		       size_t n)
 {
 	struct pg_tenant *t;
 	struct pg_params p;
 	PGresult *r;
 	enum err e = OK;
-	size_t cap = 0;
-	*out = NULL;
-	*n = 0;
+	for (size_t i = 0; i < n; i++)
+		out[i] = (struct ckpt_sends){.id = out[i].id};
 	TRY(compact_open(s, who, RIGHT_READ, false, &t));
-	if (!t || pg_ckpt_unknown(thread) || pg_ckpt_unknown(id))
+	if (!t || n == 0 || pg_ckpt_unknown(thread))
 		return OK;
 	pg_params_init(&p);
 	pg_text(&p, thread);
-	pg_text(&p, id);
+	pg_array(&p, PG_TEXTS, n);
+	for (size_t i = 0; i < n; i++)
+		pg_el_str(&p, pg_ckpt_unknown(out[i].id) ? STR("") : out[i].id);
+	pg_array_end(&p);
 	pg_owners(&p, who);
 	TRY(pg_query(t, &st_sends, &p, &r));
 	for (int i = 0; i < PQntuples(r) && e == OK; i++) {
 		struct ckpt_pending *w;
 		size_t k;
-		e = compact_pending_read(a, r, i, 0, &w, &k, NULL);
-		for (size_t at = 0; at < k && e == OK; at++) {
-			if (!str_eq(w[at].channel, STR("__pregel_tasks")))
-				continue;
-			if (*n == cap) {
-				size_t more = cap ? cap * 2 : 8;
-				*out = arena_grow(a, *out, cap * sizeof *w, more * sizeof *w);
-				cap = more;
-			}
-			if (*out)
-				(*out)[(*n)++] = w[at];
-			e = *out ? OK : E_NOMEM;
-		}
+		e = compact_pending_read(a, r, i, 1, &w, &k, NULL);
+		if (e == OK && k)
+			e = add_sends(a, &out[pg_get_i64(r, i, 0) - 1], w, k);
 	}
 	PQclear(r);
-	compact_pending_sort(*out, *n);
+	for (size_t i = 0; i < n; i++)
+		compact_pending_sort(out[i].v, out[i].n);
 	return e;
 }
 

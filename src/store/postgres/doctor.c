@@ -277,6 +277,21 @@ static void layout(struct doctor *d, const struct pg_catalog *k, bool home)
 	     PG_STORE_VERSION, k->cenote_version);
 }
 
+static void compact(struct doctor *d, const struct pg_catalog *k)
+{
+	bool there = true, may = k->exists ? k->create && k->usage : k->create_db;
+	for (enum pg_table t = TB_COMPACT_NS; t < TB_COUNT; t++)
+		there = there && k->tables[t].exists;
+	if (there)
+		tell(d, FIND_OK, "checkpoints", k->schema, NONE, NONE,
+		     "checkpoints lie in Cenote's tables (checkpoints.layout: compact)");
+	else
+		tell(d, FIND_WARN, "checkpoints", k->schema,
+		     may ? STR("nothing: the next start makes them (or `cenote migrate`)")
+			 : STR("as owner of the schema or database run `cenote migrate`, then `cenote grants`"),
+		     NONE, "the tables of the compact layout are not there yet");
+}
+
 /* LangGraph's checkpoint tables, without which the rest of the store works. */
 static void checkpoints(struct doctor *d, const struct pg_catalog *k)
 {
@@ -368,7 +383,10 @@ static void schema(void *ctx, const char *name, const char *tenant)
 	layout(d, &k, strcmp(tenant, "default") == 0);
 	if (!k.exists)
 		return;
-	checkpoints(d, &k);
+	if (d->x.opt.layout == CKPT_LAYOUT_COMPACT)
+		compact(d, &k);
+	else
+		checkpoints(d, &k);
 	sessions(d, &k);
 	rights(d, &k);
 	index_there(d, &k, &k.prefix_index, "store_prefix_idx", PG_MAKE_PREFIX_INDEX("CONCURRENTLY "));

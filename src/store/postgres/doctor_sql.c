@@ -89,7 +89,7 @@ static const char tables[] =
 	" SELECT 'ok', nspname, format('about %s items, %s messages and %s checkpoints, %s in all', coalesce(max(live) FILTER "
 	"(WHERE relname ="
 	" 'store'), 0), coalesce(max(live) FILTER (WHERE relname = 'cenote_message'), 0), coalesce(max(live) FILTER (WHERE relname "
-	"= 'checkpoints'), 0), pg_size_pretty(sum(bytes))), '',"
+	"IN ('checkpoints', 'cenote_checkpoint')), 0), pg_size_pretty(sum(bytes))), '',"
 	" json_object_agg(relname, json_build_object('rows', live, 'bytes', bytes) ORDER BY relname) FROM z GROUP BY nspname"
 	" ORDER BY nspname";
 
