@@ -356,6 +356,12 @@ static size_t clean_escape(struct buf *b, struct str t, size_t i, bool exact)
 	return 6;
 }
 
+/* Whether the byte at i can stand beside a number. */
+static bool apart(struct str t, size_t i)
+{
+	return i >= t.n || memchr(" \t\r\n,:[]{}", t.p[i], 10);
+}
+
 /* NaN and its like; exact: a number of the same length stands for it. */
 static size_t clean_word(struct buf *b, struct str t, size_t i, bool exact)
 {
@@ -366,7 +372,7 @@ static size_t clean_word(struct buf *b, struct str t, size_t i, bool exact)
 		     {STR_INIT("-Infinity"), STR_INIT("-0.000000")}};
 
 	for (size_t k = 0; k < 3; k++) {
-		if (!str_starts(str_sub(t, i, t.n), words[k].word))
+		if (!str_starts(str_sub(t, i, t.n), words[k].word) || !apart(t, i - 1) || !apart(t, i + words[k].word.n))
 			continue;
 		buf_str(b, exact ? words[k].number : STR("null"));
 		return words[k].word.n;

@@ -154,6 +154,8 @@ static void metadata(void **state)
 		is_json(out, t[i].out);
 	}
 	assert_int_equal(ckpt_split_metadata(&arena, STR("[]"), &out), E_INVALID);
+	assert_int_equal(ckpt_split_metadata(&arena, STR("{\"a\":-1Infinity}"), &out), E_INVALID);
+	assert_int_equal(ckpt_split_metadata(&arena, STR("{\"a\":NaN5}"), &out), E_INVALID);
 	assert_int_equal(ckpt_split_metadata(&arena, STR("{\"a\":\"\\"), &out), E_INVALID);
 	assert_int_equal(ckpt_split_metadata(&arena, STR("{\"a\":\377}"), &out), E_INVALID);
 }
