@@ -37,8 +37,9 @@
 #define COMPACT_TRIES 12
 
 #define COMPACT_LEASE_FREE(n, me) "(" n ".lease_to IS NULL OR " n ".lease_to < clock_timestamp() OR " n ".lease_by = " me ")"
-/* Condition on a row t of cenote_thread. */
-#define COMPACT_SEEN(o) "($" #o "::text[] IS NULL OR t.usr = ANY($" #o "::text[]))"
+/* Condition on a row t of cenote_thread. Parameters lie in subqueries so that the planner sees no difference between one call and
+ * another: else it plans each anew, which takes longer than to run it. */
+#define COMPACT_SEEN(o) "((SELECT $" #o "::text[]) IS NULL OR t.usr = ANY((SELECT $" #o "::text[])::text[]))"
 /* The chunks of version v of stream s (number), in order: bytea[]. */
 #define COMPACT_CHUNKS(stream, runs)                                                                                               \
 	"ARRAY(SELECT c.data FROM generate_series(1, cardinality(" runs "), 2) i CROSS JOIN LATERAL (SELECT k.id, k.data FROM"     \

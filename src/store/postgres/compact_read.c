@@ -36,15 +36,16 @@ enum err compact_row_read(struct arena *a, const PGresult *r, int row, struct co
  * negative numbers. */
 static const struct pg_stmt st_values = {
 	ST_COMPACT_VALUES, LANE_POINT, "compact_values",
-	"SELECT x.ord, v.type, v.data, v.chunks FROM unnest($1::bigint[], $2::text[], $3::bytea[]) WITH ORDINALITY AS x(scope, "
+	"SELECT x.ord, v.type, v.data, v.chunks FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::bytea[])) WITH "
+	"ORDINALITY AS x(scope, "
 	"channel,"
 	" version, ord) CROSS JOIN LATERAL (SELECT s.id FROM @cenote_stream s WHERE s.scope = x.scope AND s.channel = x.channel "
 	"LIMIT 1) s"
 	" CROSS JOIN LATERAL (SELECT v.type, v.data, CASE WHEN v.runs IS NOT NULL THEN " COMPACT_CHUNKS(
 		"s.id",
 		"v.runs") " END AS chunks FROM @cenote_version v WHERE v.stream = s.id AND v.version = x.version LIMIT 1) v"
-			  " WHERE v.type <> " COMPACT_EMPTY
-			  " UNION ALL SELECT -x.ord, NULL, NULL, NULL FROM unnest($4::bigint[], $5::text[], $6::bigint[]) WITH"
+			  " WHERE v.type <> " COMPACT_EMPTY " UNION ALL SELECT -x.ord, NULL, NULL, NULL FROM unnest((SELECT "
+							    "$4::bigint[]), (SELECT $5::text[]), (SELECT $6::bigint[])) WITH"
 			  " ORDINALITY AS x(scope, cid, xmin, ord) WHERE NOT EXISTS (SELECT FROM @cenote_checkpoint c WHERE "
 			  "c.scope ="
 			  " x.scope AND c.cid = x.cid AND c.xmin::text::bigint = x.xmin)"};
@@ -323,7 +324,8 @@ static const struct pg_stmt st_sends = {
 	"SELECT x.ord, " COMPACT_WRITES(
 		"n.id",
 		"x.cid") " FROM @cenote_thread t JOIN @cenote_checkpoint_ns n ON n.thread = t.id CROSS JOIN"
-			 " unnest($2::text[]) WITH ORDINALITY AS x(cid, ord) WHERE t.thread = $1::text AND " COMPACT_SEEN(3)};
+			 " unnest((SELECT $2::text[])) WITH ORDINALITY AS x(cid, ord) WHERE t.thread = $1::text AND " COMPACT_SEEN(
+				 3)};
 
 /* Those of the writes that are sends. */
 static enum err add_sends(struct arena *a, struct ckpt_sends *x, const struct ckpt_pending *w, size_t n)

@@ -23,21 +23,22 @@
 static const struct pg_stmt st_lock = {
 	ST_COMPACT_LOCK, LANE_WRITE, "compact_lock",
 	"WITH l AS (INSERT INTO @cenote_thread AS t(thread, usr, created_at, updated_at, messages) SELECT x.thread, CASE "
-	"WHEN " PG_FOREIGN(
-		"x.thread") " THEN '' ELSE $3::text END, $4::timestamptz, $4::timestamptz, 0 FROM unnest($1::text[]) AS x(thread)"
-			    " ORDER BY x.thread COLLATE \"C\" ON CONFLICT (thread) DO UPDATE SET updated_at = "
-			    "greatest(t.updated_at,"
-			    " excluded.updated_at) RETURNING t.usr)"
-			    " SELECT 1 / (count(*) FILTER (WHERE " COMPACT_SEEN(2) ") = cardinality($1::text[]))::int FROM l t"};
+	"WHEN " PG_FOREIGN("x.thread") " THEN '' ELSE $3::text END, $4::timestamptz, $4::timestamptz, 0 FROM unnest((SELECT "
+				       "$1::text[])) AS x(thread)"
+				       " ORDER BY x.thread COLLATE \"C\" ON CONFLICT (thread) DO UPDATE SET updated_at = "
+				       "greatest(t.updated_at,"
+				       " excluded.updated_at) RETURNING t.usr)"
+				       " SELECT 1 / (count(*) FILTER (WHERE " COMPACT_SEEN(
+					       2) ") = cardinality($1::text[]))::int FROM l t"};
 
 #define SCOPES_FROM(more, columns)                                                                                                 \
-	"unnest($1::text[], $2::text[]" more ") WITH ORDINALITY AS u(thread, ns" columns                                           \
+	"unnest((SELECT $1::text[]), (SELECT $2::text[])" more ") WITH ORDINALITY AS u(thread, ns" columns                         \
 	", ord) JOIN @cenote_thread t ON t.thread = u.thread"
 /* $3 ids (0: not there), $4 revs (-1: only has to be there), $5 who asks (for leases). */
 static const struct pg_stmt st_scopes = {
 	ST_COMPACT_SCOPES, LANE_WRITE, "compact_scopes",
 	"WITH x AS MATERIALIZED (SELECT t.id AS thread, u.ns, u.id, u.rev FROM " SCOPES_FROM(
-		", $3::bigint[], $4::bigint[]",
+		", (SELECT $3::bigint[]), (SELECT $4::bigint[])",
 		", id, rev") "),"
 			     " m AS (INSERT INTO @cenote_checkpoint_ns(thread, ns, rev) SELECT x.thread, x.ns, 1 FROM x WHERE "
 			     "x.rev < 0 AND NOT EXISTS (SELECT"
@@ -57,30 +58,34 @@ static const struct pg_stmt st_scopes = {
 	"sc AS MATERIALIZED (SELECT u.ord, n.id FROM " SCOPES_FROM("", "") " JOIN @cenote_checkpoint_ns n ON n.thread = t.id AND"  \
 									   " n.ns = u.ns)"
 /* $3 scope, $4 channel */
-static const struct pg_stmt st_streams = {
-	ST_COMPACT_STREAMS, LANE_WRITE, "compact_streams",
-	"WITH " SCOPES " INSERT INTO @cenote_stream(scope, channel) SELECT sc.id, x.channel FROM unnest($3::int[], $4::text[]) AS"
-	" x(o, channel) JOIN sc ON sc.ord = x.o ON CONFLICT (scope, channel) DO NOTHING"};
+static const struct pg_stmt st_streams = {ST_COMPACT_STREAMS, LANE_WRITE, "compact_streams",
+					  "WITH " SCOPES " INSERT INTO @cenote_stream(scope, channel) SELECT sc.id, x.channel FROM "
+							 "unnest((SELECT $3::int[]), (SELECT $4::text[])) AS"
+					  " x(o, channel) JOIN sc ON sc.ord = x.o ON CONFLICT (scope, channel) DO NOTHING"};
 
 /* Versions: $3 scope, $4 channel, $5 version, $6 type, $7 runs, $8 data. Chunks: $9 version, $10 number, $11 data. Checkpoints: $12
  * scope, $13 id, $14 parent, $15 run, $16 body. $17 op, $18 how many versions with runs there are, all of which must be new. */
 static const struct pg_stmt st_put = {
 	ST_COMPACT_PUT, LANE_WRITE, "compact_put",
-	"WITH " SCOPES ", v AS MATERIALIZED (SELECT x.ord, s.id AS stream, x.version, x.type, x.runs, x.data FROM unnest($3::int[],"
-	" $4::text[], $5::bytea[], $6::text[], $7::text[], $8::bytea[]) WITH ORDINALITY AS x(o, channel, version, type, runs, "
+	"WITH " SCOPES
+	", v AS MATERIALIZED (SELECT x.ord, s.id AS stream, x.version, x.type, x.runs, x.data FROM unnest((SELECT $3::int[]),"
+	" (SELECT $4::text[]), (SELECT $5::bytea[]), (SELECT $6::text[]), (SELECT $7::text[]), (SELECT $8::bytea[])) WITH "
+	"ORDINALITY AS x(o, channel, version, type, runs, "
 	"data, ord)"
 	" JOIN sc ON sc.ord = x.o CROSS JOIN LATERAL (SELECT s.id FROM @cenote_stream s WHERE s.scope = sc.id AND s.channel = "
 	"x.channel"
 	" LIMIT 1) s WHERE NOT EXISTS (SELECT FROM @cenote_version o WHERE o.stream = s.id AND o.version = x.version)),"
 	" w AS (INSERT INTO @cenote_version(stream, version, type, runs, data) SELECT stream, version, type, runs::int[], data "
 	"FROM v),"
-	" c AS (INSERT INTO @cenote_chunk(id, data) SELECT (v.stream << 28) + x.n, x.data FROM unnest($9::int[], $10::bigint[],"
-	" $11::bytea[]) AS x(o, n, data) JOIN v ON v.ord = x.o),"
+	" c AS (INSERT INTO @cenote_chunk(id, data) SELECT (v.stream << 28) + x.n, x.data FROM unnest((SELECT $9::int[]), (SELECT "
+	"$10::bigint[]),"
+	" (SELECT $11::bytea[])) AS x(o, n, data) JOIN v ON v.ord = x.o),"
 	" h AS (UPDATE @cenote_stream s SET head = q.version FROM (SELECT DISTINCT ON (stream) stream, version FROM v WHERE runs "
 	"IS NOT"
 	" NULL ORDER BY stream, ord DESC) q WHERE s.id = q.stream),"
 	" k AS (INSERT INTO @cenote_checkpoint(scope, cid, parent, run, body) SELECT sc.id, x.id, x.parent, x.run, x.body FROM"
-	" unnest($12::int[], $13::text[], $14::text[], $15::bytea[], $16::bytea[]) AS x(o, id, parent, run, body) JOIN sc ON "
+	" unnest((SELECT $12::int[]), (SELECT $13::text[]), (SELECT $14::text[]), (SELECT $15::bytea[]), (SELECT $16::bytea[])) AS "
+	"x(o, id, parent, run, body) JOIN sc ON "
 	"sc.ord = x.o"
 	" ON CONFLICT (scope, cid) DO UPDATE SET run = excluded.run, body = excluded.body),"
 	" j AS (" COMPACT_JOURNAL(17, 0) ") SELECT 1 / ((SELECT count(*) FROM v WHERE runs IS NOT NULL) = $18::bigint)::int"};
@@ -88,9 +93,9 @@ static const struct pg_stmt st_put = {
 /* Tasks: $3 scope, $4 id, $5 task, $6 what is there (NULL: nothing), $7 data, $8 marks; $9 op. */
 static const struct pg_stmt st_writes = {
 	ST_COMPACT_WRITES, LANE_WRITE, "compact_writes",
-	"WITH " SCOPES
-	", x AS MATERIALIZED (SELECT sc.id AS scope, x.* FROM unnest($3::int[], $4::text[], $5::bytea[], $6::bytea[],"
-	" $7::bytea[], $8::int[]) AS x(o, cid, task, old, data, marks) JOIN sc ON sc.ord = x.o),"
+	"WITH " SCOPES ", x AS MATERIALIZED (SELECT sc.id AS scope, x.* FROM unnest((SELECT $3::int[]), (SELECT $4::text[]), "
+		       "(SELECT $5::bytea[]), (SELECT $6::bytea[]),"
+	" (SELECT $7::bytea[]), (SELECT $8::int[])) AS x(o, cid, task, old, data, marks) JOIN sc ON sc.ord = x.o),"
 	" i AS (INSERT INTO @cenote_pending(scope, cid, task, marks, data) SELECT scope, cid, task, marks, data FROM x WHERE old "
 	"IS NULL"
 	" ON CONFLICT (scope, cid, task) DO NOTHING RETURNING 1),"
@@ -109,11 +114,13 @@ static const struct pg_stmt st_look = {
 		"u.thread") " THEN '' END), n.id, n.rev, s.channel, coalesce((SELECT"
 			    " max(k.id) FROM @cenote_chunk k WHERE k.id BETWEEN (s.id << 28) AND (s.id << 28) + 268435455) - (s.id "
 			    "<< 28), 0) + 1, h.runs,"
-			    " h.chunks, q.o IS NOT NULL FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u(thread, ns, ord) "
+			    " h.chunks, q.o IS NOT NULL FROM unnest((SELECT $1::text[]), (SELECT $2::text[])) WITH ORDINALITY AS "
+			    "u(thread, ns, ord) "
 			    "LEFT JOIN @cenote_thread t ON"
 			    " t.thread = u.thread LEFT JOIN @cenote_checkpoint_ns n ON n.thread = t.id AND n.ns = u.ns LEFT JOIN "
 			    "@cenote_stream s ON s.scope ="
-			    " n.id LEFT JOIN unnest($3::int[], $4::text[]) AS q(o, channel) ON q.o = u.ord AND q.channel = "
+			    " n.id LEFT JOIN unnest((SELECT $3::int[]), (SELECT $4::text[])) AS q(o, channel) ON q.o = u.ord AND "
+			    "q.channel = "
 			    "s.channel LEFT JOIN LATERAL (SELECT"
 			    " v.runs, " COMPACT_CHUNKS(
 				    "s.id",
@@ -124,16 +131,16 @@ enum { L_ORD, L_USER, L_ID, L_REV, L_CHANNEL, L_NEXT, L_RUNS, L_CHUNKS, L_ASKED 
 /* Which versions are there: $3 scope, $4 channel, $5 version. */
 static const struct pg_stmt st_there = {
 	ST_COMPACT_THERE, LANE_WRITE, "compact_there",
-	"WITH " SCOPES
-	" SELECT x.ord FROM unnest($3::int[], $4::text[], $5::bytea[]) WITH ORDINALITY AS x(o, channel, version, ord)"
+	"WITH " SCOPES " SELECT x.ord FROM unnest((SELECT $3::int[]), (SELECT $4::text[]), (SELECT $5::bytea[])) WITH ORDINALITY "
+		       "AS x(o, channel, version, ord)"
 	" JOIN sc ON sc.ord = x.o JOIN @cenote_stream s ON s.scope = sc.id AND s.channel = x.channel JOIN @cenote_version v ON "
 	"v.stream ="
 	" s.id AND v.version = x.version"};
 /* Which rows of tasks: $3 scope, $4 id, $5 task. */
 static const struct pg_stmt st_old = {
 	ST_COMPACT_OLD, LANE_WRITE, "compact_old",
-	"WITH " SCOPES
-	" SELECT x.ord, p.data FROM unnest($3::int[], $4::text[], $5::bytea[]) WITH ORDINALITY AS x(o, cid, task, ord)"
+	"WITH " SCOPES " SELECT x.ord, p.data FROM unnest((SELECT $3::int[]), (SELECT $4::text[]), (SELECT $5::bytea[])) WITH "
+		       "ORDINALITY AS x(o, cid, task, ord)"
 	" JOIN sc ON sc.ord = x.o JOIN @cenote_pending p ON p.scope = sc.id AND p.cid = x.cid AND p.task = x.task"};
 
 static void scope_names(struct pg_params *p, const struct cw *x)
