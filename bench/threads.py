@@ -162,7 +162,7 @@ def sessions(folder):
             return SQLAlchemySession(f"s{i}", engine=engine, create_tables=i == 0)
 
         async def ours(i):
-            return CenoteSession(f"s{i}", url=server.url)
+            return CenoteSession(f"s{i}", server.url)
 
         first = await theirs(0)
         await first.get_items(1)  # makes the tables

@@ -8,10 +8,12 @@
  *  3. The lock on the session's row is FOR UPDATE, and nothing changes that row before: anything else waits in a circle with one of
  *     the SDK's generations (contracts: openai 2.4). When a clear of theirs took the row away in between, nothing is stored (or the
  *     foreign key refuses, 23503) and the call begins anew.
- *  4. Rows that are no JSON objects are passed on as unreadable, and never removed by pop. */
+ *  4. Appends of several sessions may be in one transaction (pg_job.share), in the order of their names.
+ *  5. Rows that are no JSON objects are passed on as unreadable, and never removed by pop. */
 #include "store/postgres/entry_sql.h"
 
 #include "rt/work.h"
+#include "store/postgres/write.h"
 
 #define PAGE_ROWS 1000
 #define TRIES 100
@@ -92,6 +94,7 @@ struct call {
 	struct str thread;
 	struct entry_append *a; /* NULL: a clear without one */
 	bool clear;
+	bool alone;	    /* in a transaction of its own: somebody holds its locks */
 	struct arena arena; /* of conversations' rows */
 	struct pg_seed_row *seed;
 	int64_t op;
@@ -158,6 +161,10 @@ static void compose(struct txn *x, const struct call *c, unsigned *at)
 {
 	bool agent = (c->t->has & PG_HAS_AGENT) && (c->clear || !c->kind->seed);
 	txn_init(x, c->t);
+	if (c->a && !c->clear && !c->alone)
+		x->j.share = c->thread;
+	x->steps[x->j.n] = (struct pg_step){.st = &pg_write_patience, .p = &x->p[x->j.n]};
+	pg_params_init(&x->p[x->j.n++]);
 	if (c->a) {
 		add_claim(x, c);
 	} else {
@@ -247,7 +254,9 @@ static enum err once(struct call *c, bool *again)
 	unsigned at;
 	compose(&x, c, &at);
 	enum err e = pg_run(&x.j);
-	*again = e != OK && strcmp(x.j.sqlstate, "23503") == 0;
+	bool locked = e != OK && strcmp(x.j.sqlstate, "55P03") == 0;
+	*again = e != OK && (locked || strcmp(x.j.sqlstate, "23503") == 0);
+	c->alone = locked;
 	if (e == OK && c->a && x.j.repeated)
 		e = recall(c, again);
 	else if (e == OK && c->a)
@@ -268,14 +277,16 @@ static enum err seed_rows(struct call *c)
 	return OK;
 }
 
+/* A lock of somebody else is waited for in turns, until the deadline or the statement's time (see pg_write_patience). */
 static enum err repeat(struct call *c)
 {
 	enum err e = OK;
 	bool again = true;
-	for (unsigned i = 0; i < TRIES && again; i++) {
+	uint64_t end = clock_mono_ns() + c->t->s->statement_ms * UINT64_C(1000000);
+	for (unsigned i = 0; i < TRIES && again; i += !c->alone) {
 		c->op = pg_new_op();
 		e = once(c, &again);
-		if (e != OK && !again)
+		if (e != OK && (!again || (c->alone && (clock_mono_ns() >= end || clock_mono_ns() >= fiber_deadline()))))
 			return e;
 	}
 	return again ? err_set(E_BUSY, "others clear this session again and again; nothing was stored") : OK;

@@ -1,7 +1,8 @@
 /* Private to the executor (exec.c, io.c, pool.c, pconn.c, cancel.c, sqlstate.c, admin_thread.c).
  *
  * A job goes: caller -> in (under mu) -> its lane's queue -> a unit on a connection -> answered (event). A unit is what lies
- * between two Syncs: one implicit transaction. Jobs that only read share units; a job that writes has one to itself.
+ * between two Syncs: one implicit transaction. Jobs that only read share units; a job that writes has one to itself, or one with
+ * others that have a key (pg_job.share), in the order of keys.
  *
  * Invariants
  *  1. A job is in exactly one place: a loop's pending list, x->in, a lane, x->paused, a unit's list. Whoever takes it out to
@@ -18,6 +19,7 @@
 
 #define PG_TRIES 4		  /* of one job, the first included */
 #define PG_UNIT_READS 64	  /* point reads in a unit */
+#define PG_UNIT_SHARED 32	  /* writes that share a transaction */
 #define PG_UNIT_SEARCHES 8	  /* searches in a unit */
 #define PG_DEPTH 2		  /* units under way on a connection */
 #define PG_SLOTS 64		  /* tenants whose statements are prepared */

@@ -109,10 +109,27 @@ static void again(struct pg_exec *x, struct pg_job *j, enum pg_again why, const 
 
 /* ---------------------------------------------------------------- units */
 
+/* May it be in a transaction with other writes? */
+static bool shares(const struct pg_job *j)
+{
+	return j->share.n && !(j->flags & JOB_ALONE) && j->tries <= 1;
+}
+
 /* Must it have a unit of its own? */
 static bool solo(const struct pg_job *j)
 {
+	if (shares(j))
+		return false;
 	return writes(j) || j->n != 1 || (j->flags & JOB_ALONE) || j->tries > 1;
+}
+
+/* Before which node of the unit's jobs this one goes. */
+static struct list *unit_place(struct unit *u, const struct pg_job *j)
+{
+	LIST_EACH (at, &u->jobs)
+		if (u->write && str_cmp(j->share, CONTAINER(at, struct pg_job, node)->share) < 0)
+			return at;
+	return &u->jobs;
 }
 
 static struct unit *unit_take(struct lane *l, enum pg_lane lane, unsigned max)
@@ -121,7 +138,7 @@ static struct unit *unit_take(struct lane *l, enum pg_lane lane, unsigned max)
 	bool write = false;
 	LIST_EACH (at, &l->jobs) {
 		struct pg_job *j = CONTAINER(at, struct pg_job, node);
-		if (jobs == max || (jobs && solo(j)))
+		if (jobs == max || (jobs && (solo(j) || shares(j) != write || (write && jobs == PG_UNIT_SHARED))))
 			break;
 		jobs++;
 		steps += j->n;
@@ -140,7 +157,7 @@ static struct unit *unit_take(struct lane *l, enum pg_lane lane, unsigned max)
 	for (unsigned i = 0; i < jobs; i++) {
 		struct pg_job *j = CONTAINER(l->jobs.next, struct pg_job, node);
 		unqueue(l, j);
-		list_add_tail(&u->jobs, &j->node);
+		list_add_tail(unit_place(u, j), &j->node);
 	}
 	return u;
 }
