@@ -192,8 +192,8 @@ static void write_changes(const struct base *b, struct jw *w, const struct chang
 		jw_raw(w, ch->version);
 	}
 	jw_end_obj(w);
-	/* As LangGraph's own update_state has it: null makes the graph look at every channel for what comes next. The names alone would
-	 * hide nodes that waited before the update. */
+	/* As LangGraph's own update_state has it: null makes the graph look at every channel for what comes next. The names alone
+	 * would hide nodes that waited before the update. */
 	jw_key(w, "updated_channels");
 	jw_null(w);
 }

@@ -79,7 +79,6 @@ enum err entries_get(struct memory *m, struct arena *a, const struct principal *
 		     struct session_entry *out) MUST_CHECK;
 enum err entries_delete(struct memory *m, const struct principal *who, struct str thread, int64_t id) MUST_CHECK;
 /* As the driver gives them, unreadable ones too. */
-enum err entries_walk(struct memory *m, const struct principal *who, const struct entry_list *q, entry_fn fn,
-		      void *ctx) MUST_CHECK;
+enum err entries_walk(struct memory *m, const struct principal *who, const struct entry_list *q, entry_fn fn, void *ctx) MUST_CHECK;
 
 #endif

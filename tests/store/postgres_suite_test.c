@@ -1,5 +1,6 @@
 /* The conformance suite on PostgreSQL: the server in CENOTE_TEST_PG (a URL; tools/pg gives one), in schemas of its own that are
- * dropped at the end. With the argument compact: in the compact layout of checkpoints. Without the variable the program is skipped (exit 77). */
+ * dropped at the end. With the argument compact: in the compact layout of checkpoints. Without the variable the program is skipped
+ * (exit 77). */
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>

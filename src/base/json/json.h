@@ -95,8 +95,9 @@ bool j_double(struct jval v, double *out);
 /* Compares two JSON values as JSON: numbers by value (as j_num_cmp: 9 = 9.0, 2^53 + 1 is not 2^53), strings by
  * code points, arrays in order, objects regardless of order. */
 bool j_equal(struct jval a, struct jval b);
-/* Whether a contains b as PostgreSQL's jsonb has it (a @> b): objects have b's members, arrays an element for each of b's, scalars are
- * equal (j_equal); at the top an array contains a scalar that is its element. Takes time by the product of their sizes: limit b. */
+/* Whether a contains b as PostgreSQL's jsonb has it (a @> b): objects have b's members, arrays an element for each of b's, scalars
+ * are equal (j_equal); at the top an array contains a scalar that is its element. Takes time by the product of their sizes: limit
+ * b. */
 bool j_contains(struct jval a, struct jval b);
 /* Compares two numbers: <0, 0, >0. Exact for literals of any length and form (they are compared as decimals, never as doubles). */
 int j_num_cmp(struct jval a, struct jval b);

@@ -50,7 +50,8 @@ static const struct pg_stmt st_stats = {
 	" (SELECT sum(pg_catalog.pg_total_relation_size(c.oid))::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
 	" ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relkind = 'r' AND (c.relname IN ('store', 'checkpoints',"
 	" 'checkpoint_blobs', 'checkpoint_writes', 'agent_sessions', 'agent_messages') OR (c.relname = 'conversations' AND"
-	" $2::bool) OR starts_with(c.relname::text, 'cenote_'))), (SELECT count(*) FROM @?checkpoints k) + (SELECT count(*) FROM @?cenote_checkpoint z), (SELECT count(*) FROM"
+	" $2::bool) OR starts_with(c.relname::text, 'cenote_'))), (SELECT count(*) FROM @?checkpoints k) + (SELECT count(*) FROM "
+	"@?cenote_checkpoint z), (SELECT count(*) FROM"
 	" @?agent_messages a) + (SELECT count(*) FROM @?conversations v) FROM (SELECT count(*) AS items, count(expires_at) AS "
 	"expiring FROM @store) s"};
 

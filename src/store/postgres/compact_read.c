@@ -45,7 +45,7 @@ static const struct pg_stmt st_values = {
 		"s.id",
 		"v.runs") " END AS chunks FROM @cenote_version v WHERE v.stream = s.id AND v.version = x.version LIMIT 1) v"
 			  " WHERE v.type <> " COMPACT_EMPTY " UNION ALL SELECT -x.ord, NULL, NULL, NULL FROM unnest((SELECT "
-							    "$4::bigint[]), (SELECT $5::text[]), (SELECT $6::bigint[])) WITH"
+			  "$4::bigint[]), (SELECT $5::text[]), (SELECT $6::bigint[])) WITH"
 			  " ORDINALITY AS x(scope, cid, xmin, ord) WHERE NOT EXISTS (SELECT FROM @cenote_checkpoint c WHERE "
 			  "c.scope ="
 			  " x.scope AND c.cid = x.cid AND c.xmin::text::bigint = x.xmin)"};

@@ -60,7 +60,7 @@ static const struct pg_stmt st_scopes = {
 /* $3 scope, $4 channel */
 static const struct pg_stmt st_streams = {ST_COMPACT_STREAMS, LANE_WRITE, "compact_streams",
 					  "WITH " SCOPES " INSERT INTO @cenote_stream(scope, channel) SELECT sc.id, x.channel FROM "
-							 "unnest((SELECT $3::int[]), (SELECT $4::text[])) AS"
+					  "unnest((SELECT $3::int[]), (SELECT $4::text[])) AS"
 					  " x(o, channel) JOIN sc ON sc.ord = x.o ON CONFLICT (scope, channel) DO NOTHING"};
 
 /* Versions: $3 scope, $4 channel, $5 version, $6 type, $7 runs, $8 data. Chunks: $9 version, $10 number, $11 data. Checkpoints: $12
@@ -94,7 +94,7 @@ static const struct pg_stmt st_put = {
 static const struct pg_stmt st_writes = {
 	ST_COMPACT_WRITES, LANE_WRITE, "compact_writes",
 	"WITH " SCOPES ", x AS MATERIALIZED (SELECT sc.id AS scope, x.* FROM unnest((SELECT $3::int[]), (SELECT $4::text[]), "
-		       "(SELECT $5::bytea[]), (SELECT $6::bytea[]),"
+	"(SELECT $5::bytea[]), (SELECT $6::bytea[]),"
 	" (SELECT $7::bytea[]), (SELECT $8::int[])) AS x(o, cid, task, old, data, marks) JOIN sc ON sc.ord = x.o),"
 	" i AS (INSERT INTO @cenote_pending(scope, cid, task, marks, data) SELECT scope, cid, task, marks, data FROM x WHERE old "
 	"IS NULL"
@@ -132,7 +132,7 @@ enum { L_ORD, L_USER, L_ID, L_REV, L_CHANNEL, L_NEXT, L_RUNS, L_CHUNKS, L_ASKED 
 static const struct pg_stmt st_there = {
 	ST_COMPACT_THERE, LANE_WRITE, "compact_there",
 	"WITH " SCOPES " SELECT x.ord FROM unnest((SELECT $3::int[]), (SELECT $4::text[]), (SELECT $5::bytea[])) WITH ORDINALITY "
-		       "AS x(o, channel, version, ord)"
+	"AS x(o, channel, version, ord)"
 	" JOIN sc ON sc.ord = x.o JOIN @cenote_stream s ON s.scope = sc.id AND s.channel = x.channel JOIN @cenote_version v ON "
 	"v.stream ="
 	" s.id AND v.version = x.version"};
@@ -140,7 +140,7 @@ static const struct pg_stmt st_there = {
 static const struct pg_stmt st_old = {
 	ST_COMPACT_OLD, LANE_WRITE, "compact_old",
 	"WITH " SCOPES " SELECT x.ord, p.data FROM unnest((SELECT $3::int[]), (SELECT $4::text[]), (SELECT $5::bytea[])) WITH "
-		       "ORDINALITY AS x(o, cid, task, ord)"
+	"ORDINALITY AS x(o, cid, task, ord)"
 	" JOIN sc ON sc.ord = x.o JOIN @cenote_pending p ON p.scope = sc.id AND p.cid = x.cid AND p.task = x.task"};
 
 static void scope_names(struct pg_params *p, const struct cw *x)

@@ -322,8 +322,9 @@ struct pg_job {
 	unsigned n;
 	enum pg_lane lane;
 	bool write; /* it has a journal row: an attempt whose end is unknown may be repeated, and is recognised by its op */
-	/* Of a write, "" : none. It may share its transaction with others that have a key: they are done in the order of their keys,
-	 * so whoever gives one locks nothing but what the key names. When one of them fails the others are done anew, each alone. */
+	/* Of a write, "" : none. It may share its transaction with others that have a key: they are done in the order of their
+	 * keys, so whoever gives one locks nothing but what the key names. When one of them fails the others are done anew, each
+	 * alone. */
 	struct str share;
 	/* out */
 	bool repeated;	  /* an earlier attempt of ours had been committed; there are no results: look at the rows */
@@ -512,7 +513,7 @@ struct pg {
 	struct pg_gather *gather; /* write_item.c's */
 	struct pg_ckpt_gather *ckpt_gather;
 	struct compact_cache *compact; /* compact_cache.c's */
-	pthread_mutex_t tmu; /* tenants, slots */
+	pthread_mutex_t tmu;	       /* tenants, slots */
 	struct map tenants;
 	unsigned slots, not_ready;
 	struct pg_table_figures tables[PG_TABLES]; /* under tmu */

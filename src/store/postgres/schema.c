@@ -220,7 +220,8 @@ static void plan_own(struct plan *p, const struct pg_catalog *k, struct str tena
 	for (unsigned i = 0; i < PG_OWN_DDL; i++) {
 		const struct pg_ddl *d = &pg_own_tables[i];
 		const struct pg_table_look *t = &k->tables[d->table];
-		if ((d->table == TB_KEY && !home) || (PG_COMPACT(d->table) && !compact) || (d->index ? k->own_index[i].exists : t->exists))
+		if ((d->table == TB_KEY && !home) || (PG_COMPACT(d->table) && !compact) ||
+		    (d->index ? k->own_index[i].exists : t->exists))
 			continue;
 		if (d->index && t->exists)
 			lack(p, t->owned, "it does not own Cenote's tables");

@@ -14,7 +14,7 @@ static inline bool pg_has_nul(struct str s)
 #define PG_FOREIGN(name)                                                                                                           \
 	"(EXISTS (SELECT FROM @?agent_sessions fs WHERE fs.session_id = " name ") OR EXISTS (SELECT FROM @?agent_messages fm"      \
 	" WHERE fm.session_id = " name ") OR EXISTS (SELECT FROM @?conversations fc WHERE fc.session_id = " name ") OR EXISTS"     \
-	" (SELECT FROM @?checkpoints fk WHERE fk.thread_id = " name ") OR EXISTS (SELECT FROM @?cenote_checkpoint_ns fz JOIN"       \
+	" (SELECT FROM @?checkpoints fk WHERE fk.thread_id = " name ") OR EXISTS (SELECT FROM @?cenote_checkpoint_ns fz JOIN"      \
 	" @cenote_thread ft ON ft.id = fz.thread WHERE ft.thread = " name "))"
 /* The owner of thread $1; NULL: nothing lies under the name. */
 #define PG_OWNER                                                                                                                   \

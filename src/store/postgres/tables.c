@@ -2,9 +2,10 @@
 #include "store/postgres/pg.h"
 
 static const char *const names[PG_TABLES] = {
-	"store",       "store_vectors",	   "cenote_item",	"cenote_journal", "cenote_thread", "cenote_message",
-	"checkpoints", "checkpoint_blobs", "checkpoint_writes", "agent_sessions", "agent_messages",
-	"cenote_checkpoint_ns", "cenote_checkpoint", "cenote_pending", "cenote_stream", "cenote_version", "cenote_chunk"};
+	"store",	  "store_vectors",	  "cenote_item",       "cenote_journal",    "cenote_thread",
+	"cenote_message", "checkpoints",	  "checkpoint_blobs",  "checkpoint_writes", "agent_sessions",
+	"agent_messages", "cenote_checkpoint_ns", "cenote_checkpoint", "cenote_pending",    "cenote_stream",
+	"cenote_version", "cenote_chunk"};
 
 static const struct pg_stmt st_tables = {
 	ST_TABLES, LANE_SEARCH, "tables",

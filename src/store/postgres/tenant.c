@@ -143,8 +143,11 @@ struct make {
 static enum err make_task(PGconn *c, void *arg)
 {
 	const struct make *m = arg;
-	const struct pg_ensure ask = {
-		.schema = str_c(m->t->schema), .tenant = str_c(m->t->name), .make = m->make, .adopt = m->adopt, .compact = m->t->s->opt.layout == CKPT_LAYOUT_COMPACT};
+	const struct pg_ensure ask = {.schema = str_c(m->t->schema),
+				      .tenant = str_c(m->t->name),
+				      .make = m->make,
+				      .adopt = m->adopt,
+				      .compact = m->t->s->opt.layout == CKPT_LAYOUT_COMPACT};
 	return pg_schema_ensure(c, &ask);
 }
 

@@ -24,7 +24,7 @@ static enum err not_found(void)
 /* The namespace "" in the compact layout. */
 #define SCOPE "(SELECT zn.id FROM @?cenote_checkpoint_ns zn WHERE zn.thread = t.id AND zn.ns = '')"
 #define HEAD(order)                                                                                                                \
-	"coalesce((SELECT hx.checkpoint_id FROM @?checkpoints hx WHERE hx.thread_id = " NAME " AND hx.checkpoint_ns = '' ORDER BY"  \
+	"coalesce((SELECT hx.checkpoint_id FROM @?checkpoints hx WHERE hx.thread_id = " NAME " AND hx.checkpoint_ns = '' ORDER BY" \
 	" hx.checkpoint_id " order " LIMIT 1), (SELECT zc.cid FROM @?cenote_checkpoint zc WHERE zc.scope = " SCOPE                 \
 	" ORDER BY zc.cid " order " LIMIT 1) COLLATE \"default\")"
 #define PENDING(channel, mark)                                                                                                     \
@@ -34,22 +34,25 @@ static enum err not_found(void)
 /* Of the names n. */
 #define INFO                                                                                                                       \
 	"SELECT n.name, coalesce(t.usr::text, ''), coalesce(t.messages, 0), (SELECT count(*) FROM @?checkpoints x WHERE"           \
-	" x.thread_id = " NAME ") + (SELECT count(*) FROM @?cenote_checkpoint_ns zn JOIN @?cenote_checkpoint zc ON zc.scope = zn.id"  \
+	" x.thread_id = " NAME                                                                                                     \
+	") + (SELECT count(*) FROM @?cenote_checkpoint_ns zn JOIN @?cenote_checkpoint zc ON zc.scope = zn.id"                      \
 	" WHERE zn.thread = t.id), (SELECT count(*) FROM @?agent_messages x WHERE x.session_id = " NAME                            \
 	") + (SELECT count(*) FROM"                                                                                                \
 	" @?conversations x WHERE x.session_id = " NAME                                                                            \
 	"), t.created_at, t.updated_at, s.created_at, s.updated_at, c.first, c.last, " HEAD(                                       \
 		"ASC") ", h.head, coalesce(t.metadata, ''), coalesce(t.config, ''), coalesce(t.ttl_minutes, 0::float8), "          \
 		       "coalesce(t.ttl_strategy,"                                                                                  \
-		       " 0), coalesce(t.version, 0), " PENDING("__interrupt__", "1") ", " PENDING("__error__", "2") " FROM n LEFT JOIN @cenote_thread t ON t.thread = n.name LEFT JOIN LATERAL (SELECT"    \
-					    " x.created_at::timestamptz AS created_at, x.updated_at::timestamptz AS updated_at "   \
-					    "FROM"                                                                                 \
-					    " @?agent_sessions x WHERE x.session_id = " NAME                                       \
-					    " LIMIT 1) s ON true LEFT JOIN LATERAL (SELECT min(x.\"timestamp\")::timestamptz AS "  \
-					    "first,"                                                                               \
-					    " max(x.\"timestamp\")::timestamptz AS last FROM @?conversations x WHERE "             \
-					    "x.session_id = " NAME                                                                 \
-					    ") c ON true LEFT JOIN LATERAL (SELECT " HEAD("DESC") " AS head) h ON true"
+		       " 0), coalesce(t.version, 0), " PENDING("__interrupt__", "1") ", " PENDING(                                 \
+			       "__error__",                                                                                        \
+			       "2") " FROM n LEFT JOIN @cenote_thread t ON t.thread = n.name LEFT JOIN LATERAL (SELECT"            \
+				    " x.created_at::timestamptz AS created_at, x.updated_at::timestamptz AS updated_at "           \
+				    "FROM"                                                                                         \
+				    " @?agent_sessions x WHERE x.session_id = " NAME                                               \
+				    " LIMIT 1) s ON true LEFT JOIN LATERAL (SELECT min(x.\"timestamp\")::timestamptz AS "          \
+				    "first,"                                                                                       \
+				    " max(x.\"timestamp\")::timestamptz AS last FROM @?conversations x WHERE "                     \
+				    "x.session_id = " NAME                                                                         \
+				    ") c ON true LEFT JOIN LATERAL (SELECT " HEAD("DESC") " AS head) h ON true"
 enum {
 	I_NAME,
 	I_USER,
