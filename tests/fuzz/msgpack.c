@@ -1,11 +1,15 @@
 /* Fuzz target: msgpack shown as JSON. Whatever the bytes are: what is shown is JSON, not deeper than allowed, at most a small
- * multiple of the input, and the same twice; libmsgpack takes for whole what is taken for whole here, and the other way round. */
+ * multiple of the input, and the same twice; libmsgpack, if it is there, takes for whole what is taken for whole here, and the
+ * other way round. */
+#ifdef HAVE_MSGPACK
 #include <msgpack.h>
+#endif
 
 #include "core/checkpoint.h"
 #include "core/msgpack_json.h"
 #include "must.h"
 
+#ifdef HAVE_MSGPACK
 /* How deep the containers of one level are nested and whether a container claims more than there is: libmsgpack would allocate as
  * much, and knows 32 levels at most. */
 static bool fit_for_libmsgpack(struct mp m)
@@ -41,6 +45,7 @@ static bool whole_for_libmsgpack(const uint8_t *data, size_t size)
 	msgpack_unpacked_destroy(&one);
 	return whole;
 }
+#endif
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -62,8 +67,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	MUST(first.err == OK && first.n <= 256 + 64 * size);
 	if (e == OK)
 		MUST(json_parse(&a, buf_slice(&first), &lim, &doc) == OK);
+#ifdef HAVE_MSGPACK
 	if (e != E_LIMIT && fit_for_libmsgpack((struct mp){data, data, data + size}))
 		MUST(whole_for_libmsgpack(data, size) == (e == OK));
+#endif
 	jw_init(&w, &second);
 	ckpt_value_json(&w, STR("msgpack"), bytes);
 	MUST(second.err == OK && json_parse(&a, buf_slice(&second), &lim, &doc) == OK);
