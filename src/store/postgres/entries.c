@@ -21,11 +21,12 @@
 
 /* The statements for one kind of tables. */
 struct kind {
-	const struct pg_stmt *up, *down, *one, *del, *append;
+	const struct pg_stmt *up, *down, *tail, *one, *del, *append;
 	bool seed;
 };
-static const struct kind agent_kind = {&st_up, &st_down, &st_one, &st_delete, &st_append, false};
-static const struct kind seed_kind = {&st_seed_up, &st_seed_down, &st_seed_one, &st_seed_delete, &st_seed_append, true};
+static const struct kind agent_kind = {&st_up, &st_down, &st_tail, &st_one, &st_delete, &st_append, false};
+static const struct kind seed_kind = {&st_seed_up,     &st_seed_down,	&st_seed_tail, &st_seed_one,
+				      &st_seed_delete, &st_seed_append, true};
 
 static enum err not_found(void)
 {
@@ -381,13 +382,16 @@ static enum err page(struct listing *x, bool first)
 	pg_params_init(&p);
 	pg_text(&p, x->q->thread);
 	pg_owners(&p, x->who);
-	pg_i64(&p, x->id);
-	if (first)
-		pg_null(&p, PG_TEXT);
-	else
-		pg_text(&p, x->at);
+	bool tail = first && x->q->newest_first && x->id == 0;
+	if (!tail) {
+		pg_i64(&p, x->id);
+		if (first)
+			pg_null(&p, PG_TEXT);
+		else
+			pg_text(&p, x->at);
+	}
 	pg_i64(&p, (int64_t)want);
-	enum err e = pg_query(x->t, x->q->newest_first ? x->kind->down : x->kind->up, &p, &r);
+	enum err e = pg_query(x->t, tail ? x->kind->tail : x->q->newest_first ? x->kind->down : x->kind->up, &p, &r);
 	PQclear(x->last);
 	x->last = NULL;
 	TRY(e);

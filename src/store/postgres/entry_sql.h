@@ -102,6 +102,17 @@ static const struct pg_stmt st_seed_append = {
 			    " LIMIT $5::bigint) q) m ON m.before IS NULL OR m.before < " PAGE_BYTES                                \
 			    " WHERE o.usr IS NOT NULL AND ($2::text[] IS NULL OR o.usr = ANY($2::text[])) ORDER BY m.ord " order   \
 			    ", m.id " order
+/* The newest, from the end: what agents ask for at every turn. $3: limit. Owners are looked up once, behind OFFSET 0. */
+#define TAIL(rows)                                                                                                                 \
+	"SELECT m.id::bigint, m.message_data::text, m.at, m.ord::text, true FROM (SELECT " PG_OWNER                                \
+	" AS usr OFFSET 0) o LEFT JOIN LATERAL (SELECT q.*, sum(octet_length(q.message_data)) OVER (ORDER BY q.ord DESC, q.id"     \
+	" DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM (SELECT * FROM " rows                              \
+	" r WHERE r.session_id = $1::text ORDER BY r.ord DESC, r.id DESC LIMIT (SELECT $3::bigint)) q) m ON m.before IS NULL OR "  \
+	"m.before <"                                                                                                               \
+	" " PAGE_BYTES                                                                                                             \
+	" WHERE o.usr IS NOT NULL AND ($2::text[] IS NULL OR o.usr = ANY($2::text[])) ORDER BY m.ord DESC, m.id DESC"
+static const struct pg_stmt st_tail = {ST_ENTRIES_TAIL, LANE_SEARCH, "entries_tail", TAIL(AGENT_ROWS)};
+static const struct pg_stmt st_seed_tail = {ST_SEED_TAIL, LANE_SEARCH, "seed_tail", TAIL(SEED_ROWS)};
 static const struct pg_stmt st_up = {ST_ENTRIES_UP, LANE_SEARCH, "entries_up", PAGE(AGENT_ROWS, "ASC", ">", "-infinity")};
 static const struct pg_stmt st_down = {ST_ENTRIES_DOWN, LANE_SEARCH, "entries_down", PAGE(AGENT_ROWS, "DESC", "<", "infinity")};
 static const struct pg_stmt st_seed_up = {ST_SEED_UP, LANE_SEARCH, "seed_up", PAGE(SEED_ROWS, "ASC", ">", "-infinity")};
