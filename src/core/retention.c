@@ -26,7 +26,7 @@ static _Atomic int64_t last_pass_us;
 
 /* What was known of a thread when it was last looked at. */
 struct seen {
-	int64_t updated_us, next_us;
+	int64_t updated_us, checkpoints, next_us;
 };
 
 struct pass {
@@ -134,7 +134,7 @@ static enum err look_at(const struct pass *p, const struct thread_info *t, struc
 	int64_t idle = p->now_us - t->updated_us;
 	static const struct ckpt_policy latest = {.keep_last = 1};
 
-	*seen = (struct seen){.updated_us = t->updated_us};
+	*seen = (struct seen){.updated_us = t->updated_us, .checkpoints = t->checkpoints};
 	if (t->ttl_minutes > 0) {
 		double ttl_us = t->ttl_minutes * 60e6;
 
@@ -206,7 +206,8 @@ static enum err one_thread(const struct pass *p, struct arena *a, const struct t
 		return look_at(p, t, &now);
 	TRY(seen_key(a, p, t->thread, &key));
 	before = map_get(p->seen, key);
-	if (before && before->updated_us == t->updated_us && (before->next_us == 0 || before->next_us > p->now_us))
+	if (before && before->updated_us == t->updated_us && before->checkpoints == t->checkpoints &&
+	    (before->next_us == 0 || before->next_us > p->now_us))
 		return OK;
 	TRY(look_at(p, t, &now));
 	return remember(p->seen, key, &now);
