@@ -241,8 +241,6 @@ static enum err add_sends(struct store *s, struct arena *a, const struct princip
 	if (!of || !to)
 		return E_NOMEM;
 	for (size_t i = 0; i < n; i++) {
-		f[i].sends = NULL;
-		f[i].sends_n = 0;
 		if (wants_sends(&f[i])) {
 			to[k] = &f[i];
 			of[k++] = (struct ckpt_sends){f[i].c.parent, NULL, 0};
@@ -350,6 +348,8 @@ static bool on_listed(void *ctx, const struct ckpt *c)
 		l->v = arena_grow(l->a, l->v, l->cap * sizeof *l->v, cap * sizeof *l->v);
 		l->cap = cap;
 	}
+	if (l->v)
+		l->v[l->n] = (struct ckpt_full){0};
 	l->err = l->v ? ckpt_dup(l->a, c, &l->v[l->n].c) : E_NOMEM;
 	l->bytes += weight;
 	l->n++;

@@ -132,9 +132,9 @@ static enum err expand(int form, struct str body, char *p, size_t n)
 
 enum err pack_expand(struct arena *a, struct str squeezed, size_t max, struct str *out)
 {
-	struct str body;
-	size_t n;
-	int form;
+	struct str body = {0};
+	size_t n = 0;
+	int form = FORM_RAW;
 	TRY(open_head(squeezed, max, &form, &n, &body));
 	char *p = arena_alloc(a, n + 1);
 	if (!p)
@@ -145,9 +145,9 @@ enum err pack_expand(struct arena *a, struct str squeezed, size_t max, struct st
 
 enum err pack_expand_to(struct buf *b, struct str squeezed, size_t max)
 {
-	struct str body;
-	size_t n;
-	int form;
+	struct str body = {0};
+	size_t n = 0;
+	int form = FORM_RAW;
 	TRY(open_head(squeezed, max, &form, &n, &body));
 	char *p = buf_room(b, n);
 	if (!p)

@@ -234,9 +234,10 @@ static enum err counts_get(struct conn *c, struct image *x, int64_t stream, stru
 	enum err e = count_all(c, stream, k);
 	if (e == OK)
 		e = map_put(&x->streams, number_key(&stream), k, NULL);
-	if (e != OK)
+	if (e == OK)
+		*out = k;
+	else
 		counts_free(k);
-	*out = k;
 	return e;
 }
 
