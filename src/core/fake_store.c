@@ -597,9 +597,16 @@ static enum err fake_stats(struct store *s, const struct principal *who, struct 
 static enum err fake_tenants(struct store *s, name_fn fn, void *ctx)
 {
 	struct fake *f = fake_of(s);
+	struct str names[FAKE_TENANTS];
+	size_t n;
 
-	for (size_t i = 0; i < f->n; i++)
-		if (!fn(ctx, f->tenants[i].name))
+	pthread_mutex_lock(&f->lock);
+	n = f->n;
+	for (size_t i = 0; i < n; i++)
+		names[i] = f->tenants[i].name;
+	pthread_mutex_unlock(&f->lock);
+	for (size_t i = 0; i < n; i++)
+		if (!fn(ctx, names[i]))
 			break;
 	return OK;
 }

@@ -286,7 +286,6 @@ static void isolation(void **state)
 	struct ckpt_sends sends = {.id = STR("1")};
 	struct ckpt_history h = {.channel = STR("m")};
 	struct ckpt_query q = {.thread = STR("t"), .ns = STR(""), .id = STR("")};
-	size_t n;
 	struct ckpt_change ch = put_ck("t", "", "1", "", "{}");
 	ch.metadata = STR("{\"run_id\":\"r\"}");
 	assert_ok(write_ck(&ann, ch));
