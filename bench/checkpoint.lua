@@ -1,5 +1,5 @@
 -- wrk: POST /cenote/v1/checkpoints (docs/checkpoints.md). CENOTE_BENCH_OP=put: a checkpoint of about 1 KB with one value of 400 bytes, ids ascending,
--- in 64 threads in turn; get: the latest of one of 64 threads.
+-- in 64 threads in turn; get: the latest of one of 64 threads; list: its newest 20.
 local threads, n = 0, 0
 function setup(thread)
 	thread:set("id", threads)
@@ -16,7 +16,8 @@ function init(args)
 	op = os.getenv("CENOTE_BENCH_OP")
 	value = string.rep("Ahoy from the harbour; the ferry is late again. ", 9):sub(1, 400)
 	gets = {}
-	for i = 0, 63 do gets[i] = frame('{"ops":[{"op":"get","thread":"bench-' .. i .. '"}]}', "") end
+	local rest = op == "list" and '","limit":20}]}' or '"}]}'
+	for i = 0, 63 do gets[i] = frame('{"ops":[{"op":"' .. op .. '","thread":"bench-' .. i .. rest, "") end
 end
 local function put()
 	n = n + 1

@@ -146,7 +146,7 @@ def test_metrics(server):
             assert (what, name) not in helped, f"twice: {line}"
             helped.add((what, name))
         elif line:
-            m = re.fullmatch(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})? (NaN|[+-]?Inf|[-+0-9.e]+)", line)
+            m = re.fullmatch(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})? (NaN|[+-]?Inf|[-+0-9.e]+)', line)
             assert m, line
             names.add(m.group(1))
     for wanted in ("cenote_build_info", "cenote_http_requests_total", "cenote_http_request_duration_seconds_bucket", "cenote_store_up",

@@ -98,14 +98,14 @@ def exactly(v):
 
 
 @pytest.fixture
-def serve(server):
+def serve(fresh):
     """import_(file, *flags, check=...) into the server, as a user of this test; and that user."""
     user = f"importer-{next(_names)}"
 
     def import_(file, *flags, check=0):
-        r = server.run("import", file, "--user", user, *flags, "-o", "json", check=check)
+        r = fresh.run("import", file, "--user", user, *flags, "-o", "json", check=check)
         return json.loads(r.stdout) if r.stdout else r
-    import_.user, import_.server = user, server
+    import_.user, import_.server = user, fresh
     return import_
 
 

@@ -6,6 +6,7 @@ import os
 import urllib.parse
 
 import psycopg
+import sqlalchemy
 import pytest
 from langgraph.store.postgres import PostgresStore
 
@@ -126,7 +127,7 @@ def test_starts_beside_setup(pg_url, cli, twin):
     def langgraph(_):
         try:
             setup_all(pg_url)
-        except psycopg.Error:
+        except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError):
             pass  # it does not mind races; whoever lost starts again
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
