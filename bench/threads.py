@@ -216,6 +216,7 @@ def size(folder):
     with psycopg.connect(database, autocommit=True) as c:
         c.execute("vacuum analyze")
         theirs = c.execute("select sum(pg_total_relation_size(oid)) from pg_class where relkind = 'r' and relname like 'checkpoint%'").fetchone()[0]
+        theirs = int(theirs)
     with Server(folder=folder / "size") as s:
         with CenoteSaver.connect(s.url) as saver:
             turns = chat(saver, 500)
@@ -233,6 +234,7 @@ def size(folder):
         c.execute("vacuum analyze")
         ours = c.execute("select sum(pg_total_relation_size(oid)) from pg_class where relkind = 'r' and relname ~ "
                          "'^cenote_(checkpoint|stream|version|chunk|pending)'").fetchone()[0]
+        ours = int(ours)
     row("Bytes of a chat of 500 turns, compact layout on PostgreSQL, against PostgresSaver", f"1/{theirs / ours:.0f} ({ours / 1e6:.2f} MB)",
         "1/20", ours * 20 <= theirs)
 
