@@ -8,7 +8,7 @@ import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "wire")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "wire"), str(HERE.parent / "clients" / "python" / "src")]
 from words import Words  # noqa: E402
 
 SECONDS = int(os.environ.get("BENCH_SECONDS", 15))

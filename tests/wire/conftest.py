@@ -13,7 +13,9 @@ import pathlib
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+sys.path.append(str(HERE.parents[1] / "clients" / "python" / "src"))  # at the end: tests of the installed package come with their own
 from pgbouncer import PgBouncer, installed  # noqa: E402
 from postgres import database, pg_server, pg_url  # noqa: E402,F401
 from server import Server  # noqa: E402

@@ -1,9 +1,7 @@
 """Cenote and LangGraph's own PostgresSaver on the same checkpoint tables: each resumes what the other wrote, at any checkpoint, and sees what it
 removes. Tables of older migrations, of LangGraph.js, and those that cannot be had."""
 import operator
-import pathlib
 import random
-import sys
 import time
 import urllib.parse
 from typing import Annotated, Any, TypedDict
@@ -27,8 +25,7 @@ from postgres import setup_all
 from server import Server, run
 from test_pg_schema import as_role, catalog
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "clients" / "python" / "src"))
-from cenote import CenoteSaver  # noqa: E402
+from cenote import CenoteSaver
 
 pytestmark = pytest.mark.stores("postgres")
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")

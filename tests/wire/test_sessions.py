@@ -2,8 +2,6 @@
 import asyncio
 import itertools
 import json
-import pathlib
-import sys
 import threading
 import urllib.parse
 import uuid
@@ -17,8 +15,7 @@ from cryptography.fernet import Fernet
 
 from agents_scripted import call, run, say, sum_turns, think
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "clients/python/src"))
-from cenote import CenoteSession, Client, InvalidRequestError  # noqa: E402
+from cenote import CenoteSession, Client, InvalidRequestError
 
 V = "/cenote/v1/sessions"
 NAMES = itertools.count()

@@ -2,8 +2,6 @@
 database; then each call of an agent may hit another one."""
 import contextlib
 import multiprocessing
-import pathlib
-import sys
 
 import pytest
 
@@ -122,7 +120,6 @@ def test_memory_of_either_kind_on_or_off_and_each_call_on_another_process(pair, 
     from langgraph.graph import END, START, StateGraph
     from langgraph.graph.message import add_messages
 
-    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "clients" / "python" / "src"))
     from cenote import CenoteSaver, CenoteStore
 
     class State(TypedDict):
