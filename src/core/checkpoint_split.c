@@ -488,8 +488,12 @@ static enum err split_json(struct split *s, struct str blob)
 	if (!j_is(root, JSON_OBJECT))
 		return err_set(E_INVALID, "it is no object");
 	v = j_get(root, STR("channel_versions"));
-	if (j_is(v, JSON_OBJECT))
-		TRY(json_parse(s->a, j_raw(v), &text_limits, &s->versions));
+	if (j_is(v, JSON_OBJECT)) { /* as they are stored: rule 2 */
+		struct str text;
+
+		TRY(json_clean(s->a, original_of(&t, j_raw(v)), &text));
+		TRY(json_parse(s->a, text, &text_limits, &s->versions));
+	}
 	jw_obj(&s->w);
 	for (struct j_iter it = j_iter(root); j_next(&it, &key, &v);) {
 		struct str name = j_str(s->a, key);

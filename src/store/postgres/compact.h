@@ -25,14 +25,11 @@
 #ifndef CENOTE_STORE_PG_COMPACT_H
 #define CENOTE_STORE_PG_COMPACT_H
 
-#include "base/json/json.h"
-#include "core/checkpoint.h"
-#include "store/pack/pack.h"
+#include "store/pack/ckpt.h"
 #include "store/postgres/ckpt.h"
 
 #define COMPACT_CHUNK_BITS 28
 #define COMPACT_CHUNKS_MAX ((INT64_C(1) << COMPACT_CHUNK_BITS) - 1)
-#define COMPACT_ROOM (UINT64_C(1) << 30) /* no value that was written is longer */
 #define COMPACT_POOL_BYTES (64u << 10)	 /* more is cut and compressed on the CPU pool */
 #define COMPACT_TRIES 12
 
@@ -53,7 +50,6 @@
 
 /* ------------------------------------------------------------ compact_text.c: texts in fewer bytes */
 
-extern const struct json_limits compact_json;
 /* UUIDs in lower case as 16 bytes behind a 1, others behind a 0. NULL .p: no memory. */
 struct str compact_uuid(struct arena *a, struct str s);
 struct str compact_uuid_text(struct arena *a, struct str packed);
@@ -61,8 +57,6 @@ struct str compact_type(struct arena *a, struct str type);
 struct str compact_type_text(struct str packed); /* a slice */
 struct str compact_version(struct arena *a, struct str version);
 #define COMPACT_EMPTY "'0'" /* the type "empty", packed */
-enum err compact_body(struct arena *a, struct str checkpoint, struct str metadata, struct str *out) MUST_CHECK;
-enum err compact_unbody(struct arena *a, struct str body, struct str *checkpoint, struct str *metadata) MUST_CHECK;
 struct compact_chan {
 	struct str channel, version; /* version: packed */
 	struct str text;	     /* the version as it is */
@@ -70,16 +64,6 @@ struct compact_chan {
 /* channel_versions, by channel; slices of the arena or of checkpoint. */
 enum err compact_channels(struct arena *a, struct str checkpoint, struct compact_chan **out, size_t *n) MUST_CHECK;
 
-/* ------------------------------------------------------------ compact_pending.c */
-
-enum { MARK_INTERRUPT = 1, MARK_ERROR = 2 };
-enum err compact_pending_pack(struct arena *a, const struct ckpt_pending *w, size_t n, struct str *out) MUST_CHECK;
-/* Appends to (*out)[0..*n). */
-enum err compact_pending_unpack(struct arena *a, struct str data, struct str task, struct ckpt_pending **out, size_t *n) MUST_CHECK;
-enum err compact_pending_merge(struct arena *a, const struct ckpt_pending *old, size_t old_n, const struct ckpt_pending *w,
-			       size_t n, bool replace, struct ckpt_pending **out, size_t *out_n) MUST_CHECK;
-int compact_pending_marks(const struct ckpt_pending *w, size_t n);
-void compact_pending_sort(struct ckpt_pending *w, size_t n);
 /* A column of COMPACT_WRITES, in order; bytes (may be NULL): as stored. */
 enum err compact_pending_read(struct arena *a, const PGresult *r, int row, int col, struct ckpt_pending **out, size_t *n,
 			      size_t *bytes) MUST_CHECK;

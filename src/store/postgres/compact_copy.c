@@ -172,7 +172,7 @@ static enum err values_of(struct copying *x)
 			x->revs[x->n] = pg_get_i64(x->r, i, 1);
 			x->ns[x->n++] = arena_str(x->a, pg_get_str(x->r, i, 2));
 		}
-		e = compact_unbody(x->a, pg_get_str(x->r, i, 3), &checkpoint, &metadata);
+		e = pack_unbody(x->a, pg_get_str(x->r, i, 3), &checkpoint, &metadata);
 		if (e == OK)
 			e = compact_channels(x->a, checkpoint, &c, &k);
 		for (size_t at = 0; e == OK && at < k; at++)
@@ -315,7 +315,7 @@ static enum err tries(const struct copying *ask)
 		struct copying x = *ask;
 		struct arena a;
 		bool again = false;
-		arena_init(&a, COMPACT_ROOM);
+		arena_init(&a, PACK_ROOM);
 		x.a = &a;
 		enum err e = look(&x);
 		if (e == OK)

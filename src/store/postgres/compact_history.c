@@ -90,7 +90,7 @@ static enum err visit(struct walk *x, struct compact_row *row)
 	for (size_t i = 0; i < x->n; i++)
 		if (!x->out[i].seeded)
 			open[n++] = x->out[i].channel;
-	if (json_parse(x->a, row->c.checkpoint, &compact_json, doc) != OK)
+	if (json_parse(x->a, row->c.checkpoint, &pack_json, doc) != OK)
 		return err_wrap(E_CORRUPT, "a stored checkpoint");
 	struct jval versions = j_get(json_root(doc), STR("channel_versions")),
 		    values = j_get(json_root(doc), STR("channel_values"));

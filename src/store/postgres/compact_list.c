@@ -93,7 +93,7 @@ static enum err passes(struct listing *x, struct str metadata, bool *yes)
 	*yes = true;
 	if (!x->q->filter.n)
 		return OK;
-	if (json_parse(&x->a, metadata, &compact_json, &doc) != OK)
+	if (json_parse(&x->a, metadata, &pack_json, &doc) != OK)
 		return err_wrap(E_CORRUPT, "stored metadata");
 	*yes = j_contains(json_root(&doc), json_root(&x->filter));
 	return OK;
@@ -162,7 +162,7 @@ static enum err give_rows(struct listing *x)
 		k = k < x->n ? k : x->n;
 		k = k - i < x->left ? k : i + x->left;
 		p.to = k;
-		arena_init(&a, 4 * COMPACT_ROOM);
+		arena_init(&a, 4 * PACK_ROOM);
 		enum err e = want & CK_VALUES ? compact_values(x->t, &a, x->v + i, k - i, want, NULL, 0, &bytes) : OK;
 		if (e == OK && (want & CK_SIZES))
 			e = compact_sizes(x->t, x->v + i, k - i);
@@ -186,7 +186,7 @@ static enum err one_page(struct listing *x)
 	page_params(&p, x, rows);
 	TRY(pg_query(x->t, x->q->thread ? &st_of_thread : &st_of_all, &p, &r));
 	x->r = r;
-	arena_init(&x->a, 4 * COMPACT_ROOM);
+	arena_init(&x->a, 4 * PACK_ROOM);
 	enum err e = PQntuples(r) > DIRECT_ROWS ? work_run(take_rows, x) : take_rows(x);
 	if (e == OK)
 		e = remember(x);
@@ -231,7 +231,7 @@ enum err compact_list(struct store *s, const struct principal *who, const struct
 	arena_init(&filter, 64u << 20);
 	arena_init(&x.keep, 1u << 20);
 	if (q->filter.n)
-		e = json_parse(&filter, q->filter, &compact_json, &x.filter);
+		e = json_parse(&filter, q->filter, &pack_json, &x.filter);
 	while (e == OK && x.more)
 		e = one_page(&x);
 	arena_release(&x.keep);

@@ -16,7 +16,7 @@ static size_t scope_of(struct cw *x, const struct ckpt_change *c)
 static enum err run_of(struct arena *a, struct str metadata, struct str *out)
 {
 	struct json doc;
-	TRY(json_parse(a, metadata, &compact_json, &doc));
+	TRY(json_parse(a, metadata, &pack_json, &doc));
 	struct jval run = j_get(json_root(&doc), STR("run_id"));
 	*out = (struct str){0};
 	if (!j_is(run, JSON_STRING))
@@ -36,7 +36,7 @@ static enum err prepare_checkpoint(struct cw *x, const struct ckpt_change *c, si
 		k = &x->checkpoints[x->checkpoints_n++];
 		*k = (struct cw_checkpoint){.scope = scope, .id = c->id, .parent = c->parent};
 	}
-	TRY(compact_body(x->a, c->checkpoint, c->metadata, &k->body));
+	TRY(pack_body(x->a, c->checkpoint, c->metadata, &k->body));
 	return run_of(x->a, c->metadata, &k->run);
 }
 
@@ -189,12 +189,12 @@ static enum err task_row(struct cw *x, struct cw_task *k)
 	struct ckpt_pending *v = NULL;
 	size_t n = 0;
 	if (k->old.p)
-		TRY(compact_pending_unpack(x->again, k->old, k->task_id, &v, &n));
+		TRY(pack_unpending(x->again, k->old, k->task_id, &v, &n));
 	for (size_t i = 0; i < k->n; i++)
-		TRY(compact_pending_merge(x->again, v, n, k->changes[i]->writes, k->changes[i]->writes_n, k->changes[i]->replace,
+		TRY(pack_pending_merge(x->again, v, n, k->changes[i]->writes, k->changes[i]->writes_n, k->changes[i]->replace,
 					  &v, &n));
-	k->marks = compact_pending_marks(v, n);
-	return compact_pending_pack(x->again, v, n, &k->data);
+	k->marks = pack_pending_marks(v, n);
+	return pack_pending(x->again, v, n, &k->data);
 }
 
 enum err cw_number(struct cw *x)

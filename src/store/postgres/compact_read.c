@@ -26,7 +26,7 @@ enum err compact_row_read(struct arena *a, const PGresult *r, int row, struct co
 	if (!out->c.thread.p || !out->c.ns.p || !out->c.id.p || !out->c.parent.p)
 		return E_NOMEM;
 	out->c.bytes = out->row_bytes;
-	TRY(compact_unbody(a, body, &out->c.checkpoint, &out->c.metadata));
+	TRY(pack_unbody(a, body, &out->c.checkpoint, &out->c.metadata));
 	return compact_pending_read(a, r, row, C_WRITES, &out->c.writes, &out->c.writes_n, &out->c.bytes);
 }
 
@@ -111,11 +111,11 @@ static enum err put_together(struct filling *f, int row, struct str *out)
 	struct buf b;
 	uint64_t size;
 	if (pg_is_null(f->r, row, V_CHUNKS))
-		return pack_expand(f->a, data, COMPACT_ROOM, out);
+		return pack_expand(f->a, data, PACK_ROOM, out);
 	const uint8_t *p = (const uint8_t *)data.p, *end = p + data.n;
-	if (!varint_get(&p, end, &size) || size > COMPACT_ROOM)
+	if (!varint_get(&p, end, &size) || size > PACK_ROOM)
 		return lost();
-	TRY(pack_expand(f->a, str_of((const char *)p, (size_t)(end - p)), COMPACT_ROOM, &ends));
+	TRY(pack_expand(f->a, str_of((const char *)p, (size_t)(end - p)), PACK_ROOM, &ends));
 	if (ends.n < 16 || ends.n > size)
 		return lost();
 	buf_init(&b, f->a, size + 64);
@@ -369,7 +369,7 @@ enum err compact_sends(struct store *s, struct arena *a, const struct principal 
 	}
 	PQclear(r);
 	for (size_t i = 0; i < n; i++)
-		compact_pending_sort(out[i].v, out[i].n);
+		pack_pending_sort(out[i].v, out[i].n);
 	return e;
 }
 

@@ -158,7 +158,7 @@ static enum err mark(struct removing *x)
 	struct compact_chan *c;
 	size_t n;
 	enum err e = OK;
-	arena_init(&a, COMPACT_ROOM);
+	arena_init(&a, PACK_ROOM);
 	for (int i = 0; i < PQntuples(x->all) && e == OK; i++) {
 		struct str id = pg_get_str(x->all, i, 1), parent = pg_get_str(x->all, i, 2);
 		int64_t scope = pg_get_i64(x->all, i, 0);
@@ -169,7 +169,7 @@ static enum err mark(struct removing *x)
 		}
 		if (parent.n && has(&x->removed, &a, scope, parent, STR("")))
 			x->orphans[x->orphans_n++] = (struct name){.scope = scope, .text = id};
-		e = compact_unbody(&a, pg_get_str(x->all, i, 3), &checkpoint, &metadata);
+		e = pack_unbody(&a, pg_get_str(x->all, i, 3), &checkpoint, &metadata);
 		if (e == OK)
 			e = compact_channels(&a, checkpoint, &c, &n);
 		for (size_t k = 0; k < n && e == OK; k++)
@@ -190,7 +190,7 @@ static enum err sweep_versions(struct removing *x)
 		int64_t scope = pg_get_i64(x->all, i, 0);
 		if (!has(&x->removed, x->a, scope, pg_get_str(x->all, i, 1), STR("")))
 			continue;
-		TRY(compact_unbody(x->a, pg_get_str(x->all, i, 3), &checkpoint, &metadata));
+		TRY(pack_unbody(x->a, pg_get_str(x->all, i, 3), &checkpoint, &metadata));
 		TRY(compact_channels(x->a, checkpoint, &c, &n));
 		for (size_t k = 0; k < n; k++) {
 			if (pg_ckpt_unknown(c[k].channel) || has(&x->kept, x->a, scope, c[k].channel, c[k].version))
@@ -414,7 +414,7 @@ static enum err result(struct arena *a, const PGresult *r, struct ckpt_removed *
 	while (pg_next_str(&writes, &data)) {
 		struct ckpt_pending *v = NULL;
 		size_t n = 0;
-		TRY(compact_pending_unpack(a, data, STR(""), &v, &n));
+		TRY(pack_unpending(a, data, STR(""), &v, &n));
 		out->writes += (int64_t)n;
 		out->bytes += (int64_t)data.n;
 	}
@@ -495,7 +495,7 @@ static enum err tries(const struct removing *ask, struct ckpt_removed *out)
 		struct removing x = *ask;
 		struct arena a;
 		bool again = false;
-		arena_init(&a, COMPACT_ROOM);
+		arena_init(&a, PACK_ROOM);
 		x.a = &a;
 		enum err e = look_scopes(&x);
 		if (e == OK && x.n && i > 0) {

@@ -45,7 +45,7 @@ static enum err parent_of(struct sizing *x, size_t row, struct compact_chan **ou
 	for (int i = 0; i < PQntuples(x->parents); i++) {
 		if (pg_get_i64(x->parents, i, 0) != (int64_t)row + 1)
 			continue;
-		TRY(compact_unbody(&x->a, pg_get_str(x->parents, i, 1), &checkpoint, &metadata));
+		TRY(pack_unbody(&x->a, pg_get_str(x->parents, i, 1), &checkpoint, &metadata));
 		return compact_channels(&x->a, checkpoint, out, n);
 	}
 	return OK;
@@ -135,7 +135,7 @@ enum err compact_sizes(struct pg_tenant *t, struct compact_row *v, size_t n)
 	pg_array_end(&p);
 	TRY(pg_query(t, &st_bodies, &p, &r));
 	x.parents = r;
-	arena_init(&x.a, COMPACT_ROOM);
+	arena_init(&x.a, PACK_ROOM);
 	enum err e = n > 4 ? work_run(own_task, &x) : own_task(&x);
 	if (e == OK && x.w_n)
 		e = own_sums(t, &x);
@@ -176,8 +176,8 @@ static enum err add_writes(struct ckpt_storage *out, struct str data)
 	struct ckpt_pending *w = NULL;
 	struct arena a;
 	size_t n = 0;
-	arena_init(&a, COMPACT_ROOM);
-	enum err e = compact_pending_unpack(&a, data, STR(""), &w, &n);
+	arena_init(&a, PACK_ROOM);
+	enum err e = pack_unpending(&a, data, STR(""), &w, &n);
 	arena_release(&a);
 	out->writes += (int64_t)n;
 	out->write_bytes += (int64_t)data.n;

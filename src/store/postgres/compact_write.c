@@ -192,7 +192,7 @@ static enum err learn_head(struct arena *a, struct compact_stream *st, const PGr
 			struct str data, raw;
 			if (!pg_next_str(&chunks, &data))
 				return err_set(E_CORRUPT, "chunks of a channel's value are missing");
-			TRY(pack_expand(a, data, COMPACT_ROOM, &raw));
+			TRY(pack_expand(a, data, PACK_ROOM, &raw));
 			sha256_of(raw, sum);
 			TRY(compact_learn(st, sum, k));
 			arena_clear(a);
@@ -212,7 +212,7 @@ static enum err take_look(void *arg)
 	struct compact_stream *st;
 	struct arena a;
 	enum err e = OK;
-	arena_init(&a, COMPACT_ROOM);
+	arena_init(&a, PACK_ROOM);
 	for (int i = 0; i < PQntuples(r) && e == OK; i++) {
 		struct compact_scope *s = l->x->scopes[pg_get_i64(r, i, L_ORD) - 1].s;
 		if (!pg_is_null(r, i, L_USER) && !principal_sees(l->x->who, pg_get_str(r, i, L_USER)))

@@ -295,7 +295,7 @@ enum err value_read(struct conn *c, struct arena *a, int64_t stream, int form, s
 	size_t n;
 	struct buf b;
 	enum err e = OK;
-	if (size > VALUE_ROOM)
+	if (size > PACK_ROOM)
 		return err_set(E_CORRUPT, "a channel's value in %s has an impossible length", c->t->base);
 	if (form == FORM_WHOLE)
 		return pack_expand(a, data, size, out);
@@ -361,7 +361,7 @@ static enum err learn_version(struct conn *c, struct arena *a, struct stream *x,
 		struct str raw;
 		e = chunk_row(c, x->id, ids[i], &st, &at);
 		if (e == OK)
-			e = pack_expand(&one, col_str(st, 1), VALUE_ROOM, &raw);
+			e = pack_expand(&one, col_str(st, 1), PACK_ROOM, &raw);
 		if (e == OK) {
 			name_of(raw, false, name);
 			e = learn(s, x, name, ids[i]);

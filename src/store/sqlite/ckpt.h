@@ -20,14 +20,11 @@
 #ifndef CENOTE_STORE_SQLITE_CKPT_H
 #define CENOTE_STORE_SQLITE_CKPT_H
 
-#include "base/json/json.h"
-#include "core/checkpoint.h"
-#include "store/pack/pack.h"
+#include "store/pack/ckpt.h"
 #include "store/sqlite/sq.h"
 
 #define CHUNK_BITS 28
 #define CHUNK_MAX ((INT64_C(1) << CHUNK_BITS) - 1)
-#define VALUE_ROOM (UINT64_C(1) << 30) /* no value that was written is longer */
 
 /* ------------------------------------------------------------ texts that repeat (ckpt_text.c) */
 
@@ -42,17 +39,6 @@ struct str col_type(sqlite3_stmt *st, int i);
 #define VERSION_ROOM(s) ((s).n / 2 + 8)
 void bind_version(sqlite3_stmt *st, int i, struct str s, uint8_t *room);
 struct str col_version(struct arena *a, sqlite3_stmt *st, int i);
-
-/* checkpoint and metadata in one, and back. */
-enum err body_pack(struct arena *a, struct str checkpoint, struct str metadata, struct str *out) MUST_CHECK;
-enum err body_unpack(struct arena *a, struct str body, struct str *checkpoint, struct str *metadata) MUST_CHECK;
-
-extern const struct json_limits ckpt_limits;
-/* The channels of a checkpoint with their versions as texts, by channel. E_CORRUPT when it is no object. */
-struct chan {
-	struct str channel, version;
-};
-enum err channels_of(struct arena *a, struct str checkpoint, struct chan **out, size_t *n) MUST_CHECK;
 
 /* ------------------------------------------------------------ chunks.c */
 
@@ -92,7 +78,6 @@ enum err value_read(struct conn *c, struct arena *a, int64_t stream, int form, s
 
 /* ------------------------------------------------------------ pending.c */
 
-enum { MARK_INTERRUPT = 1, MARK_ERROR = 2 }; /* a checkpoint has pending writes of __interrupt__, __error__ */
 struct pending_in {
 	const struct ckpt_pending *w; /* of one task */
 	size_t n;
@@ -104,7 +89,6 @@ struct pending_in {
 enum err pending_prepare(struct arena *a, const struct ckpt_change *ch, struct pending_in *out) MUST_CHECK;
 enum err pending_store(struct conn *c, struct arena *a, int64_t ckpt, const struct pending_in *in, int *marks) MUST_CHECK;
 enum err pending_count(struct arena *a, struct str data, size_t *n) MUST_CHECK;
-void pending_sort(struct ckpt_pending *w, size_t n);
 /* All writes under a checkpoint, in order; bytes: as stored. */
 enum err pending_read(struct conn *c, struct arena *a, int64_t ckpt, struct ckpt_pending **out, size_t *n,
 		      size_t *bytes) MUST_CHECK;
@@ -129,7 +113,7 @@ struct ckpt_want_in {
 /* ckpt_read.c: what is wanted of a row, whose names are filled in. body: a slice of a statement that stays where it is. */
 enum err ckpt_fill(struct conn *c, struct arena *a, struct ckpt_row *r, struct str body, const struct ckpt_want_in *w) MUST_CHECK;
 /* Columns of the row that has this version: stream, type, form, size, data. */
-enum err ckpt_value_find(struct conn *c, int64_t scope, const struct chan *x, uint8_t *room, sqlite3_stmt **st,
+enum err ckpt_value_find(struct conn *c, int64_t scope, const struct pack_channel *x, uint8_t *room, sqlite3_stmt **st,
 			 bool *row) MUST_CHECK;
 /* ckpt_read.c: only the values wanted of a row whose checkpoint is there already; the row that a query names (0: none). */
 enum err ckpt_values(struct conn *c, struct arena *a, struct ckpt_row *r, const struct ckpt_want_in *w) MUST_CHECK;

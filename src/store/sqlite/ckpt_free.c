@@ -86,7 +86,7 @@ void image_forget_stream(struct conn *c, int64_t scope, int64_t stream)
 		counts_free(map_del(&x->streams, number_key(&stream)));
 }
 
-static struct str version_key(struct arena *a, const struct chan *v)
+static struct str version_key(struct arena *a, const struct pack_channel *v)
 {
 	char *p = arena_alloc(a, sizeof v->channel.n + v->channel.n + v->version.n);
 	if (!p)
@@ -101,9 +101,9 @@ static struct str version_key(struct arena *a, const struct chan *v)
 /* One more checkpoint that refers to what these say. */
 static enum err plus(struct image *x, struct arena *a, struct str checkpoint)
 {
-	struct chan *v;
+	struct pack_channel *v;
 	size_t n;
-	TRY(channels_of(a, checkpoint, &v, &n));
+	TRY(pack_channels(a, checkpoint, &v, &n));
 	for (size_t i = 0; i < n; i++) {
 		struct str key = version_key(a, &v[i]);
 		if (!key.p)
@@ -136,7 +136,7 @@ static enum err mark(struct conn *c, struct image *x)
 		e = conn_step(c, st, &row);
 		if (e != OK || !row)
 			break;
-		e = body_unpack(&a, col_str(st, 0), &checkpoint, &metadata);
+		e = pack_unbody(&a, col_str(st, 0), &checkpoint, &metadata);
 		if (e == OK)
 			e = plus(x, &a, checkpoint);
 		arena_clear(&a);
@@ -272,7 +272,7 @@ static enum err list_less(struct conn *c, struct arena *a, int64_t stream, int f
 /* ---------------------------------------------------------------- versions */
 
 /* A version that nobody refers to any more. */
-static enum err version_drop(struct conn *c, struct arena *a, struct image *x, const struct chan *v, struct ckpt_removed *out)
+static enum err version_drop(struct conn *c, struct arena *a, struct image *x, const struct pack_channel *v, struct ckpt_removed *out)
 {
 	enum err e;
 	bool row;
@@ -311,11 +311,11 @@ enum err ckpt_free(struct conn *c, struct arena *a, int64_t scope, struct str bo
 {
 	struct str checkpoint, metadata;
 	struct image *x;
-	struct chan *v;
+	struct pack_channel *v;
 	size_t n;
 	TRY(image_get(c, scope, &x));
-	TRY(body_unpack(a, body, &checkpoint, &metadata));
-	TRY(channels_of(a, checkpoint, &v, &n));
+	TRY(pack_unbody(a, body, &checkpoint, &metadata));
+	TRY(pack_channels(a, checkpoint, &v, &n));
 	for (size_t i = 0; i < n; i++) {
 		struct str key = version_key(a, &v[i]);
 		if (!key.p)

@@ -79,7 +79,7 @@ static enum err visit(struct conn *c, struct walk *x, struct ckpt_row *r)
 	struct json doc;
 	size_t n, bytes;
 	TRY(pending_read(c, x->a, r->id, &w, &n, &bytes));
-	if (json_parse(x->a, r->c.checkpoint, &ckpt_limits, &doc) != OK)
+	if (json_parse(x->a, r->c.checkpoint, &pack_json, &doc) != OK)
 		return err_wrap(E_CORRUPT, "a stored checkpoint");
 	struct jval values = j_get(json_root(&doc), STR("channel_values"));
 	for (size_t i = 0; i < x->n; i++) {
@@ -112,7 +112,7 @@ static enum err step_to(struct conn *c, struct walk *x, int64_t id, int64_t scop
 	if (sqlite3_column_type(st, 2) == SQLITE_NULL)
 		*there = false;
 	else
-		e = body_unpack(x->a, col_str(st, 2), &r->c.checkpoint, &metadata);
+		e = pack_unbody(x->a, col_str(st, 2), &r->c.checkpoint, &metadata);
 	sqlite3_reset(st);
 	return e;
 }
@@ -220,7 +220,7 @@ static enum err sends(struct conn *c, struct walk *x)
 	}
 	if (e != OK)
 		sqlite3_reset(st);
-	pending_sort(x->sends, x->sends_n);
+	pack_pending_sort(x->sends, x->sends_n);
 	return e;
 }
 

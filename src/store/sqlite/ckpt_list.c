@@ -81,7 +81,7 @@ static enum err passes(struct listing *x, struct str metadata, bool *yes)
 	*yes = true;
 	if (!x->filtered)
 		return OK;
-	if (json_parse(&x->row, metadata, &ckpt_limits, &doc) != OK)
+	if (json_parse(&x->row, metadata, &pack_json, &doc) != OK)
 		return err_wrap(E_CORRUPT, "stored metadata");
 	*yes = contains(json_root(&doc), json_root(&x->filter));
 	return OK;
@@ -347,11 +347,11 @@ static enum err list_task(void *arg)
 	struct reader *r;
 	struct conn *c;
 	arena_init(&x->keep, 256u << 20);
-	arena_init(&x->row, 2 * VALUE_ROOM);
+	arena_init(&x->row, 2 * PACK_ROOM);
 	enum err e = OK;
 	x->filtered = x->q->filter.n > 0;
 	if (x->filtered)
-		e = json_parse(&x->keep, x->q->filter, &ckpt_limits, &x->filter);
+		e = json_parse(&x->keep, x->q->filter, &pack_json, &x->filter);
 	if (e == OK)
 		e = reader_begin(x->s, x->t, x->deadline, &r, &c);
 	if (e == OK)

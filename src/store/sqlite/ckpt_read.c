@@ -15,7 +15,7 @@ static bool wanted(struct str channel, const struct str *only, size_t n)
 	return n == 0;
 }
 
-enum err ckpt_value_find(struct conn *c, int64_t scope, const struct chan *x, uint8_t *room, sqlite3_stmt **st, bool *row)
+enum err ckpt_value_find(struct conn *c, int64_t scope, const struct pack_channel *x, uint8_t *room, sqlite3_stmt **st, bool *row)
 {
 	enum err e;
 	*st = conn_stmt(c, ST_VALUE_OF, &e);
@@ -28,7 +28,7 @@ enum err ckpt_value_find(struct conn *c, int64_t scope, const struct chan *x, ui
 }
 
 /* The value of a channel at a version; *there = false: none, or "empty". budget: bytes that may still be read. */
-static enum err value_at(struct conn *c, struct arena *a, int64_t scope, const struct chan *x, size_t *budget,
+static enum err value_at(struct conn *c, struct arena *a, int64_t scope, const struct pack_channel *x, size_t *budget,
 			 struct ckpt_value *out, bool *there)
 {
 	sqlite3_stmt *st;
@@ -57,10 +57,10 @@ static enum err value_at(struct conn *c, struct arena *a, int64_t scope, const s
 
 enum err ckpt_values(struct conn *c, struct arena *a, struct ckpt_row *r, const struct ckpt_want_in *w)
 {
-	struct chan *v;
+	struct pack_channel *v;
 	size_t n;
 	bool there;
-	TRY(channels_of(a, r->c.checkpoint, &v, &n));
+	TRY(pack_channels(a, r->c.checkpoint, &v, &n));
 	r->c.values = ARENA_ARRAY(a, struct ckpt_value, n + 1);
 	if (!r->c.values)
 		return E_NOMEM;
@@ -76,7 +76,7 @@ enum err ckpt_values(struct conn *c, struct arena *a, struct ckpt_row *r, const 
 enum err ckpt_fill(struct conn *c, struct arena *a, struct ckpt_row *r, struct str body, const struct ckpt_want_in *w)
 {
 	size_t bytes = 0;
-	TRY(body_unpack(a, body, &r->c.checkpoint, &r->c.metadata));
+	TRY(pack_unbody(a, body, &r->c.checkpoint, &r->c.metadata));
 	if (w->want & CK_VALUES)
 		TRY(ckpt_values(c, a, r, w));
 	if (w->want & (CK_WRITES_TOO | CK_SIZES))

@@ -236,7 +236,7 @@ enum err ckpt_keep_only(struct conn *c, int64_t thread, const struct ckpt_ref *r
 	size_t k;
 	enum err e;
 	arena_init(&names, 256u << 20);
-	arena_init(&a, 2 * VALUE_ROOM);
+	arena_init(&a, 2 * PACK_ROOM);
 	CHECK(scopes_of(c, &names, thread, &v, &k));
 	for (size_t i = 0; i < k; i++)
 		CHECK(keep_in(c, &a, v[i].id, v[i].ns, refs, n));
@@ -280,7 +280,7 @@ static enum err remove_all(struct conn *c, struct remove_arg *x, int64_t thread)
 {
 	struct arena a;
 	enum err e = OK;
-	arena_init(&a, 2 * VALUE_ROOM);
+	arena_init(&a, 2 * PACK_ROOM);
 	for (size_t i = 0, k; i < x->n && e == OK; i = k) {
 		int64_t scope = 0;
 		for (k = i + 1; k < x->n && str_eq(x->refs[k].ns, x->refs[i].ns); k++)

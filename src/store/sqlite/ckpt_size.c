@@ -19,7 +19,7 @@ struct value_list {
 	size_t n;
 };
 
-static enum err list_of(struct conn *c, struct arena *a, int64_t scope, const struct chan *x, struct value_list *out)
+static enum err list_of(struct conn *c, struct arena *a, int64_t scope, const struct pack_channel *x, struct value_list *out)
 {
 	sqlite3_stmt *st;
 	uint8_t *room = arena_alloc(a, VERSION_ROOM(x->version));
@@ -58,7 +58,7 @@ enum err chunk_size(struct conn *c, int64_t stream, int64_t n, size_t *bytes)
 }
 
 /* Bytes of a value without the chunks that it shares with another of its channel. */
-static enum err own_of(struct conn *c, struct arena *a, int64_t scope, const struct chan *x, const struct chan *other,
+static enum err own_of(struct conn *c, struct arena *a, int64_t scope, const struct pack_channel *x, const struct pack_channel *other,
 		       size_t *bytes)
 {
 	struct value_list v, o = {0};
@@ -74,7 +74,7 @@ static enum err own_of(struct conn *c, struct arena *a, int64_t scope, const str
 	return OK;
 }
 
-static enum err parent_channels(struct conn *c, struct arena *a, int64_t parent, struct chan **out, size_t *n)
+static enum err parent_channels(struct conn *c, struct arena *a, int64_t parent, struct pack_channel **out, size_t *n)
 {
 	struct str checkpoint, metadata;
 	enum err e = OK;
@@ -88,14 +88,14 @@ static enum err parent_channels(struct conn *c, struct arena *a, int64_t parent,
 	if (!row)
 		return OK;
 	if (sqlite3_column_type(st, 0) != SQLITE_NULL)
-		e = body_unpack(a, col_str(st, 0), &checkpoint, &metadata);
+		e = pack_unbody(a, col_str(st, 0), &checkpoint, &metadata);
 	if (e == OK && sqlite3_column_type(st, 0) != SQLITE_NULL)
-		e = channels_of(a, checkpoint, out, n);
+		e = pack_channels(a, checkpoint, out, n);
 	sqlite3_reset(st);
 	return e;
 }
 
-static const struct chan *channel_in(const struct chan *v, size_t n, struct str channel)
+static const struct pack_channel *channel_in(const struct pack_channel *v, size_t n, struct str channel)
 {
 	for (size_t i = 0; i < n; i++)
 		if (str_eq(v[i].channel, channel))
@@ -105,12 +105,12 @@ static const struct chan *channel_in(const struct chan *v, size_t n, struct str 
 
 enum err ckpt_own_bytes(struct conn *c, struct arena *a, struct ckpt_row *r)
 {
-	struct chan *mine, *its = NULL;
+	struct pack_channel *mine, *its = NULL;
 	size_t n, its_n = 0;
-	TRY(channels_of(a, r->c.checkpoint, &mine, &n));
+	TRY(pack_channels(a, r->c.checkpoint, &mine, &n));
 	TRY(parent_channels(c, a, r->parent, &its, &its_n));
 	for (size_t i = 0; i < n; i++) {
-		const struct chan *other = channel_in(its, its_n, mine[i].channel);
+		const struct pack_channel *other = channel_in(its, its_n, mine[i].channel);
 		if (!other || !str_eq(other->version, mine[i].version))
 			TRY(own_of(c, a, r->scope, &mine[i], other, &r->c.bytes));
 	}
@@ -206,7 +206,7 @@ static enum err count_writes(struct conn *c, const struct storage *x, int64_t th
 	sqlite3_stmt *st = conn_stmt(c, ST_STORAGE_WRITES, &e);
 	if (!st)
 		return e;
-	arena_init(&a, 2 * VALUE_ROOM);
+	arena_init(&a, 2 * PACK_ROOM);
 	sqlite3_bind_int64(st, 1, thread);
 	for (row = true; e == OK && row;) {
 		size_t n = 0;

@@ -1,46 +1,10 @@
-/* Texts of checkpoints in fewer bytes: ids, types, versions, bodies. What does not have the usual form is kept as it is; the
- * storage class of the column (blob, integer, text) says which it was, so that two forms are never taken for each other. */
+/* Texts of checkpoints in columns: what has the usual form goes packed (store/pack/ckpt.h), the rest as it is. The storage class of the
+ * column (blob, integer, text) says which it was. */
 #include "store/sqlite/ckpt.h"
-
-#include "base/hash.h"
-
-const struct json_limits ckpt_limits = {.depth = 256, .nodes = 2000000, .bytes = CKPT_JSON_MAX, .flags = JSON_DUP_OK};
-
-/* ---------------------------------------------------------------- ids */
-
-static int nibble(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool dash_at(size_t i)
-{
-	return i == 8 || i == 13 || i == 18 || i == 23;
-}
-
-static bool uuid_pack(struct str s, uint8_t out[16])
-{
-	size_t k = 0;
-	if (s.n != 36)
-		return false;
-	for (size_t i = 0; i < 36; i++) {
-		if (dash_at(i)) {
-			if (s.p[i] != '-')
-				return false;
-			continue;
-		}
-		int v = nibble(s.p[i]);
-		if (v < 0)
-			return false;
-		out[k / 2] = (uint8_t)(k % 2 ? out[k / 2] | v : v << 4);
-		k++;
-	}
-	return true;
-}
 
 void bind_uuid(sqlite3_stmt *st, int i, struct str s, uint8_t room[16])
 {
-	if (uuid_pack(s, room))
+	if (pack_uuid(s, room))
 		sqlite3_bind_blob(st, i, room, 16, SQLITE_STATIC);
 	else
 		bind_str(st, i, s);
@@ -48,92 +12,31 @@ void bind_uuid(sqlite3_stmt *st, int i, struct str s, uint8_t room[16])
 
 struct str col_uuid(struct arena *a, sqlite3_stmt *st, int i)
 {
-	static const char hex[] = "0123456789abcdef";
 	struct str s = col_str(st, i);
-	if (sqlite3_column_type(st, i) != SQLITE_BLOB || s.n != 16)
-		return s;
-	char *p = arena_alloc(a, 36);
-	for (size_t k = 0, at = 0; p && at < 36; at++) {
-		if (dash_at(at)) {
-			p[at] = '-';
-			continue;
-		}
-		uint8_t b = (uint8_t)s.p[k / 2];
-		p[at] = hex[k % 2 ? b & 15 : b >> 4];
-		k++;
-	}
-	return str_of(p, p ? 36 : 0);
+	return sqlite3_column_type(st, i) == SQLITE_BLOB && s.n == 16 ? pack_uuid_text(a, (const uint8_t *)s.p) : s;
 }
-
-/* ---------------------------------------------------------------- types */
-
-/* The place is what is stored: add at the end only. */
-static const struct str types[] = {STR_INIT("empty"),	    STR_INIT("msgpack"), STR_INIT("json"),
-				   STR_INIT("null"),	    STR_INIT("bytes"),	 STR_INIT("bytearray"),
-				   STR_INIT("msgpack+aes"), STR_INIT("pickle"),	 STR_INIT("json+aes")};
-enum { N_TYPES = sizeof types / sizeof *types };
 
 void bind_type(sqlite3_stmt *st, int i, struct str type)
 {
-	for (int k = 0; k < N_TYPES; k++) {
-		if (str_eq(types[k], type)) {
-			sqlite3_bind_int(st, i, k);
-			return;
-		}
-	}
-	bind_str(st, i, type);
+	int k = pack_type(type);
+	if (k >= 0)
+		sqlite3_bind_int(st, i, k);
+	else
+		bind_str(st, i, type);
 }
 
 struct str col_type(sqlite3_stmt *st, int i)
 {
 	if (sqlite3_column_type(st, i) != SQLITE_INTEGER)
 		return col_str(st, i);
-	int k = sqlite3_column_int(st, i);
-	return k >= 0 && k < N_TYPES ? types[k] : STR("?");
-}
-
-/* ---------------------------------------------------------------- versions */
-
-/* Nibbles: 0-9 digits, 10 a point, 11 a run of zeros whose length - 1 is in the next nibble, 15 the end (only to fill a byte). */
-enum { V_POINT = 10, V_ZEROS = 11, V_END = 15 };
-
-struct nibbles {
-	uint8_t *p;
-	size_t n; /* nibbles */
-};
-
-static void nibble_put(struct nibbles *x, int v)
-{
-	x->p[x->n / 2] = (uint8_t)(x->n % 2 ? (x->p[x->n / 2] & 0xf0) | v : v << 4 | V_END);
-	x->n++;
-}
-
-/* False when the text is of another kind. Never longer than (s.n + 1) / 2 bytes. */
-static bool version_pack(struct str s, struct nibbles *x)
-{
-	for (size_t i = 0; i < s.n;) {
-		size_t zeros = 0;
-		while (i + zeros < s.n && s.p[i + zeros] == '0' && zeros < 16)
-			zeros++;
-		if (zeros > 2) {
-			nibble_put(x, V_ZEROS);
-			nibble_put(x, (int)zeros - 1);
-			i += zeros;
-			continue;
-		}
-		char ch = s.p[i++];
-		if (ch != '.' && (ch < '0' || ch > '9'))
-			return false;
-		nibble_put(x, ch == '.' ? V_POINT : ch - '0');
-	}
-	return s.n > 0;
+	return pack_type_text(sqlite3_column_int(st, i));
 }
 
 void bind_version(sqlite3_stmt *st, int i, struct str s, uint8_t *room)
 {
-	struct nibbles x = {room, 0};
-	if (version_pack(s, &x))
-		sqlite3_bind_blob(st, i, room, (int)(x.n + 1) / 2, SQLITE_STATIC);
+	size_t n;
+	if (pack_version(s, room, &n))
+		sqlite3_bind_blob(st, i, room, (int)n, SQLITE_STATIC);
 	else
 		bind_str(st, i, s);
 }
@@ -141,84 +44,5 @@ void bind_version(sqlite3_stmt *st, int i, struct str s, uint8_t *room)
 struct str col_version(struct arena *a, sqlite3_stmt *st, int i)
 {
 	struct str s = col_str(st, i);
-	if (sqlite3_column_type(st, i) != SQLITE_BLOB)
-		return s;
-	char *p = arena_alloc(a, s.n * 16 + 1);
-	size_t n = 0;
-	bool zeros = false;
-	for (size_t k = 0; p && k < s.n * 2; k++) {
-		int v = k % 2 ? s.p[k / 2] & 15 : (uint8_t)s.p[k / 2] >> 4;
-		if (zeros) {
-			memset(p + n, '0', (size_t)v + 1);
-			n += (size_t)v + 1;
-			zeros = false;
-		} else if (v == V_ZEROS) {
-			zeros = true;
-		} else if (v <= V_POINT) {
-			p[n++] = v == V_POINT ? '.' : (char)('0' + v);
-		}
-	}
-	return str_of(p, n);
-}
-
-/* ---------------------------------------------------------------- bodies */
-
-enum err body_pack(struct arena *a, struct str checkpoint, struct str metadata, struct str *out)
-{
-	struct buf b;
-	buf_init(&b, a, 2 * (size_t)CKPT_JSON_MAX + 64);
-	buf_room(&b, checkpoint.n + metadata.n + 10);
-	buf_varint(&b, checkpoint.n);
-	buf_str(&b, checkpoint);
-	buf_str(&b, metadata);
-	TRY(b.err);
-	return pack_squeeze(a, buf_slice(&b), out);
-}
-
-enum err body_unpack(struct arena *a, struct str body, struct str *checkpoint, struct str *metadata)
-{
-	struct str raw;
-	uint64_t n;
-	TRY(pack_expand(a, body, 2 * (size_t)CKPT_JSON_MAX + 64, &raw));
-	const uint8_t *p = (const uint8_t *)raw.p, *end = p + raw.n;
-	if (!varint_get(&p, end, &n) || n > (size_t)(end - p))
-		return err_set(E_CORRUPT, "a stored checkpoint is damaged");
-	*checkpoint = str_of((const char *)p, n);
-	*metadata = str_of((const char *)p + n, (size_t)(end - p) - n);
-	return OK;
-}
-
-static int by_channel(const void *x, const void *y)
-{
-	const struct chan *a = x, *b = y;
-	return str_cmp(a->channel, b->channel);
-}
-
-enum err channels_of(struct arena *a, struct str checkpoint, struct chan **out, size_t *n)
-{
-	struct json *doc = ARENA_NEW(a, struct json);
-	struct jval key, v;
-	*n = 0;
-	if (!doc)
-		return E_NOMEM;
-	if (json_parse(a, checkpoint, &ckpt_limits, doc) != OK)
-		return err_wrap(E_CORRUPT, "a stored checkpoint");
-	struct jval versions = j_get(json_root(doc), STR("channel_versions"));
-	*out = NULL;
-	if (!j_is(versions, JSON_OBJECT))
-		return OK;
-	*out = ARENA_ARRAY(a, struct chan, j_node(versions)->count + 1);
-	if (!*out)
-		return E_NOMEM;
-	struct j_iter it = j_iter(versions);
-	while (j_next(&it, &key, &v)) {
-		struct chan *x = &(*out)[(*n)++];
-		x->channel = j_str(a, key);
-		x->version = j_is(v, JSON_STRING) ? j_str(a, v) : j_raw(v);
-		if (!x->channel.p || !x->version.p)
-			return E_NOMEM;
-	}
-	if (*n > 1)
-		qsort(*out, *n, sizeof **out, by_channel);
-	return OK;
+	return sqlite3_column_type(st, i) == SQLITE_BLOB ? pack_version_text(a, s) : s;
 }

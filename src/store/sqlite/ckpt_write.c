@@ -32,7 +32,7 @@ struct write_arg {
 static enum err run_of(struct arena *a, struct str metadata, struct str *out)
 {
 	struct json doc;
-	TRY(json_parse(a, metadata, &ckpt_limits, &doc));
+	TRY(json_parse(a, metadata, &pack_json, &doc));
 	struct jval run = j_get(json_root(&doc), STR("run_id"));
 	*out = (struct str){0};
 	if (!j_is(run, JSON_STRING))
@@ -46,7 +46,7 @@ static enum err prepare_one(struct write_arg *x, const struct ckpt_change *ch, s
 	*in = (struct change_in){.ch = ch};
 	if (ch->op == CK_WRITES)
 		return pending_prepare(x->a, ch, &in->pending);
-	TRY(body_pack(x->a, ch->checkpoint, ch->metadata, &in->body));
+	TRY(pack_body(x->a, ch->checkpoint, ch->metadata, &in->body));
 	TRY(run_of(x->a, ch->metadata, &in->run));
 	in->values = ARENA_ARRAY(x->a, struct value_in, ch->values_n + 1);
 	if (!in->values)
@@ -280,7 +280,7 @@ static enum err apply_checkpoints(struct writer *w, struct conn *c, struct wop *
 			TRY(place_find(c, x->who, &x->c[i], &p));
 	if (x->n > 1)
 		p = (struct place){0};
-	arena_init(&a, 2 * VALUE_ROOM);
+	arena_init(&a, 2 * PACK_ROOM);
 	for (size_t i = 0; i < x->n && e == OK; i++) {
 		e = apply_one(c, &a, x->who, &p, &x->in[i]);
 		arena_clear(&a);

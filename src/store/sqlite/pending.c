@@ -1,164 +1,12 @@
-/* Pending writes: all of a task under a checkpoint in one row, compressed together, because they are written in one call and their
- * task, path and channels say the same again and again.
- *
- * Packed: for each write a varint idx (zigzag), a byte whether the path is that of the write before, the path if not, channel,
- * type, bytes; texts with their length before them. Within a row they are in order of idx, each idx once. */
+/* Pending writes: all of a task under a checkpoint in one row (packed: store/pack/pending.c), because they are written in one call and
+ * their task, path and channels say the same again and again. */
 #include "store/sqlite/ckpt.h"
-
-static void put_text(struct buf *b, struct str s)
-{
-	buf_varint(b, s.n);
-	buf_str(b, s);
-}
-
-static size_t weight(const struct ckpt_pending *w, size_t n)
-{
-	size_t sum = 64;
-	for (size_t i = 0; i < n; i++)
-		sum += w[i].task_path.n + w[i].channel.n + w[i].type.n + w[i].bytes.n + 48;
-	return sum;
-}
-
-static enum err pending_pack(struct arena *a, const struct ckpt_pending *w, size_t n, struct str *out)
-{
-	struct buf b;
-	size_t room = weight(w, n);
-	if (room > VALUE_ROOM / 2)
-		return err_kind(E_LIMIT, ERR_SIZE, "the pending writes of a task have %zu bytes, more than fit", room);
-	buf_init(&b, a, room);
-	buf_room(&b, room);
-	for (size_t i = 0; i < n; i++) {
-		bool same = i > 0 && str_eq(w[i].task_path, w[i - 1].task_path);
-		buf_varint(&b, ((uint64_t)(uint32_t)w[i].idx << 1) ^ (w[i].idx < 0 ? UINT64_C(0x1ffffffff) : 0));
-		buf_byte(&b, same);
-		if (!same)
-			put_text(&b, w[i].task_path);
-		put_text(&b, w[i].channel);
-		put_text(&b, w[i].type);
-		put_text(&b, w[i].bytes);
-	}
-	TRY(b.err);
-	return pack_squeeze(a, buf_slice(&b), out);
-}
-
-static bool get_text(const uint8_t **p, const uint8_t *end, struct str *out)
-{
-	uint64_t n;
-	if (!varint_get(p, end, &n) || n > (size_t)(end - *p))
-		return false;
-	*out = str_of((const char *)*p, n);
-	*p += n;
-	return true;
-}
-
-static bool get_write(const uint8_t **p, const uint8_t *end, struct ckpt_pending *w, struct str before)
-{
-	uint64_t v;
-	if (!varint_get(p, end, &v) || *p == end)
-		return false;
-	w->idx = (int32_t)(uint32_t)((v >> 1) ^ (v & 1 ? UINT64_C(0xffffffff) : 0));
-	w->task_path = before;
-	if (*(*p)++ == 0 && !get_text(p, end, &w->task_path))
-		return false;
-	return get_text(p, end, &w->channel) && get_text(p, end, &w->type) && get_text(p, end, &w->bytes);
-}
-
-static enum err pending_unpack(struct arena *a, struct str data, struct str task_id, struct ckpt_pending **out, size_t *n)
-{
-	struct str raw, path = STR("");
-	/* It is called for one task after the other: what the calls before have left room for follows from how many there are. */
-	size_t cap = *n ? 8 : 0;
-	while (cap < *n)
-		cap *= 2;
-	TRY(pack_expand(a, data, VALUE_ROOM, &raw));
-	const uint8_t *p = (const uint8_t *)raw.p, *end = p + raw.n;
-	while (p < end) {
-		if (*n == cap) {
-			size_t more = cap ? cap * 2 : 8;
-			struct ckpt_pending *v = arena_grow(a, *out, cap * sizeof *v, more * sizeof *v);
-			if (!v)
-				return E_NOMEM;
-			*out = v;
-			cap = more;
-		}
-		struct ckpt_pending *w = &(*out)[*n];
-		w->task_id = task_id;
-		if (!get_write(&p, end, w, path))
-			return err_set(E_CORRUPT, "stored pending writes are damaged");
-		path = w->task_path;
-		++*n;
-	}
-	return OK;
-}
 
 enum err pending_count(struct arena *a, struct str data, size_t *n)
 {
 	struct ckpt_pending *v = NULL;
 	*n = 0;
-	return pending_unpack(a, data, STR(""), &v, n);
-}
-
-static int in_order(const void *x, const void *y)
-{
-	const struct ckpt_pending *a = x, *b = y;
-	int c = str_cmp(a->task_path, b->task_path);
-	if (c == 0)
-		c = str_cmp(a->task_id, b->task_id);
-	return c ? c : (a->idx > b->idx) - (a->idx < b->idx);
-}
-
-void pending_sort(struct ckpt_pending *w, size_t n)
-{
-	if (n > 1)
-		qsort(w, n, sizeof *w, in_order);
-}
-
-static int by_idx(const void *x, const void *y)
-{
-	const struct ckpt_pending *a = x, *b = y;
-	return (a->idx > b->idx) - (a->idx < b->idx);
-}
-
-static int pending_marks(const struct ckpt_pending *w, size_t n)
-{
-	int marks = 0;
-	for (size_t i = 0; i < n; i++)
-		marks |= str_eq(w[i].channel, STR("__interrupt__")) ? MARK_INTERRUPT
-			 : str_eq(w[i].channel, STR("__error__"))   ? MARK_ERROR
-								    : 0;
-	return marks;
-}
-
-/* Adds one to v[0..*n), by the rules of writes of one (task, idx). Those that are there come first. */
-static void merge_one(struct ckpt_pending *v, size_t *n, const struct ckpt_pending *w, bool replace)
-{
-	for (size_t i = 0; i < *n; i++) {
-		if (v[i].idx != w->idx)
-			continue;
-		if (replace) {
-			v[i].channel = w->channel;
-			v[i].type = w->type;
-			v[i].bytes = w->bytes;
-		}
-		return;
-	}
-	v[(*n)++] = *w;
-}
-
-static enum err pending_merge(struct arena *a, const struct ckpt_pending *old, size_t old_n, const struct ckpt_pending *w, size_t n,
-			      bool replace, struct ckpt_pending **out, size_t *out_n)
-{
-	*out = ARENA_ARRAY(a, struct ckpt_pending, old_n + n + 1);
-	*out_n = old_n;
-	if (!*out)
-		return E_NOMEM;
-	if (old_n)
-		memcpy(*out, old, old_n * sizeof **out);
-	for (size_t i = 0; i < n; i++)
-		merge_one(*out, out_n, &w[i], replace);
-	if (*out_n > 1)
-		qsort(*out, *out_n, sizeof **out, by_idx);
-	return OK;
+	return pack_unpending(a, data, STR(""), &v, n);
 }
 
 static enum err row_set(struct conn *c, int64_t ckpt, struct str task, struct str data)
@@ -189,7 +37,7 @@ static enum err row_find(struct conn *c, struct arena *a, int64_t ckpt, struct s
 	TRY(conn_step(c, st, there));
 	if (!*there)
 		return OK;
-	e = pending_unpack(a, col_str(st, 0), task, out, n);
+	e = pack_unpending(a, col_str(st, 0), task, out, n);
 	sqlite3_reset(st);
 	return e;
 }
@@ -204,9 +52,9 @@ enum err pending_store(struct conn *c, struct arena *a, int64_t ckpt, const stru
 	if (!there)
 		return row_set(c, ckpt, in->w[0].task_id, in->packed);
 	struct str packed;
-	TRY(pending_merge(a, old, old_n, in->w, in->n, in->replace, &all, &n));
-	*marks = pending_marks(all, n);
-	TRY(pending_pack(a, all, n, &packed));
+	TRY(pack_pending_merge(a, old, old_n, in->w, in->n, in->replace, &all, &n));
+	*marks = pack_pending_marks(all, n);
+	TRY(pack_pending(a, all, n, &packed));
 	return row_set(c, ckpt, in->w[0].task_id, packed);
 }
 
@@ -217,9 +65,9 @@ enum err pending_prepare(struct arena *a, const struct ckpt_change *ch, struct p
 	*out = (struct pending_in){.w = ch->writes, .n = ch->writes_n, .replace = ch->replace};
 	if (ch->writes_n == 0)
 		return OK;
-	TRY(pending_merge(a, NULL, 0, ch->writes, ch->writes_n, ch->replace, &v, &n));
-	out->marks = pending_marks(v, n);
-	return pending_pack(a, v, n, &out->packed);
+	TRY(pack_pending_merge(a, NULL, 0, ch->writes, ch->writes_n, ch->replace, &v, &n));
+	out->marks = pack_pending_marks(v, n);
+	return pack_pending(a, v, n, &out->packed);
 }
 
 enum err pending_read(struct conn *c, struct arena *a, int64_t ckpt, struct ckpt_pending **out, size_t *n, size_t *bytes)
@@ -239,13 +87,13 @@ enum err pending_read(struct conn *c, struct arena *a, int64_t ckpt, struct ckpt
 		struct str task = col_uuid(a, st, 0);
 		if (task.p && sqlite3_column_type(st, 0) != SQLITE_BLOB)
 			task = arena_str(a, task);
-		e = task.p ? pending_unpack(a, col_str(st, 1), task, out, n) : E_NOMEM;
+		e = task.p ? pack_unpending(a, col_str(st, 1), task, out, n) : E_NOMEM;
 		if (e != OK) {
 			sqlite3_reset(st);
 			return e;
 		}
 		*bytes += col_str(st, 1).n + task.n;
 	}
-	pending_sort(*out, *n);
+	pack_pending_sort(*out, *n);
 	return OK;
 }

@@ -3,7 +3,10 @@
  *
  * Packed: for each write a varint idx (zigzag), a byte whether the path is that of the write before, the path if not, channel,
  * type, bytes; texts with their length before them. Within a row they are in order of idx, each idx once. */
-#include "store/postgres/compact.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/pack/ckpt.h"
 
 static void put_text(struct buf *b, struct str s)
 {
@@ -19,11 +22,11 @@ static size_t weight(const struct ckpt_pending *w, size_t n)
 	return sum;
 }
 
-enum err compact_pending_pack(struct arena *a, const struct ckpt_pending *w, size_t n, struct str *out)
+enum err pack_pending(struct arena *a, const struct ckpt_pending *w, size_t n, struct str *out)
 {
 	struct buf b;
 	size_t room = weight(w, n);
-	if (room > COMPACT_ROOM / 2)
+	if (room > PACK_ROOM / 2)
 		return err_kind(E_LIMIT, ERR_SIZE, "the pending writes of a task have %zu bytes, more than fit", room);
 	buf_init(&b, a, room);
 	buf_room(&b, room);
@@ -63,14 +66,14 @@ static bool get_write(const uint8_t **p, const uint8_t *end, struct ckpt_pending
 	return get_text(p, end, &w->channel) && get_text(p, end, &w->type) && get_text(p, end, &w->bytes);
 }
 
-enum err compact_pending_unpack(struct arena *a, struct str data, struct str task_id, struct ckpt_pending **out, size_t *n)
+enum err pack_unpending(struct arena *a, struct str data, struct str task_id, struct ckpt_pending **out, size_t *n)
 {
 	struct str raw, path = STR("");
 	/* It is called for one task after the other: what the calls before have left room for follows from how many there are. */
 	size_t cap = *n ? 8 : 0;
 	while (cap < *n)
 		cap *= 2;
-	TRY(pack_expand(a, data, COMPACT_ROOM, &raw));
+	TRY(pack_expand(a, data, PACK_ROOM, &raw));
 	const uint8_t *p = (const uint8_t *)raw.p, *end = p + raw.n;
 	while (p < end) {
 		if (*n == cap) {
@@ -100,7 +103,7 @@ static int in_order(const void *x, const void *y)
 	return c ? c : (a->idx > b->idx) - (a->idx < b->idx);
 }
 
-void compact_pending_sort(struct ckpt_pending *w, size_t n)
+void pack_pending_sort(struct ckpt_pending *w, size_t n)
 {
 	if (n > 1)
 		qsort(w, n, sizeof *w, in_order);
@@ -112,7 +115,7 @@ static int by_idx(const void *x, const void *y)
 	return (a->idx > b->idx) - (a->idx < b->idx);
 }
 
-int compact_pending_marks(const struct ckpt_pending *w, size_t n)
+int pack_pending_marks(const struct ckpt_pending *w, size_t n)
 {
 	int marks = 0;
 	for (size_t i = 0; i < n; i++)
@@ -138,8 +141,8 @@ static void merge_one(struct ckpt_pending *v, size_t *n, const struct ckpt_pendi
 	v[(*n)++] = *w;
 }
 
-enum err compact_pending_merge(struct arena *a, const struct ckpt_pending *old, size_t old_n, const struct ckpt_pending *w,
-			       size_t n, bool replace, struct ckpt_pending **out, size_t *out_n)
+enum err pack_pending_merge(struct arena *a, const struct ckpt_pending *old, size_t old_n, const struct ckpt_pending *w, size_t n,
+			      bool replace, struct ckpt_pending **out, size_t *out_n)
 {
 	*out = ARENA_ARRAY(a, struct ckpt_pending, old_n + n + 1);
 	*out_n = old_n;
@@ -154,24 +157,3 @@ enum err compact_pending_merge(struct arena *a, const struct ckpt_pending *old, 
 	return OK;
 }
 
-enum err compact_pending_read(struct arena *a, const PGresult *r, int row, int col, struct ckpt_pending **out, size_t *n,
-			      size_t *bytes)
-{
-	struct pg_array all;
-	struct str c[2];
-	*out = NULL;
-	*n = 0;
-	if (pg_is_null(r, row, col))
-		return OK;
-	pg_get_array(r, row, col, &all);
-	while (pg_next_record(&all, c, 2)) {
-		struct str task = compact_uuid_text(a, c[0]);
-		if (!task.p)
-			return E_NOMEM;
-		TRY(compact_pending_unpack(a, c[1], task, out, n));
-		if (bytes)
-			*bytes += c[0].n + c[1].n;
-	}
-	compact_pending_sort(*out, *n);
-	return OK;
-}
