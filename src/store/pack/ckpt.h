@@ -1,6 +1,6 @@
 /* The parts of a checkpoint in fewer bytes, as the compact layouts of both drivers keep them: ids, types, versions, bodies, pending
- * writes. What does not have the usual form cannot be packed; whoever stores it says in a way of its own which it was, so that two forms
- * are never taken for each other. All of it is part of the stored format. Pure functions, thread-safe. */
+ * writes. What does not have the usual form cannot be packed; whoever stores it says in a way of its own which it was, so that two
+ * forms are never taken for each other. All of it is part of the stored format. Pure functions, thread-safe. */
 #ifndef CENOTE_STORE_PACK_CKPT_H
 #define CENOTE_STORE_PACK_CKPT_H
 

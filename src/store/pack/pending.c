@@ -142,7 +142,7 @@ static void merge_one(struct ckpt_pending *v, size_t *n, const struct ckpt_pendi
 }
 
 enum err pack_pending_merge(struct arena *a, const struct ckpt_pending *old, size_t old_n, const struct ckpt_pending *w, size_t n,
-			      bool replace, struct ckpt_pending **out, size_t *out_n)
+			    bool replace, struct ckpt_pending **out, size_t *out_n)
 {
 	*out = ARENA_ARRAY(a, struct ckpt_pending, old_n + n + 1);
 	*out_n = old_n;
@@ -156,4 +156,3 @@ enum err pack_pending_merge(struct arena *a, const struct ckpt_pending *old, siz
 		qsort(*out, *out_n, sizeof **out, by_idx);
 	return OK;
 }
-

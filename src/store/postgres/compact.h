@@ -30,7 +30,7 @@
 
 #define COMPACT_CHUNK_BITS 28
 #define COMPACT_CHUNKS_MAX ((INT64_C(1) << COMPACT_CHUNK_BITS) - 1)
-#define COMPACT_POOL_BYTES (64u << 10)	 /* more is cut and compressed on the CPU pool */
+#define COMPACT_POOL_BYTES (64u << 10) /* more is cut and compressed on the CPU pool */
 #define COMPACT_TRIES 12
 
 #define COMPACT_LEASE_FREE(n, me) "(" n ".lease_to IS NULL OR " n ".lease_to < clock_timestamp() OR " n ".lease_by = " me ")"

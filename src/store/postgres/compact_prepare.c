@@ -191,8 +191,8 @@ static enum err task_row(struct cw *x, struct cw_task *k)
 	if (k->old.p)
 		TRY(pack_unpending(x->again, k->old, k->task_id, &v, &n));
 	for (size_t i = 0; i < k->n; i++)
-		TRY(pack_pending_merge(x->again, v, n, k->changes[i]->writes, k->changes[i]->writes_n, k->changes[i]->replace,
-					  &v, &n));
+		TRY(pack_pending_merge(x->again, v, n, k->changes[i]->writes, k->changes[i]->writes_n, k->changes[i]->replace, &v,
+				       &n));
 	k->marks = pack_pending_marks(v, n);
 	return pack_pending(x->again, v, n, &k->data);
 }

@@ -1,5 +1,5 @@
-/* Texts of checkpoints in columns: what has the usual form goes packed (store/pack/ckpt.h), the rest as it is. The first byte says which
- * it was. */
+/* Texts of checkpoints in columns: what has the usual form goes packed (store/pack/ckpt.h), the rest as it is. The first byte says
+ * which it was. */
 #include "store/postgres/compact.h"
 
 /* The text behind a mark. */

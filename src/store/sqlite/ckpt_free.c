@@ -272,7 +272,8 @@ static enum err list_less(struct conn *c, struct arena *a, int64_t stream, int f
 /* ---------------------------------------------------------------- versions */
 
 /* A version that nobody refers to any more. */
-static enum err version_drop(struct conn *c, struct arena *a, struct image *x, const struct pack_channel *v, struct ckpt_removed *out)
+static enum err version_drop(struct conn *c, struct arena *a, struct image *x, const struct pack_channel *v,
+			     struct ckpt_removed *out)
 {
 	enum err e;
 	bool row;

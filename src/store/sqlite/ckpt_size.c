@@ -58,8 +58,8 @@ enum err chunk_size(struct conn *c, int64_t stream, int64_t n, size_t *bytes)
 }
 
 /* Bytes of a value without the chunks that it shares with another of its channel. */
-static enum err own_of(struct conn *c, struct arena *a, int64_t scope, const struct pack_channel *x, const struct pack_channel *other,
-		       size_t *bytes)
+static enum err own_of(struct conn *c, struct arena *a, int64_t scope, const struct pack_channel *x,
+		       const struct pack_channel *other, size_t *bytes)
 {
 	struct value_list v, o = {0};
 	TRY(list_of(c, a, scope, x, &v));

@@ -1,5 +1,5 @@
-/* Texts of checkpoints in columns: what has the usual form goes packed (store/pack/ckpt.h), the rest as it is. The storage class of the
- * column (blob, integer, text) says which it was. */
+/* Texts of checkpoints in columns: what has the usual form goes packed (store/pack/ckpt.h), the rest as it is. The storage class of
+ * the column (blob, integer, text) says which it was. */
 #include "store/sqlite/ckpt.h"
 
 void bind_uuid(sqlite3_stmt *st, int i, struct str s, uint8_t room[16])

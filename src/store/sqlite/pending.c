@@ -1,5 +1,5 @@
-/* Pending writes: all of a task under a checkpoint in one row (packed: store/pack/pending.c), because they are written in one call and
- * their task, path and channels say the same again and again. */
+/* Pending writes: all of a task under a checkpoint in one row (packed: store/pack/pending.c), because they are written in one call
+ * and their task, path and channels say the same again and again. */
 #include "store/sqlite/ckpt.h"
 
 enum err pending_count(struct arena *a, struct str data, size_t *n)
