@@ -12,6 +12,8 @@
 
 #include "base/secret.h"
 #include "core/checkpoint.h"
+#include "embed/open.h"
+#include "http/outbound.h"
 #include "http/server.h"
 #include "index/doc.h"
 #include "store/open.h"
@@ -43,7 +45,8 @@ enum err config_init(struct config *c)
 	size_t n;
 	const struct opt *rows = config_rows(&n);
 	for (size_t i = 0; i < n; i++) {
-		if (strcmp(rows[i].key, "data") == 0 || strcmp(rows[i].key, "store") == 0)
+		if (strcmp(rows[i].key, "data") == 0 || strcmp(rows[i].key, "store") == 0 ||
+		    strcmp(rows[i].key, "embed.model_dir") == 0)
 			continue; /* computed when all sources are read */
 		struct str text = str_c(rows[i].dflt);
 		enum err e = opt_parse(&rows[i], &c->arena, &text, 1, opt_field(c, &rows[i]));
@@ -267,6 +270,8 @@ static void fill_paths(struct config *c, char **env, struct problems *p)
 	}
 	if (c->store.n == 0)
 		c->store = arena_printf(a, "sqlite:%.*s", STR_ARG(c->data));
+	if (c->embed_model_dir.n == 0 && c->data.n)
+		c->embed_model_dir = arena_printf(a, "%.*s/models", STR_ARG(c->data));
 }
 
 static void check_languages(const struct config *c, struct problems *p)
@@ -318,6 +323,17 @@ static void check_pg(const struct config *c, struct problems *p)
 			    "has a password, and pg.password, pg.password_file or pg.password_command is set besides; leave one");
 }
 
+static void check_embed(const struct config *c, struct problems *p)
+{
+	bool url = c->embed_base_url.n > 0;
+	if (url && outbound_base_check(c->embed_base_url) != OK)
+		problem_add(p, NONE, 0, 0, STR("embed.base_url"), NONE, "%s", diag_get()->text);
+	if (c->embed_kind == EMBED_REMOTE && !url)
+		problem_add(p, NONE, 0, 0, STR("embed.kind"), NONE, "remote needs embed.base_url");
+	if (c->embed_kind != EMBED_OFF && c->embed_kind != EMBED_MINILM && url && c->embed_model.n == 0)
+		problem_add(p, NONE, 0, 0, STR("embed.base_url"), NONE, "needs embed.model, the name of the service's model");
+}
+
 void config_check(const struct config *c, struct problems *p)
 {
 	for (size_t i = 0; c->auth == AUTH_OFF && i < c->listen.n; i++)
@@ -337,6 +353,7 @@ void config_check(const struct config *c, struct problems *p)
 	check_layout(c, p);
 	check_retention(c, p);
 	check_pg(c, p);
+	check_embed(c, p);
 }
 
 enum err config_load(struct config *c, const struct config_args *args, struct problems *p)

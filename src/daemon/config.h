@@ -43,7 +43,7 @@ enum { PREPARE_AUTO, PREPARE_ON, PREPARE_OFF };
 enum { LAYOUT_AUTO, LAYOUT_LANGGRAPH, LAYOUT_COMPACT };
 
 enum origin { FROM_DEFAULT, FROM_FILE, FROM_ENV, FROM_FLAG };
-#define CONFIG_ROWS_MAX 64
+#define CONFIG_ROWS_MAX 128
 struct opt_origin {
 	enum origin kind;
 	unsigned line, column; /* FROM_FILE */
@@ -69,6 +69,8 @@ struct config {
 	struct str privacy_retention;
 	int64_t index_cache;
 	struct str_list index_languages;
+	int64_t embed_kind, embed_dims, embed_batch, embed_concurrency, embed_timeout, embed_cache_bytes;
+	struct str embed_base_url, embed_model, embed_api_key, embed_model_dir;
 	int64_t ttl_default, ttl_sweep_interval;
 	bool ttl_refresh_on_read, ttl_omit_expired;
 	int64_t log_level, log_format;

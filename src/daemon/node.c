@@ -1,7 +1,7 @@
 /* Wiring: what the server is made of, in the order in which it is built up and torn down.
  *
  * Invariants
- *  1. store < memory < auth, routes < loops: each lives longer than what comes after it; node_close goes backwards.
+ *  1. store, encoder < memory < auth, routes < loops: each lives longer than what comes after it; node_close goes backwards.
  *  2. Every loop has its own server with its own descriptors: TCP listeners share a port by SO_REUSEPORT, unix and inherited
  * sockets are duplicates of one.
  *  3. A loop's thread touches only its own struct worker after node_start, but for `left`, `asked` and `answered`, which are
@@ -54,6 +54,8 @@ struct node {
 	struct arena arena;
 	struct config *cfg;
 	struct store *store;
+	struct embed_state embed;
+	struct openai_models models;
 	struct memory *memory;
 	struct retention *retention; /* NULL: no rules */
 	struct auth *auth;
@@ -141,6 +143,27 @@ struct store_options node_store_options(const struct config *c, uint32_t busy_ms
 	};
 }
 
+struct embed_settings node_embed_settings(const struct config *c)
+{
+	return (struct embed_settings){
+		.kind = (enum embed_kind)c->embed_kind,
+		.remote = {.base_url = c->embed_base_url,
+			   .model = c->embed_model,
+			   .api_key = c->embed_api_key,
+			   .dims = (uint32_t)c->embed_dims,
+			   .batch = (uint32_t)c->embed_batch,
+			   .concurrency = (unsigned)c->embed_concurrency,
+			   .timeout_ms = (uint32_t)c->embed_timeout},
+		.model_dir = c->embed_model_dir,
+		.cache_bytes = (size_t)c->embed_cache_bytes,
+	};
+}
+
+const struct embed_state *node_embed(const struct node *n)
+{
+	return &n->embed;
+}
+
 struct str node_languages(const struct config *c, struct buf *out)
 {
 	for (size_t i = 0; i < c->index_languages.n; i++) {
@@ -148,6 +171,20 @@ struct str node_languages(const struct config *c, struct buf *out)
 		buf_str(out, c->index_languages.v[i]);
 	}
 	return out->n ? buf_slice(out) : STR("english");
+}
+
+static enum err open_encoder(struct node *n)
+{
+	struct embed_settings es = node_embed_settings(n->cfg);
+	struct embed_state *s = &n->embed;
+	TRY(embed_open(&es, s));
+	if (s->encoder)
+		LOG(LOG_INFO, "embed", "encoder opened", LF_C("kind", s->kind), LF_STR("model", s->encoder->model),
+		    LF_INT("dims", s->encoder->dims));
+	else
+		LOG(s->broken ? LOG_WARN : LOG_INFO, "embed", "no encoder: search goes by words alone", LF_C("why", s->why));
+	n->models = (struct openai_models){.encoder = s->encoder, .why = s->why};
+	return OK;
 }
 
 static enum err open_store(struct node *n, uint32_t busy_ms)
@@ -184,6 +221,7 @@ static enum err add_routes(struct node *n)
 	TRY(api_langgraph_add(n->router, n->memory));
 	TRY(api_native_add(n->router, n->memory));
 	TRY(api_openai_add(n->router, n->memory));
+	TRY(api_openai_models_add(n->router, &n->models));
 	n->ops.memory = n->memory;
 	n->ops.no_metrics = !n->cfg->metrics_enabled;
 	n->ops.metrics = more_metrics;
@@ -212,6 +250,7 @@ enum err node_open(struct config *c, uint32_t busy_ms, struct node **out)
 	for (unsigned i = 0; i < n->loops; i++)
 		n->workers[i].node = n;
 	CHECK(retention_parse(c->privacy_retention, &n->retention));
+	CHECK(open_encoder(n));
 	CHECK(open_store(n, busy_ms));
 	CHECK(add_routes(n));
 out:
@@ -544,6 +583,7 @@ void node_close(struct node *n)
 	retention_free(n->retention);
 	if (n->memory)
 		memory_free(n->memory);
+	embed_state_close(&n->embed);
 	if (n->store)
 		n->store->ops->close(n->store);
 	if (n->end_fd >= 0)

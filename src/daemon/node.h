@@ -7,18 +7,23 @@
 
 #include "daemon/config.h"
 #include "core/memory.h"
+#include "embed/open.h"
 #include "store/open.h"
 
 struct node;
 
 /* How the configuration wants stores opened. The strings are the configuration's. */
 struct store_options node_store_options(const struct config *c, uint32_t busy_ms);
+/* The settings embed.*. The strings are the configuration's. */
+struct embed_settings node_embed_settings(const struct config *c);
 /* index.languages as memory_options has it. */
 struct str node_languages(const struct config *c, struct buf *out);
 
 /* Opens the store (takes its lock) and prepares everything but the network. c must outlive the node. busy_ms: how long to wait for
  * a store that another process holds. */
 enum err node_open(struct config *c, uint32_t busy_ms, struct node **out) MUST_CHECK;
+/* What turns texts into vectors, or why nothing does. */
+const struct embed_state *node_embed(const struct node *n);
 /* Opens a listener for all loops. *bound (in the node's memory) has the real port. */
 enum err node_listen(struct node *n, struct str addr, struct str *bound) MUST_CHECK;
 /* Takes over a listening socket from outside (socket activation). E_DENIED when it is not a loopback one and keys are not required.

@@ -87,6 +87,27 @@ static const struct opt rows[] = {
 	    "memory for word indexes of scopes; 0: search scans each time"),
 	ROW("index.languages", OPT_LIST, OPT_EMBED, index_languages, "english", NULL,
 	    "language of the texts, and of namespaces below a prefix: english, notes.de=german; none: no stemming"),
+	ROW("embed.kind", OPT_ENUM, OPT_EMBED, embed_kind, "auto", "auto|minilm|remote|off",
+	    "what turns texts into vectors, for search by meaning: minilm (built in, needs the model's files), remote (the service "
+	    "at "
+	    "embed.base_url) or off (search by words alone); auto: remote when embed.base_url is set, else minilm when its files "
+	    "are "
+	    "there, else words alone"),
+	ROW("embed.base_url", OPT_STR, OPT_EMBED, embed_base_url, "", NULL,
+	    "service that speaks OpenAI's API of embeddings: https://HOST/v1, or https://HOST/serving-endpoints on Databricks"),
+	ROW("embed.model", OPT_STR, OPT_EMBED, embed_model, "", NULL, "the service's model"),
+	ROW("embed.api_key", OPT_SECRET, OPT_EMBED, embed_api_key, "", NULL, "key for the service of embeddings"),
+	ROW("embed.dims", OPT_INT, OPT_EMBED, embed_dims, "0", "0..8192",
+	    "dimensions of the service's vectors; a model that has more is asked to shorten them; 0: as many as it gives"),
+	ROW("embed.batch", OPT_INT, OPT_EMBED, embed_batch, "0", "0..2048",
+	    "texts in one request to the service; 0: 96, or 20 on Databricks"),
+	ROW("embed.concurrency", OPT_INT, OPT_EMBED, embed_concurrency, "4", "1..256", "requests to the service at a time"),
+	ROW("embed.timeout", OPT_DURATION, OPT_EMBED, embed_timeout, "30s", "100ms..10m",
+	    "time for one request to the service; it is sent up to three times"),
+	ROW("embed.model_dir", OPT_STR, OPT_EMBED, embed_model_dir, "DATA/models", NULL,
+	    "folder where `cenote model` puts models and where they are looked for"),
+	ROW("embed.cache_bytes", OPT_SIZE, OPT_EMBED, embed_cache_bytes, "16MiB", "0..1TiB",
+	    "memory for vectors of texts that were asked for before; 0: none"),
 	ROW("ttl.default", OPT_DURATION, OPT_EMBED, ttl_default, "0s", "0s..36500d",
 	    "life of an item whose put does not say; 0: for ever"),
 	ROW("ttl.refresh_on_read", OPT_BOOL, OPT_EMBED, ttl_refresh_on_read, "true", NULL,

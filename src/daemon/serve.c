@@ -152,6 +152,11 @@ static void announce(const struct serve *s)
 	if (s->cfg->auth == AUTH_OFF)
 		fprintf(stderr,
 			"cenote: no API keys are required, so only this machine can connect; --auth keys opens it to others\n");
+	const struct embed_state *es = node_embed(s->node);
+	if (es->encoder)
+		fprintf(stderr, "cenote: texts are encoded by %.*s (%s)\n", STR_ARG(es->encoder->model), es->kind);
+	else
+		fprintf(stderr, "cenote: search goes by words alone: %s\n", es->why);
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < s->addrs_n; i++)
 			if (str_starts(s->addrs[i], STR("unix:")) == (pass == 1))

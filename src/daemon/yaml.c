@@ -16,13 +16,11 @@ struct reader {
 	struct config *c;
 	struct str file;
 	struct problems *p;
-	uint64_t seen; /* bit per row: duplicates */
-	bool stop;     /* a problem after which the rest makes no sense */
+	bool seen[CONFIG_ROWS_MAX]; /* per row: duplicates */
+	bool stop;		    /* a problem after which the rest makes no sense */
 	struct str groups[64];
 	size_t groups_n;
 };
-_Static_assert(CONFIG_ROWS_MAX <= 64, "seen has 64 bits");
-
 static unsigned line_of(const struct reader *r)
 {
 	return (unsigned)r->ev.start_mark.line + 1;
@@ -176,12 +174,12 @@ static bool read_group(struct reader *r, struct str prefix, int depth);
 static bool read_known(struct reader *r, struct str key, const struct opt *o, unsigned line, unsigned column)
 {
 	size_t n;
-	uint64_t bit = UINT64_C(1) << (o - config_rows(&n));
-	if (r->seen & bit) {
+	bool *seen = &r->seen[o - config_rows(&n)];
+	if (*seen) {
 		problem_add(r->p, r->file, line, column, key, str_of(NULL, 0), "is set twice");
 		return skip(r);
 	}
-	r->seen |= bit;
+	*seen = true;
 	if (o->type != OPT_SECRET)
 		return read_value(r, o);
 	bool file = str_ends(key, STR("_file"));

@@ -34,6 +34,11 @@ static void init_curl(void)
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+void http_curl_init(void)
+{
+	pthread_once(&once, init_curl);
+}
+
 static enum err parse_server(struct http_client *c, struct str server, const char **socket_path)
 {
 	*socket_path = NULL;
@@ -75,7 +80,7 @@ enum err http_client_new(struct str server, struct str key, struct str user, uin
 
 	if (!c)
 		return err_set(E_LIMIT, "out of memory for the HTTP client");
-	pthread_once(&once, init_curl);
+	http_curl_init();
 	arena_init(&c->arena, (size_t)1 << 20);
 	c->timeout_ms = timeout_ms;
 	CHECK(parse_server(c, server, &socket_path));

@@ -1,5 +1,5 @@
 /* A small blocking HTTP/1.1 client for the command line: unix sockets and plain TCP to a Cenote daemon (libcurl easy underneath;
- * curl/curl.h is included nowhere else). Not thread-safe: one handle, one thread. Connections are kept. */
+ * see http/outbound.h for requests that must not block). Not thread-safe: one handle, one thread. Connections are kept. */
 #ifndef CENOTE_HTTP_CLIENT_H
 #define CENOTE_HTTP_CLIENT_H
 
@@ -23,6 +23,8 @@ enum err http_client_call(struct http_client *c, struct arena *a, const char *me
  * cut off is E_UPSTREAM. */
 enum err http_client_stream(struct http_client *c, struct arena *a, struct str path, enum err (*fn)(void *ctx, struct str piece),
 			    void *ctx, size_t max_reply, struct http_reply *out) MUST_CHECK;
+/* Prepares curl once for the process; thread-safe. For http/outbound.c. */
+void http_curl_init(void);
 /* Percent-encodes everything but unreserved characters. */
 struct str url_encode(struct arena *a, struct str s);
 /* Decodes %XX (and '+' as blank when plus is true); .p NULL on a malformed escape or U+0000. */

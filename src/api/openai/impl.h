@@ -53,6 +53,11 @@ void oa_conversation_delete(struct http_req *rq, void *ctx);
 enum err oa_conversation(struct http_req *rq, struct memory *m, struct str thread, struct thread_info *out) MUST_CHECK;
 void oa_conversation_write(struct buf *b, const struct thread_info *t);
 
+/* ---- embeddings.c; ctx is the struct openai_models ---- */
+void oa_embeddings(struct http_req *rq, void *ctx);
+void oa_models_list(struct http_req *rq, void *ctx);
+void oa_model_get(struct http_req *rq, void *ctx);
+
 /* ---- items.c ---- */
 void oa_items_create(struct http_req *rq, void *ctx);
 void oa_items_list(struct http_req *rq, void *ctx);

@@ -52,6 +52,8 @@ static const char *error_code(int status, const struct diag *d)
 {
 	if (status == 400 && d->code == E_BUSY)
 		return "conversation_locked";
+	if (status == 404 && strcmp(d->field, "model") == 0)
+		return "model_not_found";
 	return status == 401 ? "invalid_api_key" : status == 502 ? "upstream_error" : NULL;
 }
 
@@ -62,8 +64,9 @@ const char *oa_error(struct http_req *rq, int status, struct buf *b)
 	struct jw w;
 
 	if (status == 404 && !rq_route(rq))
-		text = "There is no such route: of OpenAI's API, Cenote serves conversations and their items "
-		       "(/v1/conversations, /v1/conversations/{id}, /v1/conversations/{id}/items)";
+		text = "There is no such route: of OpenAI's API, Cenote serves conversations and their items, embeddings and "
+		       "models "
+		       "(/v1/conversations, /v1/conversations/{id}, /v1/conversations/{id}/items, /v1/embeddings, /v1/models)";
 	else if (!text[0])
 		text = "The request was refused";
 	/* Clients repeat a request after a 409, which would only be refused again. */

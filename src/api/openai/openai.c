@@ -18,6 +18,24 @@ static const struct http_route v1_routes[] = {ROUTES("/v1", "openai")};
 static const struct http_route root_routes[] = {ROUTES("", "openaiRoot")};
 static const struct http_route serving_routes[] = {ROUTES("/serving-endpoints", "openaiServing")};
 
+#define MODEL_ROUTES(at, op)                                                                                                       \
+	{"POST", at "/embeddings", oa_embeddings, RIGHT_READ, R_BODY, op "CreateEmbeddings"},                                      \
+		{"GET", at "/models", oa_models_list, RIGHT_READ, 0, op "ListModels"},                                             \
+	{                                                                                                                          \
+		"GET", at "/models/{id...}", oa_model_get, RIGHT_READ, 0, op "GetModel"                                            \
+	}
+
+static const struct http_route v1_models[] = {MODEL_ROUTES("/v1", "openai")};
+static const struct http_route root_models[] = {MODEL_ROUTES("", "openaiRoot")};
+static const struct http_route serving_models[] = {MODEL_ROUTES("/serving-endpoints", "openaiServing")};
+
+enum err api_openai_models_add(struct http_router *r, struct openai_models *m)
+{
+	TRY(http_router_add(r, "/v1", TABLE(v1_models), m, oa_error));
+	TRY(http_router_add(r, "/models", TABLE(root_models), m, oa_error));
+	return http_router_add(r, "/serving-endpoints", TABLE(serving_models), m, oa_error);
+}
+
 enum err api_openai_add(struct http_router *r, struct memory *m)
 {
 	/* What is not served answers in the form that these clients read, too. */

@@ -1,0 +1,168 @@
+/* POST /embeddings, GET /models, GET /models/{id}: the encoder for OpenAI's clients (contracts: openai 8). */
+#include "api/openai/impl.h"
+
+#include <stdio.h>
+
+#include "core/embed_json.h"
+#include "core/parse.h"
+
+#define MODEL_MAX 256
+
+static void write_model(struct buf *b, const struct embedder *e)
+{
+	buf_lit(b, "{\"id\":");
+	json_quote(b, e->model);
+	buf_lit(b, ",\"object\":\"model\",\"created\":1,\"owned_by\":\"cenote\"}");
+}
+
+void oa_models_list(struct http_req *rq, void *ctx)
+{
+	struct openai_models *m = ctx;
+	struct buf b;
+
+	buf_init(&b, rq_arena(rq), 4096);
+	buf_lit(&b, "{\"object\":\"list\",\"data\":[");
+	if (m->encoder)
+		write_model(&b, m->encoder);
+	buf_lit(&b, "]}");
+	oa_answer(rq, OK, &b);
+}
+
+/* E_NOT_FOUND says which model there is, or why there is none. */
+static enum err known(const struct openai_models *m, struct str id)
+{
+	struct str shown = str_sub(id, 0, MODEL_MAX);
+
+	if (!m->encoder)
+		return err_field(E_NOT_FOUND, "model", -1, "this server has no embedding model: %s", m->why);
+	if (!str_eq(id, m->encoder->model))
+		return err_field(E_NOT_FOUND, "model", -1, "there is no model \"%.*s\"; there is \"%.*s\"", STR_ARG(shown),
+				 STR_ARG(m->encoder->model));
+	return OK;
+}
+
+void oa_model_get(struct http_req *rq, void *ctx)
+{
+	struct openai_models *m = ctx;
+	enum err e = known(m, rq_param(rq, "id"));
+	struct buf b;
+
+	buf_init(&b, rq_arena(rq), 4096);
+	if (e == OK)
+		write_model(&b, m->encoder);
+	oa_answer(rq, e, &b);
+}
+
+/* -------------------------------------------------------------- POST /embeddings */
+
+struct wanted {
+	struct str *texts;
+	size_t n;
+	bool packed;
+	int64_t dims; /* 0: any */
+};
+
+/* The array's texts; whatever else it holds is named. */
+static enum err read_list(struct arena *a, struct jval list, struct wanted *w)
+{
+	struct j_iter it = j_iter(list);
+	struct jval x;
+	char field[32];
+
+	if (j_node(list)->count < 1 || j_node(list)->count > EMBED_BATCH_MAX)
+		return err_field(E_INVALID, "/input", -1, "input must have 1 to %d texts, this one has %u", EMBED_BATCH_MAX,
+				 (unsigned)j_node(list)->count);
+	w->texts = ARENA_ARRAY(a, struct str, j_node(list)->count);
+	if (!w->texts)
+		return E_NOMEM;
+	while (j_next(&it, NULL, &x)) {
+		snprintf(field, sizeof field, "/input/%zu", w->n);
+		if (j_is(x, JSON_NUMBER) || j_is(x, JSON_ARRAY))
+			return err_field(E_INVALID, "/input", -1,
+					 "input has tokens, whose meaning only their own tokenizer knows; send texts");
+		if (!j_is(x, JSON_STRING))
+			return err_field(E_INVALID, field, -1, "input must have texts only");
+		w->texts[w->n] = j_str(a, x);
+		if (!w->texts[w->n++].p)
+			return E_NOMEM;
+	}
+	return OK;
+}
+
+static enum err read_input(struct arena *a, struct jval input, struct wanted *w)
+{
+	if (j_is(input, JSON_ARRAY))
+		return read_list(a, input, w);
+	if (!j_is(input, JSON_STRING))
+		return err_field(E_INVALID, "/input", -1, "input is missing: a text, or an array of texts");
+	w->texts = ARENA_NEW(a, struct str);
+	if (!w->texts)
+		return E_NOMEM;
+	w->texts[w->n++] = j_str(a, input);
+	return w->texts[0].p ? OK : E_NOMEM;
+}
+
+static enum err read_body(struct http_req *rq, const struct openai_models *m, struct json *doc, struct wanted *w)
+{
+	struct arena *a = rq_arena(rq);
+	struct jval root, model, format, dims;
+
+	TRY(oa_body(rq, doc));
+	root = json_root(doc);
+	model = j_get(root, STR("model"));
+	if (!j_is(model, JSON_STRING))
+		return err_field(E_INVALID, "/model", -1, "model is missing: the name of an embedding model (GET /v1/models)");
+	TRY(known(m, j_str(a, model)));
+	format = j_get(root, STR("encoding_format"));
+	w->packed = j_is(format, JSON_STRING) && j_str_eq(format, STR("base64"));
+	if (!j_null(format) && !w->packed && !(j_is(format, JSON_STRING) && j_str_eq(format, STR("float"))))
+		return err_field(E_INVALID, "/encoding_format", -1, "encoding_format must be float or base64");
+	dims = j_get(root, STR("dimensions"));
+	if (!j_null(dims) && (!j_i64(dims, &w->dims) || w->dims < 1 || w->dims > EMBED_DIMS_MAX))
+		return err_field(E_INVALID, "/dimensions", -1, "dimensions must be a number from 1 to %d", EMBED_DIMS_MAX);
+	return read_input(a, j_get(root, STR("input")), w);
+}
+
+static enum err check_dims(const struct wanted *w, const struct embedder *e, uint32_t dims)
+{
+	if (w->dims == 0 || dims == 0 || w->dims == dims)
+		return OK;
+	return err_field(E_INVALID, "/dimensions", -1, "the vectors of %.*s have %u dimensions; others are not made",
+			 STR_ARG(e->model), (unsigned)dims);
+}
+
+/* What an encoder's failure is to a client: a service that sends what is no vector is a service that fails. */
+static enum err encoded(enum err e)
+{
+	struct diag *d = diag_get();
+
+	if (e == E_CORRUPT && d->code == e) {
+		d->code = E_UPSTREAM;
+		return E_UPSTREAM;
+	}
+	return e;
+}
+
+void oa_embeddings(struct http_req *rq, void *ctx)
+{
+	struct openai_models *m = ctx;
+	struct embed_vectors v = {0};
+	struct wanted w = {0};
+	struct json doc;
+	struct buf b;
+	enum err e;
+
+	buf_init(&b, rq_arena(rq), OA_ANSWER_MAX);
+	CHECK(read_body(rq, m, &doc, &w));
+	CHECK(check_dims(&w, m->encoder, __atomic_load_n(&m->encoder->dims, __ATOMIC_ACQUIRE)));
+	CHECK(encoded(embed_encode(m->encoder, rq_arena(rq), w.texts, w.n, &v)));
+	CHECK(check_dims(&w, m->encoder, v.dims));
+	buf_lit(&b, "{\"object\":\"list\",\"data\":[");
+	CHECK(embed_json(&v, w.packed, &b));
+	buf_lit(&b, "],\"model\":");
+	json_quote(&b, m->encoder->model);
+	buf_printf(&b, ",\"usage\":{\"prompt_tokens\":%llu,\"total_tokens\":%llu}}", (unsigned long long)v.tokens,
+		   (unsigned long long)v.tokens);
+out:
+	oa_answer(rq, e, &b);
+}

@@ -1,0 +1,72 @@
+/* Outbound HTTP/1.1: requests to one service, in a fiber without ever blocking its loop, and outside of loops (libcurl's multi
+ * interface underneath; curl/curl.h is included only in http/client.c and http/outbound.c).
+ *
+ * One struct outbound is one service: its address, how many requests may be under way, its kept connections. Thread-safe; loops
+ * share it. Redirects are not followed: the credential is for that service alone. Bodies and headers never reach a diagnostic. The
+ * process must ignore SIGPIPE. */
+#ifndef CENOTE_HTTP_OUTBOUND_H
+#define CENOTE_HTTP_OUTBOUND_H
+
+#include "base/arena.h"
+
+#define OUTBOUND_HEADERS_MAX 64		/* kept of an answer */
+#define OUTBOUND_HEAD_BYTES (32u << 10) /* of the headers that are kept */
+#define OUTBOUND_LINE_MAX 1024		/* requests that wait for their turn; the next one is E_BUSY */
+
+struct outbound_options {
+	struct str base;      /* "http://HOST[:PORT][/PREFIX]" or "https://..." */
+	unsigned concurrency; /* requests under way, 1..256 */
+	uint32_t connect_ms;  /* for resolving, connecting and TLS */
+};
+struct outbound;
+/* E_INVALID: base is no such URL, or has a user or password, a query or a fragment. */
+enum err outbound_new(const struct outbound_options *opt, struct outbound **out) MUST_CHECK;
+void outbound_free(struct outbound *o); /* no request may be under way */
+/* E_INVALID with what is wrong with such an address, as "must begin with ...". */
+enum err outbound_base_check(struct str base) MUST_CHECK;
+/* The base as given, without slashes at its end. */
+struct str outbound_base(const struct outbound *o);
+
+struct outbound_header {
+	struct str name, value;
+};
+struct outbound_request {
+	const char *method;	  /* "GET", "POST", ... */
+	struct str path;	  /* "/embeddings", already encoded, with its query */
+	struct str bearer;	  /* "": no Authorization */
+	const char *content_type; /* of the body; NULL: application/json */
+	struct str body;	  /* must stay until the request has ended */
+	const struct outbound_header *headers;
+	size_t headers_n;
+	uint64_t deadline_ns; /* of the whole, waiting for its turn included; NEVER: none. The fiber's deadline counts besides */
+	uint32_t idle_ms;     /* longest silence of the service; 0: no limit */
+	size_t max_body;      /* bytes of the answer; more is E_LIMIT */
+};
+struct outbound_reply {
+	int status;			 /* 0: none came */
+	struct str body;		 /* of outbound_call */
+	struct outbound_header *headers; /* names in lower case */
+	size_t headers_n;
+};
+
+/* One request with its whole answer, of any status. E_UPSTREAM: the service is not reachable, or broke off; E_TIMEOUT; E_CANCELLED;
+ * E_BUSY: too many wait already; E_LIMIT: the answer is too large. */
+enum err outbound_call(struct outbound *o, struct arena *a, const struct outbound_request *rq,
+		       struct outbound_reply *out) MUST_CHECK;
+/* "" when absent; name in lower case. */
+struct str outbound_header(const struct outbound_reply *r, const char *name);
+/* Milliseconds of Retry-After-Ms or Retry-After (seconds, or a date), 0: none. */
+uint64_t outbound_retry_after(const struct outbound_reply *r);
+
+/* The same piece by piece, for answers that stream. Whoever opened a stream closes it, at any time; a request that is closed before
+ * its end is broken off. One fiber or thread at a time. */
+struct outbound_stream;
+/* Returns when status and headers are there. */
+enum err outbound_open(struct outbound *o, struct arena *a, const struct outbound_request *rq, struct outbound_reply *out,
+		       struct outbound_stream **stream) MUST_CHECK;
+/* The next bytes, valid until the next call; *piece empty: the answer is complete. The service is slowed down to the pace of the
+ * reader: at most 256 KiB are held. */
+enum err outbound_read(struct outbound_stream *s, struct str *piece) MUST_CHECK;
+void outbound_close(struct outbound_stream *s);
+
+#endif
