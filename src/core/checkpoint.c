@@ -228,7 +228,7 @@ bool ckpt_is_old(struct str checkpoint)
 
 static bool wants_sends(const struct ckpt_full *f)
 {
-	return f->c.parent.n > 0 && !f->c.no_sends && ckpt_is_old(f->c.checkpoint);
+	return f->c.parent.n > 0 && !f->c.sends_known && ckpt_is_old(f->c.checkpoint);
 }
 
 /* The sends of n checkpoints: one call of the store for each thread that follows another. */
@@ -241,6 +241,8 @@ static enum err add_sends(struct store *s, struct arena *a, const struct princip
 	if (!of || !to)
 		return E_NOMEM;
 	for (size_t i = 0; i < n; i++) {
+		f[i].sends = f[i].c.sends;
+		f[i].sends_n = f[i].c.sends_n;
 		if (wants_sends(&f[i])) {
 			to[k] = &f[i];
 			of[k++] = (struct ckpt_sends){f[i].c.parent, NULL, 0};
@@ -270,6 +272,15 @@ enum err ckpt_get(struct memory *m, struct arena *a, const struct principal *who
 	return *found && q->want & CK_VALUES ? add_sends(s, a, who, out, 1) : OK;
 }
 
+static size_t pending_weight(const struct ckpt_pending *w, size_t n)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += sizeof *w + w[i].task_id.n + w[i].task_path.n + w[i].channel.n + w[i].type.n + w[i].bytes.n + 64;
+	return bytes;
+}
+
 size_t ckpt_weight(const struct ckpt *c)
 {
 	size_t n = sizeof(struct ckpt_full) + c->thread.n + c->ns.n + c->id.n + c->parent.n + c->checkpoint.n + c->metadata.n + 64;
@@ -277,10 +288,7 @@ size_t ckpt_weight(const struct ckpt *c)
 	for (size_t i = 0; i < c->values_n; i++)
 		n += sizeof *c->values + c->values[i].channel.n + c->values[i].version.n + c->values[i].type.n +
 		     c->values[i].bytes.n + 64;
-	for (size_t i = 0; i < c->writes_n; i++)
-		n += sizeof *c->writes + c->writes[i].task_id.n + c->writes[i].task_path.n + c->writes[i].channel.n +
-		     c->writes[i].type.n + c->writes[i].bytes.n + 64;
-	return n;
+	return n + pending_weight(c->writes, c->writes_n) + pending_weight(c->sends, c->sends_n);
 }
 
 static enum err dup_all(struct arena *a, struct str *const *all, size_t n)
@@ -293,11 +301,25 @@ static enum err dup_all(struct arena *a, struct str *const *all, size_t n)
 	return OK;
 }
 
+static enum err dup_pending(struct arena *a, const struct ckpt_pending *in, size_t n, struct ckpt_pending **out)
+{
+	*out = ARENA_ARRAY(a, struct ckpt_pending, n);
+	if (!*out)
+		return E_NOMEM;
+	for (size_t i = 0; i < n; i++) {
+		struct ckpt_pending *w = &(*out)[i];
+		struct str *const all[] = {&w->task_id, &w->task_path, &w->channel, &w->type, &w->bytes};
+
+		*w = in[i];
+		TRY(dup_all(a, all, sizeof all / sizeof *all));
+	}
+	return OK;
+}
+
 static enum err dup_values(struct arena *a, const struct ckpt *in, struct ckpt *out)
 {
 	out->values = ARENA_ARRAY(a, struct ckpt_value, in->values_n);
-	out->writes = ARENA_ARRAY(a, struct ckpt_pending, in->writes_n);
-	if (!out->values || !out->writes)
+	if (!out->values)
 		return E_NOMEM;
 	for (size_t i = 0; i < in->values_n; i++) {
 		struct ckpt_value *v = &out->values[i];
@@ -306,14 +328,8 @@ static enum err dup_values(struct arena *a, const struct ckpt *in, struct ckpt *
 		*v = in->values[i];
 		TRY(dup_all(a, all, sizeof all / sizeof *all));
 	}
-	for (size_t i = 0; i < in->writes_n; i++) {
-		struct ckpt_pending *w = &out->writes[i];
-		struct str *const all[] = {&w->task_id, &w->task_path, &w->channel, &w->type, &w->bytes};
-
-		*w = in->writes[i];
-		TRY(dup_all(a, all, sizeof all / sizeof *all));
-	}
-	return OK;
+	TRY(dup_pending(a, in->writes, in->writes_n, &out->writes));
+	return in->sends_n ? dup_pending(a, in->sends, in->sends_n, &out->sends) : OK;
 }
 
 enum err ckpt_dup(struct arena *a, const struct ckpt *in, struct ckpt *out)

@@ -25,6 +25,8 @@ int64_t ckpt_id_time(struct str id);
 /* Checks, then the port's write. Errors name the field as a JSON pointer below `field` ("/operations/3"), change i at field/i when
  * n > 1. */
 enum err ckpt_write(struct memory *m, struct arena *a, const struct principal *who, struct ckpt_change *c, size_t n) MUST_CHECK;
+/* Copies everything that in refers to into the arena. */
+enum err ckpt_dup(struct arena *a, const struct ckpt *in, struct ckpt *out) MUST_CHECK;
 /* A checkpoint and, when its v is below 4 and it has a parent, the sends of the old format (contracts 3.4): writes with channel
  * __pregel_tasks under the parent's id. Whoever decodes values puts them into channel_values.__pregel_tasks, in this order. */
 struct ckpt_full {

@@ -21,8 +21,6 @@ enum err ckpt_text_check(struct str s, const char *prefix, const char *member, s
 enum err ckpt_new_id_after(int64_t step, struct str after, char out[37]) MUST_CHECK;
 /* Whether the checkpoint is of the format before 4 (a checkpoint without a version is not). */
 bool ckpt_is_old(struct str checkpoint);
-/* Copies everything that c refers to. */
-enum err ckpt_dup(struct arena *a, const struct ckpt *in, struct ckpt *out) MUST_CHECK;
 /* The bytes that ckpt_dup needs, about. */
 size_t ckpt_weight(const struct ckpt *c);
 

@@ -34,9 +34,13 @@ struct ckpt {
 	size_t values_n;
 	struct ckpt_pending *writes;
 	size_t writes_n;
-	bool no_sends; /* the driver knows that its format has no sends in the parent (v is at least 4) */
-	size_t bytes;  /* CK_SIZES: what this checkpoint alone costs in the store, about: its row, its writes, values first stored
-			  with it */
+	/* With CK_VALUES, when sends_known: all that `sends` would give for the parent of a checkpoint of v below 4; none of
+	 * others. */
+	struct ckpt_pending *sends;
+	size_t sends_n;
+	bool sends_known;
+	size_t bytes; /* CK_SIZES: what this checkpoint alone costs in the store, about: its row, its writes, values first stored
+			 with it */
 };
 
 enum ckpt_op { CK_PUT, CK_WRITES };

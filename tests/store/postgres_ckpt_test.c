@@ -236,15 +236,19 @@ static void check_plans(const char *when)
 			  get_id[] = "text, text, text[], text[], bool, bool, text",
 			  page[] = "text, text, text[], bigint, text, jsonb, bool, bool",
 			  up[] = "text, text, text[], bigint, text, jsonb, bool, bool, text, bool, text, text",
-			  walk[] = "text, text, text, text[], text[]", sends[] = "text, text[], text[]";
+			  walk[] = "text, text, text, text[], text[]", sends[] = "text, text[], text[]",
+			  rows[] = "text[], text[], text[], text[], bool";
 	const struct {
 		const struct pg_stmt *st;
 		const char *types, *args;
 		long most; /* rows that a node may read, in all its loops */
 	} cases[] = {
-		{&pg_ckpt_latest, get, "'big', '', NULL, NULL, true, true", 3},
-		{&pg_ckpt_latest, get, "'big', '', '{ann,\"\"}', '{a}', true, true", 3},
-		{&pg_ckpt_named, get_id, "'big', '', NULL, NULL, true, true, 'c01777'", 3},
+		{&pg_ckpt_latest[0], get, "'big', '', NULL, NULL, true, true", 3},
+		{&pg_ckpt_latest[1], get, "'big', '', NULL, NULL, true, true", 3},
+		{&pg_ckpt_latest[0], get, "'big', '', '{ann,\"\"}', '{a}', true, true", 3},
+		{&pg_ckpt_named[0], get_id, "'big', '', NULL, NULL, true, true, 'c01777'", 3},
+		{&pg_ckpt_named[1], get_id, "'big', '', NULL, NULL, true, true, 'c01777'", 3},
+		{&pg_ckpt_rows, rows, "'{big,big}', '{\"\",\"\"}', '{c01777,c01778}', NULL, true", 8},
 		{&pg_ckpt_pages[0][0], page, "'big', '', NULL, 20, '', NULL, true, true", 80},
 		{&pg_ckpt_pages[0][1], up, "'big', '', NULL, 1, '', NULL, true, true, 'c07000', false, '', ''", 6},
 		{&pg_ckpt_pages[0][1], up, "'big', '', NULL, 9, 'c07000', NULL, true, true, 'c07000', true, '', ''", 6},
@@ -272,7 +276,8 @@ static void plans(void **state)
 	(void)state;
 	sql("CREATE FUNCTION fill(t text, n int) RETURNS void LANGUAGE sql AS $$"
 	    " INSERT INTO checkpoints(thread_id, checkpoint_id, parent_checkpoint_id, checkpoint, metadata) SELECT t, 'c' ||"
-	    " lpad(i::text, 5, '0'), 'c' || lpad((i - 1)::text, 5, '0'), jsonb_build_object('v', 4, 'channel_versions',"
+	    " lpad(i::text, 5, '0'), 'c' || lpad((i - 1)::text, 5, '0'), jsonb_build_object('v', 4 - 3 * (i % 2), "
+	    "'channel_versions',"
 	    " jsonb_build_object('a', i::text, 'b', (i / 5)::text, 'c', '1')), jsonb_build_object('m', i % 10)"
 	    " FROM generate_series(1, n) i;"
 	    " INSERT INTO checkpoint_blobs SELECT t, '', 'a', i::text, 'msgpack', 'x' FROM generate_series(1, n) i;"
@@ -535,6 +540,104 @@ static void odd_rows(void **state)
 	assert_str(STR("\"text\""), must_get("u", "2").checkpoint);
 }
 
+/* ---------------------------------------------------------------- what lists have read */
+
+struct listed {
+	size_t n, values, writes, sends;
+	struct str metadata, value, parent; /* of the last */
+};
+
+static bool take_listed(void *ctx, const struct ckpt *c)
+{
+	struct listed *x = ctx;
+	x->n++;
+	x->values += c->values_n;
+	x->writes += c->writes_n;
+	x->sends += c->sends_n;
+	x->metadata = arena_str(&mem, c->metadata);
+	x->parent = arena_str(&mem, c->parent);
+	x->value = arena_str(&mem, c->values_n ? c->values[0].bytes : STR(""));
+	return true;
+}
+
+static struct listed list_as(const struct principal *who, const char *thread)
+{
+	const struct str t = str_c(thread);
+	const struct ckpt_list l = {.thread = &t, .limit = 10, .want = CK_VALUES | CK_WRITES_TOO};
+	struct listed x = {0};
+	assert_ok(S->ops->checkpoints->list(S, who, &l, take_listed, &x));
+	return x;
+}
+
+/* A list that was read before is no older than the tables, whoever wrote to them. */
+static void lists_again(void **state)
+{
+	(void)state;
+	static const struct principal other = {.tenant = STR_INIT("other"), .rights = RIGHT_ALL, .id = STR_INIT("test")};
+	const struct ckpt_value v = {STR("c"), STR("1"), STR("bytes"), STR("first")};
+	const struct ckpt_pending w = {.task_id = STR("a"), .channel = STR("x"), .type = STR("bytes"), .bytes = STR("1")};
+	struct ckpt_change c = put_of("t", "1", &v), late = writes_of("t", "1", &w, 1, false);
+	c.parent = STR("0");
+	assert_ok(write_as(&ME, &c, 1));
+	for (int i = 0; i < 3; i++) {
+		struct listed x = list_as(&ME, "t");
+		assert_true(x.n == 1 && x.values == 1 && x.writes == 0);
+		assert_str(STR("first"), x.value);
+		assert_str(STR("0"), x.parent);
+		assert_int_equal(list_as(&BEA, "t").n, 0); /* not hers, known or not */
+		assert_int_equal(list_as(&other, "t").n, 0);
+	}
+	assert_ok(write_as(&ME, &late, 1));
+	assert_int_equal(list_as(&ME, "t").writes, 1);
+	sql("UPDATE checkpoints SET metadata = '{\"by\": \"another\"}'");
+	assert_str(STR("{\"by\": \"another\"}"), list_as(&ME, "t").metadata);
+	/* The same names again, with another value, by one who removes all first. */
+	sql("BEGIN; DELETE FROM checkpoints; DELETE FROM checkpoint_blobs; INSERT INTO checkpoint_blobs VALUES ('t', '', 'c', '1', "
+	    "'bytes', 'second'); INSERT INTO checkpoints(thread_id, checkpoint_id, checkpoint) VALUES ('t', '1',"
+	    " '{\"v\": 4, \"channel_versions\": {\"c\": \"1\"}}'); COMMIT");
+	struct listed x = list_as(&ME, "t");
+	assert_str(STR("second"), x.value);
+	assert_str(STR(""), x.parent);
+	sql("DELETE FROM checkpoints");
+	assert_int_equal(list_as(&ME, "t").n, 0);
+}
+
+/* A version whose value comes with a later checkpoint; sends that come late. */
+static void lists_of_parts(void **state)
+{
+	(void)state;
+	const struct ckpt_value v = {STR("c"), STR("1"), STR("bytes"), STR("late")};
+	const struct ckpt_pending w = {
+		.task_id = STR("a"), .channel = STR("__pregel_tasks"), .type = STR("bytes"), .bytes = STR("1")};
+	struct ckpt_change c = put_of("t", "1", &v), d = put_of("t", "2", &v), sends = writes_of("t", "1", &w, 1, false), odd;
+	struct ckpt got;
+	c.values_n = 0;
+	d.parent = STR("1");
+	d.checkpoint = STR("{\"v\":3,\"channel_versions\":{\"c\":\"1\"}}");
+	assert_ok(write_as(&ME, &c, 1));
+	assert_int_equal(list_as(&ME, "t").values, 0);
+	assert_ok(write_as(&ME, &d, 1));
+	for (int i = 0; i < 2; i++) {
+		struct listed x = list_as(&ME, "t");
+		assert_true(x.n == 2 && x.values == 2 && x.sends == 0);
+		got = must_get("t", "2");
+		assert_true(got.sends_known == (i > 0) && got.sends_n == 0);
+	}
+	assert_ok(write_as(&ME, &sends, 1));
+	assert_int_equal(list_as(&ME, "t").sends, 1);
+	got = must_get("t", "2");
+	assert_true(got.sends_known && got.sends_n == 1);
+	assert_int_equal(must_get("t", "1").sends_n, 0);
+	/* In two namespaces: then they are asked for on their own. */
+	odd = sends;
+	odd.ns = STR("x");
+	assert_ok(write_as(&ME, &odd, 1));
+	assert_false(must_get("t", "2").sends_known);
+	struct ckpt_sends all = {.id = STR("1")};
+	assert_ok(S->ops->checkpoints->sends(S, &mem, &ME, STR("t"), &all, 1));
+	assert_int_equal(all.n, 2);
+}
+
 /* ---------------------------------------------------------------- large values */
 
 static bool weigh(void *ctx, const struct ckpt *c)
@@ -641,9 +744,18 @@ static void puts_and_removals(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-	const struct CMUnitTest tests[] = {
-		T(plans),	 T(one_bad_among_many), T(same_rows_in_one_batch), T(locked_row),	T(merged), T(users),
-		T(one_takes_it), T(odd_rows),		T(large_values),	   T(puts_and_removals)};
+	const struct CMUnitTest tests[] = {T(plans),
+					   T(one_bad_among_many),
+					   T(same_rows_in_one_batch),
+					   T(locked_row),
+					   T(merged),
+					   T(users),
+					   T(one_takes_it),
+					   T(odd_rows),
+					   T(large_values),
+					   T(puts_and_removals),
+					   T(lists_again),
+					   T(lists_of_parts)};
 	url = getenv("CENOTE_TEST_PG");
 	if (!url || !*url) {
 		fprintf(stderr, "CENOTE_TEST_PG is not set: skipped\n");

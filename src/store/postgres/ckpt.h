@@ -49,19 +49,64 @@ enum err pg_ckpt_gather(struct pg_tenant *t, const struct pg_ckpt_call *call, bo
 
 /* ckpt_read.c, for lists: a row's texts into the arena. */
 enum err pg_ckpt_keep(struct arena *a, struct ckpt *c) MUST_CHECK;
-/* Values by channel, writes as struct ckpt_pending says. */
-void pg_ckpt_sort(struct ckpt *c);
+/* By channel. */
+void pg_ckpt_sort_values(struct ckpt *c);
 /* Condition that is false when the checkpoint is known to be of format 4 or later: its sends are not under its parent. */
 #define PG_CP_OLD(checkpoint) "((" checkpoint " -> 'v') < '4'::jsonb)"
+/* What a statement finds out about the sends of a checkpoint c: an array as PG_CP_PENDING_OF, NULL when the op `sends` has to be
+ * asked. Those of any namespace count, but nearly always there is one that has writes at all: then it is one lookup by the key. */
+#define PG_CP_EDGE(thread, order)                                                                                                  \
+	"(SELECT e.checkpoint_ns FROM @checkpoint_writes e WHERE e.thread_id = " thread " ORDER BY e.checkpoint_ns " order         \
+	" LIMIT 1)"
+#define PG_CP_PENDING_OF(where)                                                                                                    \
+	"ARRAY(SELECT ROW(w.task_id, task_path, w.idx, w.channel, w.type, w.blob) FROM @checkpoint_writes w WHERE " where          \
+	" ORDER BY w.task_id, w.idx)"
+#define PG_CP_SENDS(thread)                                                                                                        \
+	"CASE WHEN c.parent_checkpoint_id <> '' AND " PG_CP_OLD("c.checkpoint") " AND " PG_CP_EDGE(                                \
+		thread,                                                                                                            \
+		"ASC") " IS NOT DISTINCT FROM " PG_CP_EDGE(thread,                                                                 \
+							   "DESC") " THEN " PG_CP_PENDING_OF("w.thread_id = " thread               \
+											     " AND w.checkpoint_ns = " PG_CP_EDGE( \
+												     thread, "ASC") " AND "        \
+														    "w."           \
+														    "checkpoint_"  \
+														    "id = "        \
+														    "c.parent_"    \
+														    "checkpoint_"  \
+														    "id AND "      \
+														    "w.channel = " \
+														    "'__pregel_"   \
+														    "tasks'") " E" \
+															      "ND"
+/* Reads an array of PG_CP_PENDING_OF, in order; copy: its texts into the arena, else they lie in r. */
+enum err pg_ckpt_pending(struct arena *a, const PGresult *r, int row, int col, bool copy, struct ckpt_pending **out,
+			 size_t *n) MUST_CHECK;
 /* Fills bytes of n checkpoints. */
 enum err pg_ckpt_sizes(struct pg_tenant *t, struct ckpt *const *v, size_t n) MUST_CHECK;
 
-/* Statements, for the tests of their plans. Pages: by thread and ns, by thread, by nothing; without and with an upper bound. */
-extern const struct pg_stmt pg_ckpt_latest, pg_ckpt_named, pg_ckpt_old_sends, pg_ckpt_pages[3][2], pg_ckpt_walk;
+/* Statements, for the tests of their plans. Of one: without and with the sends of the old format. Pages: by thread and ns, by
+ * thread, by nothing; without and with an upper bound. */
+extern const struct pg_stmt pg_ckpt_latest[2], pg_ckpt_named[2], pg_ckpt_old_sends, pg_ckpt_pages[3][2], pg_ckpt_rows, pg_ckpt_walk;
 
 /* ckpt_remove.c: takes the locks of threads alone; a step of its own, before the one that looks. */
 extern const struct pg_stmt *const pg_ckpt_lock;
 void pg_ckpt_lock_params(struct pg_params *p, const struct str *threads, size_t n);
+
+/* ckpt_known.c. A version of a row of checkpoints: xmin and ctid, as they come; epoch: of its thread, from before it was read. */
+struct pg_row_version {
+	char made[4], place[6];
+	uint32_t epoch;
+};
+uint32_t pg_ckpt_epoch(struct pg *s, struct str thread);
+/* After a write, successful or not. */
+void pg_ckpt_written(struct pg *s, const struct ckpt_change *c, size_t n);
+/* c has its name (and writes, sends, which stay): fills in the rest, into the arena, when it is known at this version. */
+bool pg_ckpt_known(struct pg_tenant *t, struct arena *a, const struct pg_row_version *v, struct ckpt *c);
+/* Keeps a copy; c has its values, all of them. */
+void pg_ckpt_know(struct pg_tenant *t, const struct ckpt *c, const struct pg_row_version *v);
+/* Whether the checkpoint last got of the thread (about) was of the format before 4. */
+bool pg_ckpt_was_old(struct pg *s, struct str thread);
+void pg_ckpt_set_old(struct pg *s, struct str thread, bool old);
 
 /* The operations, by file. ckpt_write.c */
 enum err pg_ckpt_write(struct store *, const struct principal *, const struct ckpt_change *, size_t) MUST_CHECK;

@@ -1,10 +1,12 @@
-/* Listing checkpoints, newest first, in pages. A page is one statement: the rows first, by index where a thread is given, then the
- * values that these rows refer to, each once whatever number of rows does, and their writes.
+/* Listing checkpoints, newest first, in pages. A page is a statement that gives the rows' names by index where a thread is given,
+ * with their pending writes; then, of those that are not known from before (ckpt_known.c), another one gives the rows and the
+ * values that they refer to, each once whatever number of rows does.
  *
  * Invariants
- *  1. A page's rows without values take about PAGE_BYTES at most, and so do its values and writes; the first row is always whole. A
- *     row that has lost a value to the limit is not given but begins the next page.
- *  2. fn is called on the loop's thread only for small pages. */
+ *  1. A page's rows without values take about PAGE_BYTES at most, and so do its values and its writes; the first row is always
+ * whole. A row that has lost a value to the limit is not given but begins the next page.
+ *  2. A checkpoint that has gone between the two is not given.
+ *  3. fn is called on the loop's thread only for small pages. */
 #include "store/postgres/ckpt.h"
 
 #include "rt/work.h"
@@ -12,6 +14,7 @@
 #define PAGE_FIRST 32
 #define PAGE_MAX 1000
 #define PAGE_BYTES "8388608"
+#define PAGE_KNOWN_BYTES 8388608
 #define DIRECT_BYTES (64u << 10) /* what the loop's thread is trusted with */
 
 /* $1 thread, $2 ns (NULL: all), $3 owners, $4 rows, $5 id ("" : any), $6 filter (NULL: all), $7 with values, $8 with writes; with
@@ -24,8 +27,9 @@
 	" AND c.checkpoint_id <= $9::text AND (c.checkpoint_id < $9::text OR ($10::bool AND (c.thread_id, c.checkpoint_ns) >"      \
 	" ($11::text, $12::text)))"
 #define WANTED "($5::text = '' OR c.checkpoint_id = $5::text) AND ($6::jsonb IS NULL OR c.metadata @> $6::jsonb)"
+#define ROW PG_CP_ROW ", c.xmin AS made, c.ctid AS place"
 #define NEWEST(ns, up)                                                                                                             \
-	"(SELECT " PG_CP_ROW " FROM @checkpoints c WHERE c.thread_id = $1::text AND c.checkpoint_ns = " ns up                      \
+	"(SELECT " ROW " FROM @checkpoints c WHERE c.thread_id = $1::text AND c.checkpoint_ns = " ns up                            \
 	" ORDER BY c.checkpoint_id DESC LIMIT CASE WHEN $5::text <> '' THEN 1 END) c WHERE " WANTED
 #define SEEN PG_CP_SEEN("$1::text", 3)
 #define SEEN_EACH PG_CP_SEEN("c.thread_id", 3)
@@ -39,40 +43,107 @@
 	"FROM " NEWEST("n.ns", up) ROWS ") c WHERE n.ns IS NOT NULL AND " SEEN                                                     \
 					" ORDER BY c.checkpoint_id DESC, c.checkpoint_ns" ROWS ")"
 #define OF_ALL(up)                                                                                                                 \
-	"q AS (SELECT " PG_CP_ROW " FROM @checkpoints c WHERE ($2::text IS NULL OR c.checkpoint_ns = $2::text) AND " WANTED up     \
+	"q AS (SELECT " ROW " FROM @checkpoints c WHERE ($2::text IS NULL OR c.checkpoint_ns = $2::text) AND " WANTED up           \
 	" AND " SEEN_EACH " ORDER BY c.checkpoint_id DESC, c.thread_id, c.checkpoint_ns" ROWS ")"
-#define VERSIONS PG_CP_VERSIONS("c.checkpoint")
-#define OLD PG_CP_OLD("c.checkpoint")
-#define PAGE(rows)                                                                                                                 \
-	"WITH RECURSIVE " rows ", c AS MATERIALIZED (SELECT row_number() OVER () AS ord, sum(pg_column_size(q.checkpoint) +"       \
-	" pg_column_size(q.metadata)) OVER (ROWS UNBOUNDED PRECEDING) AS upto, q.* FROM q),"                                       \
-	" r AS (SELECT 1 AS kind, k.first, k.ords, b.channel, b.version, b.type, NULL::text AS task, NULL::text AS path,"          \
-	" NULL::int AS idx, b.blob FROM (SELECT c.thread_id, c.checkpoint_ns, v.key, v.value, min(c.ord) AS first,"                \
-	" array_agg(c.ord) AS ords FROM c CROSS JOIN LATERAL " VERSIONS " v WHERE (SELECT $7::bool) GROUP BY v.key, v.value,"      \
-	" c.thread_id, c.checkpoint_ns) k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b WHERE b.thread_id = k.thread_id"   \
-	" AND b.checkpoint_ns = k.checkpoint_ns AND b.channel = k.key AND b.version = k.value LIMIT 1) b WHERE b.type <> 'empty'"  \
-	" UNION ALL SELECT 2, c.ord, NULL, w.channel, NULL, w.type, w.task_id, w.task_path, w.idx, w.blob FROM c CROSS "           \
-	"JOIN " PG_CP_PATH_ELSE                                                                                                    \
-	" CROSS JOIN LATERAL (SELECT task_id, task_path, idx, channel, type, blob FROM @checkpoint_writes WHERE"                   \
-	" thread_id = c.thread_id AND checkpoint_ns = c.checkpoint_ns AND checkpoint_id = c.checkpoint_id ORDER BY task_id, idx"   \
-	" OFFSET 0) w WHERE (SELECT $8::bool)), s AS (SELECT r.*, r.first > 1 AND sum(octet_length(r.blob)) OVER (ORDER BY"        \
-	" r.first ROWS UNBOUNDED PRECEDING) > " PAGE_BYTES " AS cut FROM r)"                                                       \
-	" SELECT 0 AS kind, c.ord, NULL::bigint[], c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,"         \
-	" NULL::text, CASE WHEN " OLD " IS FALSE THEN 1 END, NULL::bytea, c.ord > 1 AND c.upto > " PAGE_BYTES                      \
-	", CASE WHEN c.ord = 1 OR c.upto <= " PAGE_BYTES " THEN c.checkpoint END, c.metadata FROM c"                               \
-	" UNION ALL SELECT s.kind, s.first, s.ords, s.channel, s.version, s.type, s.task, s.path, s.idx, CASE WHEN NOT s.cut THEN" \
-	" s.blob END, s.cut, NULL, NULL FROM s"
-enum { L_KIND, L_ORD, L_ORDS, L_TEXT, L_VERSION, L_TYPE, L_TASK, L_PATH, L_IDX, L_BLOB, L_CUT, L_CHECKPOINT, L_METADATA };
+/* What a list asks for first: names, each row's version, pending writes, sends. */
+#define PAGE(rows, sends)                                                                                                          \
+	"WITH RECURSIVE " rows ", c AS (SELECT row_number() OVER () AS ord, q.*, CASE WHEN $8::bool THEN " PG_CP_PENDING_OF(       \
+		"w.thread_id = q.thread_id "                                                                                       \
+		"AND w.checkpoint_ns = "                                                                                           \
+		"q.checkpoint_ns AND "                                                                                             \
+		"w.checkpoint_id = "                                                                                               \
+		"q.checkpoint_id") " END AS"                                                                                       \
+				   " writes "                                                                                      \
+				   "FROM q "                                                                                       \
+				   "CROSS "                                                                                        \
+				   "JOIN"                                                                                          \
+				   " " PG_CP_PATH_ELSE "), d AS "                                                                  \
+				   "(SELECT "                                                                                      \
+				   "c.*, "                                                                                         \
+				   "c.ord > "                                                                                      \
+				   "1 AND "                                                                                        \
+				   "sum(pg_"                                                                                       \
+				   "column_"                                                                                       \
+				   "size(c."                                                                                       \
+				   "writes))"                                                                                      \
+				   " OVER "                                                                                        \
+				   "(ROWS"                                                                                         \
+				   " UNBOUND"                                                                                      \
+				   "ED "                                                                                           \
+				   "PRECEDIN"                                                                                      \
+				   "G) "                                                                                           \
+				   ">"                                                                                             \
+				   " " PAGE_BYTES " AS cut "                                                                       \
+				   "FROM c) "                                                                                      \
+				   "SELECT "                                                                                       \
+				   "c."                                                                                            \
+				   "thread_"                                                                                       \
+				   "id, "                                                                                          \
+				   "c."                                                                                            \
+				   "checkpoi"                                                                                      \
+				   "nt_ns, "                                                                                       \
+				   "c."                                                                                            \
+				   "checkpoi"                                                                                      \
+				   "nt_id, "                                                                                       \
+				   "c.made,"                                                                                       \
+				   " c."                                                                                           \
+				   "place, "                                                                                       \
+				   "c.cut, "                                                                                       \
+				   "CASE "                                                                                         \
+				   "WHEN "                                                                                         \
+				   "NOT "                                                                                          \
+				   "c.cut "                                                                                        \
+				   "THEN "                                                                                         \
+				   "c."                                                                                            \
+				   "writes "                                                                                       \
+				   "END,"                                                                                          \
+				   " " sends " FROM d "                                                                            \
+				   "c CROSS "                                                                                      \
+				   "JOIN"                                                                                          \
+				   " " PG_CP_PATH_ELSE
+enum { L_THREAD, L_NS, L_ID, L_MADE, L_PLACE, L_CUT, L_WRITES, L_SENDS };
+#define SENDS_HERE "CASE WHEN $7::bool THEN " PG_CP_SENDS("$1::text") " END"
 
 /* By how much of the name is given, and whether there is an upper bound. */
 enum { BY_NS, BY_THREAD, BY_NOTHING };
 const struct pg_stmt pg_ckpt_pages[3][2] = {
-	[BY_NS] = {{ST_CKPT_LIST, LANE_SEARCH, "checkpoint_list", PAGE(OF_NS(""))},
-		   {ST_CKPT_LIST_UP, LANE_SEARCH, "checkpoint_list_before", PAGE(OF_NS(UP))}},
-	[BY_THREAD] = {{ST_CKPT_LIST_THREAD, LANE_SEARCH, "checkpoint_list_thread", PAGE(OF_THREAD(""))},
-		       {ST_CKPT_LIST_THREAD_UP, LANE_SEARCH, "checkpoint_list_thread_before", PAGE(OF_THREAD(UP))}},
-	[BY_NOTHING] = {{ST_CKPT_LIST_ALL, LANE_SCAN, "checkpoint_list_all", PAGE(OF_ALL(""))},
-			{ST_CKPT_LIST_ALL_UP, LANE_SCAN, "checkpoint_list_all_before", PAGE(OF_ALL(UP))}}};
+	[BY_NS] = {{ST_CKPT_LIST, LANE_SEARCH, "checkpoint_list", PAGE(OF_NS(""), SENDS_HERE)},
+		   {ST_CKPT_LIST_UP, LANE_SEARCH, "checkpoint_list_before", PAGE(OF_NS(UP), SENDS_HERE)}},
+	[BY_THREAD] = {{ST_CKPT_LIST_THREAD, LANE_SEARCH, "checkpoint_list_thread", PAGE(OF_THREAD(""), SENDS_HERE)},
+		       {ST_CKPT_LIST_THREAD_UP, LANE_SEARCH, "checkpoint_list_thread_before", PAGE(OF_THREAD(UP), SENDS_HERE)}},
+	[BY_NOTHING] = {{ST_CKPT_LIST_ALL, LANE_SCAN, "checkpoint_list_all", PAGE(OF_ALL(""), "NULL::record[]")},
+			{ST_CKPT_LIST_ALL_UP, LANE_SCAN, "checkpoint_list_all_before", PAGE(OF_ALL(UP), "NULL::record[]")}}};
+
+/* And then of the rows that it does not know the rest: $1 threads, $2 namespaces, $3 ids, $4 owners, $5 with values. Rows, and
+ * values, each once whatever number of rows refers to it. */
+#define VERSIONS PG_CP_VERSIONS("c.checkpoint")
+#define OLD PG_CP_OLD("c.checkpoint")
+const struct pg_stmt pg_ckpt_rows = {
+	ST_CKPT_ROWS, LANE_SEARCH, "checkpoint_rows",
+	"WITH c AS MATERIALIZED (SELECT u.ord, sum(pg_column_size(c.checkpoint) + pg_column_size(c.metadata)) OVER (ORDER BY u.ord"
+	" ROWS UNBOUNDED PRECEDING) AS upto, c.* FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[])) WITH"
+	" ORDINALITY AS u(thread, ns, id, ord) CROSS JOIN LATERAL (SELECT " PG_CP_ROW ", c.xmin AS made, c.ctid AS place FROM"
+	" @checkpoints c WHERE c.thread_id = u.thread AND c.checkpoint_ns = u.ns AND c.checkpoint_id = u.id LIMIT 1) c "
+	"WHERE " PG_CP_SEEN("c.thread_id",
+			    4) "),"
+			       " r AS (SELECT k.first, k.ords, b.channel, b.version, b.type, b.blob FROM (SELECT c.thread_id, "
+			       "c.checkpoint_ns, v.key,"
+			       " v.value, min(c.ord) AS first, array_agg(c.ord) AS ords FROM c CROSS JOIN LATERAL " VERSIONS
+			       " v WHERE (SELECT $5::bool)"
+			       " GROUP BY v.key, v.value, c.thread_id, c.checkpoint_ns) k CROSS JOIN LATERAL (SELECT * FROM "
+			       "@checkpoint_blobs b WHERE"
+			       " b.thread_id = k.thread_id AND b.checkpoint_ns = k.checkpoint_ns AND b.channel = k.key AND "
+			       "b.version = k.value LIMIT 1) b"
+			       " WHERE b.type <> 'empty'),"
+			       " s AS (SELECT r.*, r.first > 1 AND sum(octet_length(r.blob)) OVER (ORDER BY r.first ROWS UNBOUNDED "
+			       "PRECEDING) > " PAGE_BYTES " AS cut FROM r)"
+			       " SELECT c.ord, NULL::bigint[], c.parent_checkpoint_id, NULL::text, NULL::text, NULL::bytea, c.ord "
+			       "> 1 AND c.upto > " PAGE_BYTES ", CASE WHEN c.ord = 1 OR c.upto <= " PAGE_BYTES
+			       " THEN c.checkpoint END, c.metadata, c.made, c.place, " OLD " IS FALSE FROM c"
+			       " UNION ALL SELECT s.first, s.ords, s.channel, s.version, s.type, CASE WHEN NOT s.cut THEN s.blob "
+			       "END, s.cut, NULL, NULL, NULL,"
+			       " NULL, NULL FROM s"};
+enum { R_ORD, R_ORDS, R_TEXT, R_VERSION, R_TYPE, R_BLOB, R_CUT, R_CHECKPOINT, R_METADATA, R_MADE, R_PLACE, R_NEW };
 
 struct listing {
 	struct pg_tenant *t;
@@ -123,101 +194,185 @@ static const struct pg_stmt *page_params(struct pg_params *p, const struct listi
 
 struct page {
 	struct arena a;
-	const PGresult *r;
+	struct pg_tenant *t;
+	const PGresult *r; /* names */
+	PGresult *rest;	   /* of those that were not known */
 	struct ckpt *v;
-	size_t n;     /* rows */
-	size_t whole; /* of these the first so many have all their values */
+	struct pg_row_version *versions;
+	size_t n;      /* rows */
+	size_t whole;  /* of these the first so many have all there is to them */
+	size_t *asked; /* places of those not known */
+	size_t asked_n;
+	size_t bytes;
 };
 
-static size_t ord_of(const PGresult *r, int row)
+static enum err no_memory(void)
 {
-	return (size_t)pg_get_i64(r, row, L_ORD) - 1;
+	return err_set(E_LIMIT, "out of memory");
 }
 
-/* How many values and writes each has, and which are cut. */
-static void page_count(struct page *p)
-{
-	for (int i = 0; i < PQntuples(p->r); i++) {
-		int64_t kind = pg_get_i64(p->r, i, L_KIND), ord;
-		struct pg_array ords;
-		if (pg_get_bool(p->r, i, L_CUT) && ord_of(p->r, i) < p->whole)
-			p->whole = ord_of(p->r, i);
-		if (kind == 2)
-			p->v[ord_of(p->r, i)].writes_n++;
-		if (kind != 1)
-			continue;
-		pg_get_array(p->r, i, L_ORDS, &ords);
-		while (pg_next_i64(&ords, &ord))
-			p->v[ord - 1].values_n++;
-	}
-}
-
-static enum err page_room(struct page *p)
-{
-	for (size_t i = 0; i < p->n; i++) {
-		struct ckpt *c = &p->v[i];
-		c->values = arena_alloc(&p->a, (c->values_n + 1) * sizeof *c->values);
-		c->writes = arena_alloc(&p->a, (c->writes_n + 1) * sizeof *c->writes);
-		if (!c->values || !c->writes)
-			return err_set(E_LIMIT, "out of memory");
-		c->values_n = c->writes_n = 0;
-	}
-	return OK;
-}
-
-static void page_row(struct page *p, int i)
+static enum err page_names(struct page *p, bool values)
 {
 	const PGresult *r = p->r;
-	struct ckpt *c = &p->v[ord_of(r, i)];
-	struct pg_array ords;
-	int64_t ord;
-	switch (pg_get_i64(r, i, L_KIND)) {
-	case 0:
-		c->no_sends = !pg_is_null(r, i, L_IDX);
-		c->thread = pg_get_str(r, i, L_TEXT);
-		c->ns = pg_get_str(r, i, L_VERSION);
-		c->id = pg_get_str(r, i, L_TYPE);
-		c->parent = pg_get_str(r, i, L_TASK);
-		c->checkpoint = pg_get_json(r, i, L_CHECKPOINT);
-		c->metadata = pg_get_json(r, i, L_METADATA);
-		return;
-	case 1:
-		pg_get_array(r, i, L_ORDS, &ords);
-		while (pg_next_i64(&ords, &ord)) {
-			c = &p->v[ord - 1];
-			c->values[c->values_n++] = (struct ckpt_value){pg_get_str(r, i, L_TEXT), pg_get_str(r, i, L_VERSION),
-								       pg_get_str(r, i, L_TYPE), pg_get_str(r, i, L_BLOB)};
+	for (size_t i = 0; i < p->n; i++) {
+		struct ckpt *c = &p->v[i];
+		int row = (int)i;
+		struct str made = pg_get_str(r, row, L_MADE), place = pg_get_str(r, row, L_PLACE);
+		if (pg_get_bool(r, row, L_CUT)) {
+			p->whole = i;
+			break;
 		}
-		return;
-	default:
-		c->writes[c->writes_n++] = (struct ckpt_pending){.task_id = pg_get_str(r, i, L_TASK),
-								 .task_path = pg_get_str(r, i, L_PATH),
-								 .channel = pg_get_str(r, i, L_TEXT),
-								 .type = pg_get_str(r, i, L_TYPE),
-								 .bytes = pg_get_str(r, i, L_BLOB),
-								 .idx = (int32_t)pg_get_i64(r, i, L_IDX)};
+		*c = (struct ckpt){.thread = pg_get_str(r, row, L_THREAD),
+				   .ns = pg_get_str(r, row, L_NS),
+				   .id = pg_get_str(r, row, L_ID),
+				   .sends_known = values && !pg_is_null(r, row, L_SENDS)};
+		p->versions[i].epoch = pg_ckpt_epoch(p->t->s, c->thread);
+		if (made.n == sizeof p->versions->made && place.n == sizeof p->versions->place) {
+			memcpy(p->versions[i].made, made.p, made.n);
+			memcpy(p->versions[i].place, place.p, place.n);
+		}
+		TRY(pg_ckpt_pending(&p->a, r, row, L_WRITES, false, &c->writes, &c->writes_n));
+		TRY(pg_ckpt_pending(&p->a, r, row, L_SENDS, false, &c->sends, &c->sends_n));
+		p->bytes += (size_t)PQgetlength(r, row, L_WRITES);
+	}
+	return OK;
+}
+
+/* What is known already, as much as belongs into a page. */
+static void page_known(struct page *p, bool values)
+{
+	size_t bytes = 0;
+	for (size_t i = 0; i < p->whole; i++) {
+		struct ckpt *c = &p->v[i];
+		if (i > 0 && bytes > PAGE_KNOWN_BYTES) {
+			p->whole = i;
+			return;
+		}
+		if (!pg_ckpt_known(p->t, &p->a, &p->versions[i], c)) {
+			p->asked[p->asked_n++] = i;
+			continue;
+		}
+		bytes += c->checkpoint.n + c->metadata.n;
+		for (size_t k = 0; k < c->values_n; k++)
+			bytes += c->values[k].bytes.n;
+		if (!values)
+			c->values_n = 0;
+	}
+	p->bytes += bytes;
+}
+
+static enum err page_ask(struct page *p, const struct listing *x)
+{
+	struct pg_params q;
+	pg_params_init(&q);
+	for (unsigned part = 0; part < 3; part++) {
+		pg_array(&q, PG_TEXTS, p->asked_n);
+		for (size_t i = 0; i < p->asked_n; i++) {
+			const struct ckpt *c = &p->v[p->asked[i]];
+			pg_el_str(&q, part == 0 ? c->thread : part == 1 ? c->ns : c->id);
+		}
+		pg_array_end(&q);
+	}
+	pg_owners(&q, x->who);
+	pg_bool(&q, x->q->want & CK_VALUES);
+	return pg_query(x->t, &pg_ckpt_rows, &q, &p->rest);
+}
+
+static struct ckpt *asked_for(struct page *p, int64_t ord, size_t *at)
+{
+	*at = p->asked[ord - 1];
+	return &p->v[*at];
+}
+
+/* How many values each has, and which are cut. */
+static void rest_count(struct page *p)
+{
+	for (int i = 0; i < PQntuples(p->rest); i++) {
+		struct pg_array ords;
+		int64_t ord;
+		size_t at;
+		(void)asked_for(p, pg_get_i64(p->rest, i, R_ORD), &at);
+		if (pg_get_bool(p->rest, i, R_CUT) && at < p->whole)
+			p->whole = at;
+		if (pg_is_null(p->rest, i, R_ORDS))
+			continue;
+		pg_get_array(p->rest, i, R_ORDS, &ords);
+		while (pg_next_i64(&ords, &ord))
+			asked_for(p, ord, &at)->values_n++;
 	}
 }
 
-static enum err page_make(struct page *p, const PGresult *r)
+static void rest_row(struct page *p, int i)
 {
-	arena_init(&p->a, 64u << 20);
-	p->r = r;
-	p->n = 0;
-	for (int i = 0; i < PQntuples(r); i++)
-		p->n += pg_get_i64(r, i, L_KIND) == 0;
-	p->whole = p->n;
-	p->v = arena_alloc(&p->a, (p->n + 1) * sizeof *p->v);
-	if (!p->v)
-		return err_set(E_LIMIT, "out of memory");
-	memset(p->v, 0, p->n * sizeof *p->v);
-	page_count(p);
-	TRY(page_room(p));
-	for (int i = 0; i < PQntuples(r); i++)
-		page_row(p, i);
-	for (size_t i = 0; i < p->n; i++)
-		pg_ckpt_sort(&p->v[i]);
+	const PGresult *r = p->rest;
+	struct pg_array ords;
+	int64_t ord;
+	size_t at;
+	struct ckpt *c = asked_for(p, pg_get_i64(r, i, R_ORD), &at);
+	if (pg_is_null(r, i, R_ORDS)) {
+		c->parent = pg_get_str(r, i, R_TEXT);
+		c->checkpoint = pg_get_json(r, i, R_CHECKPOINT);
+		c->metadata = pg_get_json(r, i, R_METADATA);
+		c->sends_known |= pg_get_bool(r, i, R_NEW);
+		memcpy(p->versions[at].made, PQgetvalue(r, i, R_MADE), sizeof p->versions[at].made);
+		memcpy(p->versions[at].place, PQgetvalue(r, i, R_PLACE), sizeof p->versions[at].place);
+		return;
+	}
+	pg_get_array(r, i, R_ORDS, &ords);
+	while (pg_next_i64(&ords, &ord)) {
+		c = asked_for(p, ord, &at);
+		c->values[c->values_n++] = (struct ckpt_value){pg_get_str(r, i, R_TEXT), pg_get_str(r, i, R_VERSION),
+							       pg_get_str(r, i, R_TYPE), pg_get_str(r, i, R_BLOB)};
+	}
+}
+
+static enum err page_rest(struct page *p, bool values)
+{
+	rest_count(p);
+	for (size_t i = 0; i < p->asked_n; i++) {
+		struct ckpt *c = &p->v[p->asked[i]];
+		c->values = arena_alloc(&p->a, (c->values_n + 1) * sizeof *c->values);
+		if (!c->values)
+			return no_memory();
+		c->values_n = 0;
+	}
+	for (int i = 0; i < PQntuples(p->rest); i++) {
+		rest_row(p, i);
+		p->bytes += (size_t)PQgetlength(p->rest, i, R_BLOB) + (size_t)PQgetlength(p->rest, i, R_CHECKPOINT) +
+			    (size_t)PQgetlength(p->rest, i, R_METADATA);
+	}
+	for (size_t i = 0; i < p->asked_n; i++) {
+		struct ckpt *c = &p->v[p->asked[i]];
+		pg_ckpt_sort_values(c);
+		if (values && p->asked[i] < p->whole && c->checkpoint.n)
+			pg_ckpt_know(p->t, c, &p->versions[p->asked[i]]);
+	}
 	return OK;
+}
+
+static enum err page_make(struct page *p, const struct listing *x, const PGresult *r)
+{
+	bool values = x->q->want & CK_VALUES;
+	*p = (struct page){.t = x->t, .r = r, .n = (size_t)PQntuples(r)};
+	arena_init(&p->a, 64u << 20);
+	p->whole = p->n;
+	p->v = arena_zalloc(&p->a, (p->n + 1) * sizeof *p->v);
+	p->versions = arena_zalloc(&p->a, (p->n + 1) * sizeof *p->versions);
+	p->asked = arena_alloc(&p->a, (p->n + 1) * sizeof *p->asked);
+	if (!p->v || !p->versions || !p->asked)
+		return no_memory();
+	TRY(page_names(p, values));
+	page_known(p, values);
+	if (p->asked_n == 0)
+		return OK;
+	TRY(page_ask(p, x));
+	return page_rest(p, values);
+}
+
+static void page_release(struct page *p)
+{
+	PQclear(p->rest);
+	arena_release(&p->a);
 }
 
 /* ---------------------------------------------------------------- giving */
@@ -232,17 +387,9 @@ static enum err give_task(void *arg)
 	const struct give *g = arg;
 	struct listing *x = g->x;
 	for (size_t i = 0; i < g->p->whole && x->more; i++)
-		x->more = x->fn(x->ctx, &g->p->v[i]);
+		if (g->p->v[i].checkpoint.n) /* else it has gone meanwhile */
+			x->more = x->fn(x->ctx, &g->p->v[i]);
 	return OK;
-}
-
-static size_t weight(const PGresult *r)
-{
-	size_t bytes = 0;
-	for (int i = 0; i < PQntuples(r); i++)
-		bytes += (size_t)PQgetlength(r, i, L_BLOB) + (size_t)PQgetlength(r, i, L_CHECKPOINT) +
-			 (size_t)PQgetlength(r, i, L_METADATA);
-	return bytes;
 }
 
 static enum err sizes(const struct listing *x, const struct page *p)
@@ -258,22 +405,22 @@ static enum err give_page(struct listing *x, PGresult *r, size_t rows)
 {
 	struct page p;
 	struct give g = {x, &p};
-	size_t bytes = weight(r);
-	enum err e = page_make(&p, r);
+	enum err e = page_make(&p, x, r);
 	if (e == OK && (x->q->want & CK_SIZES))
 		e = sizes(x, &p);
 	if (e == OK)
-		e = bytes > DIRECT_BYTES ? work_run(give_task, &g) : give_task(&g);
+		e = p.bytes > DIRECT_BYTES ? work_run(give_task, &g) : give_task(&g);
 	if (e == OK && x->more && p.whole > 0) {
 		const struct ckpt *last = &p.v[p.whole - 1];
 		x->after_id = last->id;
 		x->after_thread = last->thread;
 		x->after_ns = last->ns;
-		x->left -= p.whole;
+		for (size_t i = 0; i < p.whole; i++)
+			x->left -= p.v[i].checkpoint.n > 0;
 	}
 	x->more = x->more && p.whole > 0 && x->left > 0 && (p.n == rows || p.whole < p.n);
 	x->page = p.whole == rows && 2 * x->page <= PAGE_MAX ? 2 * x->page : x->page;
-	arena_release(&p.a);
+	page_release(&p);
 	PQclear(x->last);
 	x->last = r;
 	return e;

@@ -11,18 +11,24 @@
 #define SEEN PG_CP_SEEN("$1::text", 3)
 #define VERSIONS PG_CP_VERSIONS("c.checkpoint")
 #define OLD PG_CP_OLD("c.checkpoint")
-#define GET(where, order)                                                                                                          \
+#define GET(where, order, sends)                                                                                                   \
 	"SELECT c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint, c.metadata, CASE WHEN $5::bool THEN ARRAY(SELECT"           \
 	" ROW(b.channel, b.version, b.type, b.blob) FROM " VERSIONS " k CROSS JOIN LATERAL (SELECT * FROM @checkpoint_blobs b"     \
 	" WHERE b.thread_id = $1::text AND b.checkpoint_ns = $2::text AND b.channel = k.key AND b.version = k.value LIMIT 1) b"    \
 	" WHERE b.type <> 'empty' AND ($4::text[] IS NULL OR k.key = ANY($4::text[]))) END,"                                       \
-	" CASE WHEN $6::bool THEN ARRAY(SELECT ROW(w.task_id, task_path, w.idx, w.channel, w.type, w.blob) FROM"                   \
-	" @checkpoint_writes w WHERE w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id = c.checkpoint_id"  \
-	" ORDER BY w.task_id, w.idx) END, " OLD " IS FALSE FROM @checkpoints c CROSS JOIN " PG_CP_PATH_ELSE                        \
-	" WHERE c.thread_id = $1::text AND c.checkpoint_ns = $2::text" where " AND " SEEN order " LIMIT 1"
-const struct pg_stmt pg_ckpt_latest = {ST_CKPT_LATEST, LANE_POINT, "checkpoint_latest", GET("", " ORDER BY c.checkpoint_id DESC")};
-const struct pg_stmt pg_ckpt_named = {ST_CKPT_BY_ID, LANE_POINT, "checkpoint_by_id", GET(" AND c.checkpoint_id = $7::text", "")};
-enum { G_ID, G_PARENT, G_CHECKPOINT, G_METADATA, G_VALUES, G_WRITES, G_NO_SENDS };
+	" CASE WHEN $6::bool THEN " PG_CP_PENDING_OF("w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id "  \
+						     "= c.checkpoint_id") " END, " OLD " IS FALSE" sends                           \
+									  " FROM @checkpoints c CROSS JOIN " PG_CP_PATH_ELSE       \
+									  " WHERE c.thread_id = $1::text AND c.checkpoint_ns = "   \
+									  "$2::text" where " AND " SEEN order " LIMIT 1"
+#define LATEST(sends) GET("", " ORDER BY c.checkpoint_id DESC", sends)
+#define NAMED(sends) GET(" AND c.checkpoint_id = $7::text", "", sends)
+#define SENDS "," PG_CP_SENDS("$1::text")
+const struct pg_stmt pg_ckpt_latest[2] = {{ST_CKPT_LATEST, LANE_POINT, "checkpoint_latest", LATEST("")},
+					  {ST_CKPT_LATEST_OLD, LANE_POINT, "checkpoint_latest_old", LATEST(SENDS)}};
+const struct pg_stmt pg_ckpt_named[2] = {{ST_CKPT_BY_ID, LANE_POINT, "checkpoint_by_id", NAMED("")},
+					 {ST_CKPT_BY_ID_OLD, LANE_POINT, "checkpoint_by_id_old", NAMED(SENDS)}};
+enum { G_ID, G_PARENT, G_CHECKPOINT, G_METADATA, G_VALUES, G_WRITES, G_NEW, G_SENDS };
 
 /* What each of some checkpoints costs alone, as stored: its row, its writes, values whose version its parent has not. */
 static const struct pg_stmt st_sizes = {
@@ -89,12 +95,10 @@ static int write_cmp(const void *a, const void *b)
 	return c ? c : (x->idx > y->idx) - (x->idx < y->idx);
 }
 
-void pg_ckpt_sort(struct ckpt *c)
+void pg_ckpt_sort_values(struct ckpt *c)
 {
 	if (c->values_n > 1)
 		qsort(c->values, c->values_n, sizeof *c->values, value_cmp);
-	if (c->writes_n > 1)
-		qsort(c->writes, c->writes_n, sizeof *c->writes, write_cmp);
 }
 
 static enum err no_room(void)
@@ -139,18 +143,20 @@ static enum err read_values(struct arena *a, const PGresult *r, struct ckpt *out
 			TRY(keep(a, &c[i]));
 		out->values[out->values_n++] = (struct ckpt_value){.channel = c[0], .version = c[1], .type = c[2], .bytes = c[3]};
 	}
+	pg_ckpt_sort_values(out);
 	return OK;
 }
 
-static enum err read_writes(struct arena *a, const PGresult *r, struct ckpt *out)
+enum err pg_ckpt_pending(struct arena *a, const PGresult *r, int row, int col, bool copy, struct ckpt_pending **out, size_t *n)
 {
 	struct pg_array all;
 	struct str c[6];
-	if (pg_is_null(r, 0, G_WRITES))
+	*n = 0;
+	if (pg_is_null(r, row, col))
 		return OK;
-	pg_get_array(r, 0, G_WRITES, &all);
-	out->writes = arena_alloc(a, (size_t)(all.n + 1) * sizeof *out->writes);
-	if (!out->writes)
+	pg_get_array(r, row, col, &all);
+	*out = arena_alloc(a, (size_t)(all.n + 1) * sizeof **out);
+	if (!*out)
 		return no_room();
 	while (pg_next_record(&all, c, 6)) {
 		struct ckpt_pending w = {.task_id = c[0],
@@ -159,9 +165,12 @@ static enum err read_writes(struct arena *a, const PGresult *r, struct ckpt *out
 					 .type = c[4],
 					 .bytes = c[5],
 					 .idx = (int32_t)pg_bytes_i64(c[2])};
-		TRY(keep_write(a, &w));
-		out->writes[out->writes_n++] = w;
+		if (copy)
+			TRY(keep_write(a, &w));
+		(*out)[(*n)++] = w;
 	}
+	if (*n > 1)
+		qsort(*out, *n, sizeof **out, write_cmp);
 	return OK;
 }
 
@@ -173,12 +182,11 @@ static enum err read_one(struct arena *a, const PGresult *r, const struct ckpt_q
 			     .parent = pg_get_str(r, 0, G_PARENT),
 			     .checkpoint = pg_get_json(r, 0, G_CHECKPOINT),
 			     .metadata = pg_get_json(r, 0, G_METADATA),
-			     .no_sends = pg_get_bool(r, 0, G_NO_SENDS)};
+			     .sends_known = pg_get_bool(r, 0, G_NEW) || (PQnfields(r) > G_SENDS && !pg_is_null(r, 0, G_SENDS))};
 	TRY(pg_ckpt_keep(a, out));
 	TRY(read_values(a, r, out));
-	TRY(read_writes(a, r, out));
-	pg_ckpt_sort(out);
-	return OK;
+	TRY(pg_ckpt_pending(a, r, 0, G_WRITES, true, &out->writes, &out->writes_n));
+	return PQnfields(r) > G_SENDS ? pg_ckpt_pending(a, r, 0, G_SENDS, true, &out->sends, &out->sends_n) : OK;
 }
 
 static void get_params(struct pg_params *p, const struct principal *who, const struct ckpt_query *q)
@@ -213,11 +221,13 @@ enum err pg_ckpt_get(struct store *s, struct arena *a, const struct principal *w
 		return OK;
 	TRY(pg_ckpt_names(q->channels, q->channels_n));
 	get_params(&p, who, q);
-	TRY(pg_query(t, q->id.n ? &pg_ckpt_named : &pg_ckpt_latest, &p, &r));
+	bool old = q->want & CK_VALUES && pg_ckpt_was_old(t->s, q->thread);
+	TRY(pg_query(t, &(q->id.n ? pg_ckpt_named : pg_ckpt_latest)[old], &p, &r));
 	enum err e = OK;
 	if (PQntuples(r) > 0) {
 		e = read_one(a, r, q, out);
 		*found = e == OK;
+		pg_ckpt_set_old(t->s, q->thread, !pg_get_bool(r, 0, G_NEW));
 	}
 	PQclear(r);
 	return e == OK && *found && (q->want & CK_SIZES) ? pg_ckpt_sizes(t, &out, 1) : e;

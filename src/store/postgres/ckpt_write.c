@@ -404,10 +404,11 @@ enum err pg_ckpt_write(struct store *s, const struct principal *who, const struc
 	TRY(pg_ckpt_names(&who->user, 1));
 	TRY(pg_ckpt_open(s, who, RIGHT_WRITE, true, &t));
 	const struct pg_ckpt_call call = {c, n, who->user, who->user_bound};
-	if (pg_ckpt_gather_fits(c, n)) {
-		enum err e = pg_ckpt_gather(t, &call, &alone);
-		if (e != OK || !alone)
-			return e;
-	}
-	return write_alone(t, &call);
+	enum err e = OK;
+	if (pg_ckpt_gather_fits(c, n))
+		e = pg_ckpt_gather(t, &call, &alone);
+	if (e == OK && alone)
+		e = write_alone(t, &call);
+	pg_ckpt_written(t->s, c, n);
+	return e;
 }

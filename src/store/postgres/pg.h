@@ -243,6 +243,8 @@ enum pg_st {
 	ST_CKPT_REPLACE_NO_PATH,
 	ST_CKPT_LATEST,
 	ST_CKPT_BY_ID,
+	ST_CKPT_LATEST_OLD,
+	ST_CKPT_BY_ID_OLD,
 	ST_CKPT_SIZES,
 	ST_CKPT_SENDS,
 	ST_CKPT_BY_RUN,
@@ -253,6 +255,7 @@ enum pg_st {
 	ST_CKPT_LIST_THREAD_UP,
 	ST_CKPT_LIST_ALL,
 	ST_CKPT_LIST_ALL_UP,
+	ST_CKPT_ROWS,
 	ST_CKPT_HISTORY,
 	ST_CKPT_LOCK,
 	ST_CKPT_REMOVE,
@@ -486,6 +489,10 @@ enum err pg_ckpt_gather_start(struct pg *s) MUST_CHECK;
 void pg_ckpt_gather_stop(struct pg *s);
 /* Calls that wait for it or are on their way, and in how many transactions. */
 unsigned pg_ckpt_gather_waiting(struct pg *s, unsigned *batches);
+/* ckpt_known.c: what lists have read */
+struct pg_ckpt_known;
+enum err pg_ckpt_known_new(struct pg *s) MUST_CHECK;
+void pg_ckpt_known_free(struct pg *s);
 void pg_ckpt_metrics(struct pg *s, struct buf *out);
 
 struct pg_gather; /* write_item.c: puts of many callers in one statement */
@@ -514,6 +521,7 @@ struct pg {
 	struct pg_exec *exec;	  /* exec.c's */
 	struct pg_gather *gather; /* write_item.c's */
 	struct pg_ckpt_gather *ckpt_gather;
+	struct pg_ckpt_known *ckpt_known;
 	struct compact_cache *compact; /* compact_cache.c's */
 	pthread_mutex_t tmu;	       /* tenants, slots */
 	struct map tenants;

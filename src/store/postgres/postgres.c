@@ -14,6 +14,7 @@ static void pg_close(struct store *st)
 	pg_ckpt_gather_stop(s);
 	pg_exec_stop(s, deadline_in_ms(CLOSE_MS));
 	compact_cache_free(s);
+	pg_ckpt_known_free(s);
 	pg_tenants_free(s);
 	pg_target_free(s->target);
 	pthread_mutex_destroy(&s->tmu);
@@ -70,6 +71,7 @@ enum err postgres_store_open(struct str conninfo, const struct store_options *op
 	CHECK(pg_gather_start(s));
 	CHECK(pg_ckpt_gather_start(s));
 	CHECK(compact_cache_new(s));
+	CHECK(pg_ckpt_known_new(s));
 	CHECK(pg_tenants_start(s));
 	*out = &s->base;
 	return OK;
