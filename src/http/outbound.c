@@ -70,6 +70,7 @@ struct outbound_stream {
 	size_t total, max_body;
 	uint64_t deadline, idle_ns, last; /* last: something came or went */
 	bool head_done, started, paused, done, too_large, no_memory;
+	bool handed; /* what lies in `in` has been read */
 	CURLcode code;
 	char why[CURL_ERROR_SIZE];
 };
@@ -550,9 +551,11 @@ enum err outbound_open(struct outbound *o, struct arena *a, const struct outboun
 
 enum err outbound_read(struct outbound_stream *s, struct str *piece)
 {
-	buf_clear(&s->in);
+	if (s->handed)
+		buf_clear(&s->in);
+	s->handed = false;
 	*piece = STR("");
-	if (s->paused) {
+	if (s->paused && s->in.n == 0) {
 		s->paused = false;
 		curl_easy_pause(s->easy, CURLPAUSE_CONT); /* hands over what it held back */
 	}
@@ -560,8 +563,10 @@ enum err outbound_read(struct outbound_stream *s, struct str *piece)
 		TRY(step(s));
 	if (s->in.n == 0 && s->code != CURLE_OK)
 		return failure(s);
-	if (s->in.n)
+	if (s->in.n) {
 		*piece = buf_slice(&s->in);
+		s->handed = true;
+	}
 	return OK;
 }
 
