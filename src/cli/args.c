@@ -86,6 +86,8 @@ bool cmd_takes(const struct cmd *cmd, const struct opt *o)
 		return false;
 	if ((cmd->attr & CMD_SERVER) && !(o->attr & OPT_CLIENT))
 		return true;
+	if (cmd->attr & CMD_MODELS)
+		return str_eq(str_c(o->key), STR("data")) || str_eq(str_c(o->key), STR("embed.model_dir"));
 	if (cmd->attr & CMD_OPENS)
 		return str_starts(str_c(o->key), STR("sqlite.")) || str_starts(str_c(o->key), STR("pg.")) ||
 		       str_eq(str_c(o->key), STR("index.languages"));

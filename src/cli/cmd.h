@@ -19,8 +19,9 @@ enum cmd_attr {
 	CMD_SERVER = 2u, /* takes the server's settings */
 	CMD_CONFIG = 4u, /* reads the configuration */
 	CMD_HIDDEN = 8u,
-	CMD_OPENS = 32u, /* opens stores itself: takes the settings sqlite.*, pg.* and index.languages */
-	CMD_RAW = 16u,	 /* arguments are not looked at (__complete) */
+	CMD_OPENS = 32u,  /* opens stores itself: takes the settings sqlite.*, pg.* and index.languages */
+	CMD_MODELS = 64u, /* works on the folder of models: takes the settings data and embed.model_dir */
+	CMD_RAW = 16u,	  /* arguments are not looked at (__complete) */
 };
 
 struct call;
@@ -113,6 +114,9 @@ int run_stats(struct call *c);
 int run_migrate(struct call *c);
 int run_grants(struct call *c);
 int run_doctor(struct call *c);
+int run_model_add(struct call *c);
+int run_model_ls(struct call *c);
+int run_model_rm(struct call *c);
 int run_key_create(struct call *c);
 int run_key_list(struct call *c);
 int run_key_revoke(struct call *c);

@@ -83,7 +83,7 @@ static bool main_row(const struct cmd *cmd, const struct opt *o)
 	static const char *const keys[] = {"server", "store", "data", "timeout"};
 	if (!cmd_takes(cmd, o))
 		return false;
-	if (cmd->attr & (CMD_SERVER | CMD_OPENS))
+	if (cmd->attr & (CMD_SERVER | CMD_OPENS | CMD_MODELS))
 		return true;
 	for (size_t i = 0; i < 4; i++)
 		if (strcmp(keys[i], o->key) == 0)
@@ -129,7 +129,7 @@ void help_command(FILE *out, const struct cmd *cmd)
 	}
 	fputs("\nflags of all commands:\n", out);
 	print_flags(out, f, n);
-	if (cmd->attr & (CMD_STORE | CMD_SERVER | CMD_OPENS))
+	if (cmd->attr & (CMD_STORE | CMD_SERVER | CMD_OPENS | CMD_MODELS))
 		print_settings(out, cmd);
 }
 
@@ -280,7 +280,7 @@ static void man_command(const struct cmd *cmd, struct buf *out)
 	buf_lit(out, ".SH OPTIONS\n");
 	roff_flags(cmd->flags, cmd->flags_n, out);
 	roff_flags(f, n, out);
-	if (cmd->attr & (CMD_STORE | CMD_SERVER | CMD_OPENS))
+	if (cmd->attr & (CMD_STORE | CMD_SERVER | CMD_OPENS | CMD_MODELS))
 		roff_settings(cmd, out);
 	roff_exit(out);
 	arena_release(&a);

