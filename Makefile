@@ -58,7 +58,7 @@ fuzz: $(B)/fuzz/build.ninja
 	ninja -C $(B)/fuzz
 	@tests/fuzz/run $(B)/fuzz/tests $(SECONDS) $(FUZZERS)
 
-wire: all env
+wire: all env model
 	$(B)/.venv/bin/python -m pytest -q -p no:cacheprovider tests/wire
 	cd tests/wire/js && CENOTE_NODE_MODULES=$(CURDIR)/$(B)/js/node_modules node --test
 	CENOTE_NODE_MODULES=$(CURDIR)/$(B)/js/node_modules clients/js/tests/run
@@ -74,6 +74,11 @@ $(B)/js/ok: tests/wire/js/package.json
 	mkdir -p $(B)/js && cp tests/wire/js/package.json $(B)/js/
 	cd $(B)/js && npm install --silent --no-audit --no-fund --no-package-lock
 	touch $@
+
+# The model for search by meaning, where ./run and the tests look for it.
+model: $(B)/models/minilm
+$(B)/models/minilm: | all
+	$(B)/cenote model add minilm --quiet --embed-model-dir $(B)/models
 
 # The kill test: make crash ROUNDS=500 [SEED=n] [STORE=postgres] [GAP=5]
 crash: all $(B)/.venv/ok
@@ -118,4 +123,4 @@ install: all
 clean:
 	rm -rf $(B)
 
-.PHONY: all everything unit asan tsan valgrind fuzz wire env crash faults faults-full demo-pg lint layers format fmt shell tidy bench install clean
+.PHONY: all everything unit asan tsan valgrind fuzz wire env model crash faults faults-full demo-pg lint layers format fmt shell tidy bench install clean

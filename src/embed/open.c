@@ -5,11 +5,7 @@
 #include <stdio.h>
 
 #include "embed/cache.h"
-#if __has_include("embed/minilm/minilm.h")
 #include "embed/minilm/minilm.h"
-#else
-#define minilm_open(d, o) err_set(E_INTERNAL, "TEMP")
-#endif
 #include "embed/models.h"
 
 static void without(struct embed_state *out, const char *kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
