@@ -10,6 +10,7 @@
 
 struct job {
 	const struct embed_vectors *v;
+	size_t from, to;
 	bool packed;
 	struct buf *out;
 };
@@ -19,10 +20,10 @@ static enum err write_all(void *arg)
 	struct job *j = arg;
 	const struct embed_vectors *v = j->v;
 
-	for (size_t i = 0; i < v->n && j->out->err == OK; i++) {
+	for (size_t i = j->from; i < j->to && j->out->err == OK; i++) {
 		const float *at = v->v + i * v->dims;
 
-		buf_printf(j->out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", i ? "," : "", i);
+		buf_printf(j->out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", i > j->from ? "," : "", i);
 		if (j->packed) {
 			buf_byte(j->out, '"');
 			base64_put(j->out, at, v->dims * sizeof *at);
@@ -41,10 +42,10 @@ static enum err write_all(void *arg)
 	return j->out->err;
 }
 
-enum err embed_json(const struct embed_vectors *v, bool packed, struct buf *out)
+enum err embed_json(const struct embed_vectors *v, size_t from, size_t to, bool packed, struct buf *out)
 {
-	struct job j = {.v = v, .packed = packed, .out = out};
-	size_t values = v->n * v->dims;
+	struct job j = {.v = v, .from = from, .to = to, .packed = packed, .out = out};
+	size_t values = (to - from) * v->dims;
 
 	return values > (packed ? PACKED_HERE : NUMBERS_HERE) ? work_run(write_all, &j) : write_all(&j);
 }

@@ -257,9 +257,10 @@ static enum err encode(struct embedder *e, struct arena *a, const struct str *te
 		return err_set(E_LIMIT, "%zu texts at once, allowed are %d", n, EMBED_BATCH_MAX);
 	arena_init(&scratch, SCRATCH_MAX);
 	for (size_t done = 0, k; done < n && err == OK; done += k) {
-		struct batch b = {.r = r, .scratch = &scratch, .a = a, .texts = texts + done};
+		struct batch b = {.r = r, .scratch = &scratch, .texts = texts + done};
 
 		b.n = k = cut(r, b.texts, n - done);
+		b.a = k == n ? a : &scratch;
 		err = send_batch(&b);
 		if (err == OK)
 			err = settle(r, b.dims);

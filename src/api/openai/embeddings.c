@@ -7,6 +7,9 @@
 #include "core/parse.h"
 
 #define MODEL_MAX 256
+#define PIECE ((size_t)128 << 10)
+/* For the vectors of one call: twice 2048 of the longest, as a cache has its own copy. */
+#define VECTORS_MAX ((size_t)192 << 20)
 
 static void write_model(struct buf *b, const struct embedder *e)
 {
@@ -143,26 +146,66 @@ static enum err encoded(enum err e)
 	return e;
 }
 
+/* One piece after the other, so that an answer of any size takes little memory. */
+static enum err send_pieces(struct http_req *rq, const struct openai_models *m, const struct wanted *w,
+			    const struct embed_vectors *v, bool *begun)
+{
+	size_t text = (size_t)v->dims * (w->packed ? 6 : 13) + 64, step = text < PIECE ? PIECE / text : 1;
+	struct buf b;
+	enum err e = OK;
+
+	buf_init(&b, NULL, 4 * PIECE + 16 * EMBED_DIMS_MAX);
+	buf_lit(&b, "{\"object\":\"list\",\"data\":[");
+	for (size_t at = 0; at < v->n; at += step) {
+		if (at)
+			buf_byte(&b, ',');
+		CHECK(embed_json(v, at, at + step < v->n ? at + step : v->n, w->packed, &b));
+		if (at + step >= v->n)
+			break;
+		if (!*begun)
+			CHECK(rs_begin(rq, 200, "application/json"));
+		*begun = true;
+		CHECK(rs_write(rq, buf_slice(&b)));
+		buf_clear(&b);
+	}
+	buf_lit(&b, "],\"model\":");
+	json_quote(&b, m->encoder->model);
+	buf_printf(&b, ",\"usage\":{\"prompt_tokens\":%llu,\"total_tokens\":%llu}}", (unsigned long long)v->tokens,
+		   (unsigned long long)v->tokens);
+	CHECK(b.err);
+	if (!*begun) {
+		rs_json(rq, 200, buf_slice(&b));
+	} else {
+		CHECK(rs_write(rq, buf_slice(&b)));
+		rs_end(rq);
+	}
+out:
+	buf_release(&b);
+	return e;
+}
+
 void oa_embeddings(struct http_req *rq, void *ctx)
 {
 	struct openai_models *m = ctx;
 	struct embed_vectors v = {0};
 	struct wanted w = {0};
+	struct arena vectors;
 	struct json doc;
-	struct buf b;
+	struct buf none;
+	bool begun = false;
 	enum err e;
 
-	buf_init(&b, rq_arena(rq), OA_ANSWER_MAX);
+	buf_init(&none, rq_arena(rq), 1);
+	arena_init(&vectors, VECTORS_MAX);
 	CHECK(read_body(rq, m, &doc, &w));
 	CHECK(check_dims(&w, m->encoder, __atomic_load_n(&m->encoder->dims, __ATOMIC_ACQUIRE)));
-	CHECK(encoded(embed_encode(m->encoder, rq_arena(rq), w.texts, w.n, &v)));
+	CHECK(encoded(embed_encode(m->encoder, &vectors, w.texts, w.n, &v)));
 	CHECK(check_dims(&w, m->encoder, v.dims));
-	buf_lit(&b, "{\"object\":\"list\",\"data\":[");
-	CHECK(embed_json(&v, w.packed, &b));
-	buf_lit(&b, "],\"model\":");
-	json_quote(&b, m->encoder->model);
-	buf_printf(&b, ",\"usage\":{\"prompt_tokens\":%llu,\"total_tokens\":%llu}}", (unsigned long long)v.tokens,
-		   (unsigned long long)v.tokens);
+	e = send_pieces(rq, m, &w, &v, &begun);
 out:
-	oa_answer(rq, e, &b);
+	arena_release(&vectors);
+	if (begun && e != OK)
+		rs_abort(rq);
+	else if (e != OK)
+		oa_answer(rq, e, &none);
 }

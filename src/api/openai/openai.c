@@ -19,7 +19,7 @@ static const struct http_route root_routes[] = {ROUTES("", "openaiRoot")};
 static const struct http_route serving_routes[] = {ROUTES("/serving-endpoints", "openaiServing")};
 
 #define MODEL_ROUTES(at, op)                                                                                                       \
-	{"POST", at "/embeddings", oa_embeddings, RIGHT_READ, R_BODY, op "CreateEmbeddings"},                                      \
+	{"POST", at "/embeddings", oa_embeddings, RIGHT_READ, R_BODY | R_STREAM_OUT, op "CreateEmbeddings"},                       \
 		{"GET", at "/models", oa_models_list, RIGHT_READ, 0, op "ListModels"},                                             \
 	{                                                                                                                          \
 		"GET", at "/models/{id...}", oa_model_get, RIGHT_READ, 0, op "GetModel"                                            \
