@@ -97,6 +97,31 @@ static void sources(struct findings *s, const char *url)
 	finding(s, &f);
 }
 
+/* What turns texts into vectors. A service is not asked: that costs, and it may be down for a moment. */
+static void encoder(struct findings *s)
+{
+	struct call *c = s->c;
+	struct embed_settings es = node_embed_settings(&c->cfg);
+	struct embed_state st;
+	struct store_finding f = {.level = FIND_OK, .check = "encoder"};
+	enum err e = embed_open(&es, &st);
+
+	if (e != OK) {
+		f.level = FIND_FAIL;
+		f.text = str_c(diag_get()->text);
+		finding(s, &f);
+		return;
+	}
+	if (st.encoder)
+		f.text = arena_printf(&c->arena, "texts are encoded by %.*s (%s)", STR_ARG(st.encoder->model), st.kind);
+	else
+		f.text = arena_printf(&c->arena, "search goes by words alone: %s", st.why);
+	if (st.broken)
+		f.level = FIND_FAIL;
+	finding(s, &f);
+	embed_state_close(&st);
+}
+
 static enum err doctor(struct call *c, struct findings *s)
 {
 	const char *url = c->argc ? c->args[0] : NULL;
@@ -107,6 +132,7 @@ static enum err doctor(struct call *c, struct findings *s)
 	struct store_options opt = node_store_options(&c->cfg, 0);
 	out_begin(&s->o, c, finding_cols, 5, "check", false);
 	sources(s, url);
+	encoder(s);
 	enum err e = store_doctor(c->cfg.store, &opt, finding, s);
 	if (e != OK) {
 		struct store_finding f = {.level = FIND_FAIL, .check = "connection", .text = str_c(diag_get()->text)};

@@ -210,6 +210,7 @@ static void more_metrics(void *arg, struct buf *out)
 	struct node *n = arg;
 	auth_metrics(n->auth, out);
 	retention_metrics(out);
+	embed_metrics(&n->embed, out);
 }
 
 static enum err add_routes(struct node *n)

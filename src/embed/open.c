@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "embed/cache.h"
+#include "embed/meter.h"
 #include "embed/minilm/minilm.h"
 #include "embed/models.h"
 
@@ -64,18 +65,52 @@ static enum err open_minilm(const struct embed_settings *s, struct embed_state *
 	return e;
 }
 
+static enum err open_all(const struct embed_settings *s, struct embed_state *out)
+{
+	if (s->kind == EMBED_REMOTE || (s->kind == EMBED_AUTO && s->remote.base_url.n))
+		TRY(open_remote(s, out));
+	else
+		TRY(open_minilm(s, out));
+	if (!out->encoder)
+		return OK;
+	TRY(embed_meter_open(out->encoder, out->kind, &out->meter));
+	return embed_cache_open(out->meter, s->cache_bytes, &out->encoder);
+}
+
 enum err embed_open(const struct embed_settings *s, struct embed_state *out)
 {
+	enum err e;
+
 	*out = (struct embed_state){.kind = "none"};
 	if (s->kind == EMBED_OFF) {
 		without(out, "off", "embed.kind is off");
 		return OK;
 	}
-	if (s->kind == EMBED_REMOTE || (s->kind == EMBED_AUTO && s->remote.base_url.n))
-		TRY(open_remote(s, out));
-	else
-		TRY(open_minilm(s, out));
-	return out->encoder ? embed_cache_open(out->encoder, s->cache_bytes, &out->encoder) : OK;
+	e = open_all(s, out);
+	if (e != OK) /* who failed has closed what it was given */
+		out->encoder = out->meter = NULL;
+	return e;
+}
+
+void embed_metrics(const struct embed_state *s, struct buf *out)
+{
+	struct embed_cache_stats c;
+
+	if (!s->encoder)
+		return;
+	embed_meter_write(s->meter, out);
+	if (!embed_cache_stats(s->encoder, &c))
+		return;
+	buf_printf(out,
+		   "# HELP cenote_embed_cache_total Texts looked up in the cache of vectors.\n# TYPE cenote_embed_cache_total "
+		   "counter\n"
+		   "cenote_embed_cache_total{result=\"hit\"} %llu\ncenote_embed_cache_total{result=\"miss\"} %llu\n"
+		   "cenote_embed_cache_total{result=\"shared\"} %llu\n",
+		   (unsigned long long)c.hits, (unsigned long long)c.misses, (unsigned long long)c.shared);
+	buf_printf(out,
+		   "# HELP cenote_embed_cache_bytes Memory of the cache of vectors.\n# TYPE cenote_embed_cache_bytes gauge\n"
+		   "cenote_embed_cache_bytes %zu\n",
+		   c.bytes);
 }
 
 void embed_state_close(struct embed_state *s)

@@ -2,6 +2,7 @@
 #ifndef CENOTE_EMBED_OPEN_H
 #define CENOTE_EMBED_OPEN_H
 
+#include "base/buf.h"
 #include "embed/remote.h"
 
 enum embed_kind { EMBED_AUTO, EMBED_MINILM, EMBED_REMOTE, EMBED_OFF };
@@ -16,6 +17,7 @@ struct embed_settings {
 /* What came of them. */
 struct embed_state {
 	struct embedder *encoder; /* NULL: search goes by words alone */
+	struct embedder *meter;	  /* the part of it that measures */
 	const char *kind;	  /* "minilm", "remote", "off", "none": could be, but there is none */
 	bool broken;		  /* none, although model files are there */
 	char why[600];		  /* none and off: a sentence that says why, and what would change it */
@@ -25,6 +27,8 @@ struct embed_state {
  * used are an error with kind minilm; with auto they are told in the state, and search goes by words. E_INVALID: kind remote
  * without base_url or model; E_NOT_FOUND: kind minilm without files. */
 enum err embed_open(const struct embed_settings *s, struct embed_state *out) MUST_CHECK;
+/* Figures in Prometheus text: cenote_embed_*. Nothing without an encoder. */
+void embed_metrics(const struct embed_state *s, struct buf *out);
 void embed_state_close(struct embed_state *s);
 
 #endif
