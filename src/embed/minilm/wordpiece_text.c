@@ -2,8 +2,8 @@
  * Unicode 8.0 only; what became punctuation, an accent or a control character later it takes for a part of words.
  *
  * Left out, since no id depends on it: the order of several accents on one letter (all of them go, but for a few that no
- * vocabulary has: such words are [UNK]), and letters whose lower case is younger than the library (the same). Every code point has
- * been compared with the reference (wordpiece_test.c). */
+ * vocabulary has: such words are [UNK]), and letters whose lower case is younger than the library (the same). Every code point was
+ * compared with the reference; wordpiece_test.c repeats all but the uniform planes. */
 #include "embed/minilm/wordpiece_text.h"
 
 #include <utf8proc.h>
