@@ -45,64 +45,25 @@
 #define OF_ALL(up)                                                                                                                 \
 	"q AS (SELECT " ROW " FROM @checkpoints c WHERE ($2::text IS NULL OR c.checkpoint_ns = $2::text) AND " WANTED up           \
 	" AND " SEEN_EACH " ORDER BY c.checkpoint_id DESC, c.thread_id, c.checkpoint_ns" ROWS ")"
-/* What a list asks for first: names, each row's version, pending writes, sends. */
+/* What a list asks for first: names, each row's version, pending writes, sends - unless they are among the writes of the next row.
+ */
+/* clang-format off */
 #define PAGE(rows, sends)                                                                                                          \
-	"WITH RECURSIVE " rows ", c AS (SELECT row_number() OVER () AS ord, q.*, CASE WHEN $8::bool THEN " PG_CP_PENDING_OF(       \
-		"w.thread_id = q.thread_id "                                                                                       \
-		"AND w.checkpoint_ns = "                                                                                           \
-		"q.checkpoint_ns AND "                                                                                             \
-		"w.checkpoint_id = "                                                                                               \
-		"q.checkpoint_id") " END AS"                                                                                       \
-				   " writes "                                                                                      \
-				   "FROM q "                                                                                       \
-				   "CROSS "                                                                                        \
-				   "JOIN"                                                                                          \
-				   " " PG_CP_PATH_ELSE "), d AS "                                                                  \
-				   "(SELECT "                                                                                      \
-				   "c.*, "                                                                                         \
-				   "c.ord > "                                                                                      \
-				   "1 AND "                                                                                        \
-				   "sum(pg_"                                                                                       \
-				   "column_"                                                                                       \
-				   "size(c."                                                                                       \
-				   "writes))"                                                                                      \
-				   " OVER "                                                                                        \
-				   "(ROWS"                                                                                         \
-				   " UNBOUND"                                                                                      \
-				   "ED "                                                                                           \
-				   "PRECEDIN"                                                                                      \
-				   "G) "                                                                                           \
-				   ">"                                                                                             \
-				   " " PAGE_BYTES " AS cut "                                                                       \
-				   "FROM c) "                                                                                      \
-				   "SELECT "                                                                                       \
-				   "c."                                                                                            \
-				   "thread_"                                                                                       \
-				   "id, "                                                                                          \
-				   "c."                                                                                            \
-				   "checkpoi"                                                                                      \
-				   "nt_ns, "                                                                                       \
-				   "c."                                                                                            \
-				   "checkpoi"                                                                                      \
-				   "nt_id, "                                                                                       \
-				   "c.made,"                                                                                       \
-				   " c."                                                                                           \
-				   "place, "                                                                                       \
-				   "c.cut, "                                                                                       \
-				   "CASE "                                                                                         \
-				   "WHEN "                                                                                         \
-				   "NOT "                                                                                          \
-				   "c.cut "                                                                                        \
-				   "THEN "                                                                                         \
-				   "c."                                                                                            \
-				   "writes "                                                                                       \
-				   "END,"                                                                                          \
-				   " " sends " FROM d "                                                                            \
-				   "c CROSS "                                                                                      \
-				   "JOIN"                                                                                          \
-				   " " PG_CP_PATH_ELSE
-enum { L_THREAD, L_NS, L_ID, L_MADE, L_PLACE, L_CUT, L_WRITES, L_SENDS };
-#define SENDS_HERE "CASE WHEN $7::bool THEN " PG_CP_SENDS("$1::text") " END"
+	"WITH RECURSIVE " rows ", c AS (SELECT row_number() OVER () AS ord, q.*,"                                                   \
+	" $8::bool AND lead(q.checkpoint_id) OVER () = q.parent_checkpoint_id AND lead(q.checkpoint_ns) OVER () = q.checkpoint_ns"  \
+	" AS on_next, CASE WHEN $8::bool THEN "                                                                                     \
+	PG_CP_PENDING_OF("w.thread_id = q.thread_id AND w.checkpoint_ns = q.checkpoint_ns AND w.checkpoint_id = q.checkpoint_id")   \
+	" END AS writes FROM q CROSS JOIN " PG_CP_PATH_ELSE "),"                                                                    \
+	" d AS (SELECT c.*, c.ord > 1 AND sum(pg_column_size(c.writes)) OVER (ROWS UNBOUNDED PRECEDING) > " PAGE_BYTES " AS cut FROM c)" \
+	" SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.made, c.place, c.cut, CASE WHEN NOT c.cut THEN c.writes END, "    \
+	sends " FROM d c CROSS JOIN " PG_CP_PATH_ELSE
+#define ON_NEXT "c.on_next AND c.checkpoint_ns = " PG_CP_EDGE("$1::text", "ASC")
+#define SENDS_HERE                                                                                                                 \
+	"CASE WHEN $7::bool AND " PG_CP_ASKS_SENDS("$1::text") " AND NOT coalesce(" ON_NEXT ", false) THEN " PG_CP_SENDS("$1::text") \
+	" END, $7::bool AND " PG_CP_ASKS_SENDS("$1::text") " AND " ON_NEXT
+#define SENDS_ELSEWHERE "NULL::record[], NULL::bool"
+/* clang-format on */
+enum { L_THREAD, L_NS, L_ID, L_MADE, L_PLACE, L_CUT, L_WRITES, L_SENDS, L_ON_NEXT };
 
 /* By how much of the name is given, and whether there is an upper bound. */
 enum { BY_NS, BY_THREAD, BY_NOTHING };
@@ -111,8 +72,8 @@ const struct pg_stmt pg_ckpt_pages[3][2] = {
 		   {ST_CKPT_LIST_UP, LANE_SEARCH, "checkpoint_list_before", PAGE(OF_NS(UP), SENDS_HERE)}},
 	[BY_THREAD] = {{ST_CKPT_LIST_THREAD, LANE_SEARCH, "checkpoint_list_thread", PAGE(OF_THREAD(""), SENDS_HERE)},
 		       {ST_CKPT_LIST_THREAD_UP, LANE_SEARCH, "checkpoint_list_thread_before", PAGE(OF_THREAD(UP), SENDS_HERE)}},
-	[BY_NOTHING] = {{ST_CKPT_LIST_ALL, LANE_SCAN, "checkpoint_list_all", PAGE(OF_ALL(""), "NULL::record[]")},
-			{ST_CKPT_LIST_ALL_UP, LANE_SCAN, "checkpoint_list_all_before", PAGE(OF_ALL(UP), "NULL::record[]")}}};
+	[BY_NOTHING] = {{ST_CKPT_LIST_ALL, LANE_SCAN, "checkpoint_list_all", PAGE(OF_ALL(""), SENDS_ELSEWHERE)},
+			{ST_CKPT_LIST_ALL_UP, LANE_SCAN, "checkpoint_list_all_before", PAGE(OF_ALL(UP), SENDS_ELSEWHERE)}}};
 
 /* And then of the rows that it does not know the rest: $1 threads, $2 namespaces, $3 ids, $4 owners, $5 with values. Rows, and
  * values, each once whatever number of rows refers to it. */
@@ -211,6 +172,19 @@ static enum err no_memory(void)
 	return err_set(E_LIMIT, "out of memory");
 }
 
+/* Those that lie among the parent's writes. */
+static enum err sends_of(struct arena *a, const struct ckpt *parent, struct ckpt *c)
+{
+	c->sends = arena_alloc(a, (parent->writes_n + 1) * sizeof *c->sends);
+	if (!c->sends)
+		return no_memory();
+	for (size_t i = 0; i < parent->writes_n; i++)
+		if (str_eq(parent->writes[i].channel, STR("__pregel_tasks")))
+			c->sends[c->sends_n++] = parent->writes[i];
+	c->sends_known = true;
+	return OK;
+}
+
 static enum err page_names(struct page *p, bool values)
 {
 	const PGresult *r = p->r;
@@ -233,6 +207,8 @@ static enum err page_names(struct page *p, bool values)
 		}
 		TRY(pg_ckpt_pending(&p->a, r, row, L_WRITES, false, &c->writes, &c->writes_n));
 		TRY(pg_ckpt_pending(&p->a, r, row, L_SENDS, false, &c->sends, &c->sends_n));
+		if (i > 0 && pg_get_bool(r, row - 1, L_ON_NEXT))
+			TRY(sends_of(&p->a, c, &p->v[i - 1]));
 		p->bytes += (size_t)PQgetlength(r, row, L_WRITES);
 	}
 	return OK;

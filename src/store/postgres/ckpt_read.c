@@ -23,7 +23,7 @@
 									  "$2::text" where " AND " SEEN order " LIMIT 1"
 #define LATEST(sends) GET("", " ORDER BY c.checkpoint_id DESC", sends)
 #define NAMED(sends) GET(" AND c.checkpoint_id = $7::text", "", sends)
-#define SENDS "," PG_CP_SENDS("$1::text")
+#define SENDS ", CASE WHEN " PG_CP_ASKS_SENDS("$1::text") " THEN " PG_CP_SENDS("$1::text") " END"
 const struct pg_stmt pg_ckpt_latest[2] = {{ST_CKPT_LATEST, LANE_POINT, "checkpoint_latest", LATEST("")},
 					  {ST_CKPT_LATEST_OLD, LANE_POINT, "checkpoint_latest_old", LATEST(SENDS)}};
 const struct pg_stmt pg_ckpt_named[2] = {{ST_CKPT_BY_ID, LANE_POINT, "checkpoint_by_id", NAMED("")},
