@@ -67,6 +67,10 @@ struct doc_change {
 	struct str terms;   /* index document (index/doc.h) as it was given to the write */
 	struct str lang_ns; /* namespace (items) or thread id (messages) it lies in */
 	int64_t version;    /* of the item that terms were stored with, for doc_keep; 0: not known, or a message */
+	/* When the scope names a model: the blob (index/vector.h) that is kept for this document by that model, "" : none. It
+	 * counts only while mark is doc_mark(terms): else it is that of an earlier text. */
+	struct str vector;
+	uint64_t mark;
 };
 typedef bool (*doc_fn)(void *ctx, const struct doc_change *d);
 /* A document that core has made of an item or message which came without one (another client wrote it), or with an outdated one. */
@@ -78,7 +82,23 @@ struct doc_kept {
 struct doc_scope {
 	enum doc_kind kind;
 	struct str prefix; /* DOC_ITEM: namespace prefix; DOC_MESSAGE: user */
+	struct str model;  /* whose vectors come along; "" : none do */
+	bool every_user;   /* DOC_MESSAGE: all users' messages, for background work; prefix does not count; never for a bound
+			      principal */
 };
+
+/* -------------------------------------------------- vectors of documents
+ *
+ * A document (an item's or a message's) may have one vector per model. Vectors are made in the background of the texts, after the
+ * write was answered. A vector belongs to the document's terms by its mark: whoever reads compares, so that a text that changed in
+ * the meantime never has an older one's vector. */
+struct doc_vector {
+	int64_t id;
+	uint64_t mark;	 /* doc_mark of the terms that it was made for */
+	struct str data; /* blob of index/vector.h */
+};
+/* The hash of an index document (base/hash.h, not seeded: it is stored). */
+uint64_t doc_mark(struct str terms);
 
 /* ------------------------------------------------------------- messages */
 
@@ -175,6 +195,22 @@ struct store_ops {
 	 * NULL; may fail without harm. */
 	enum err (*doc_keep)(struct store *s, const struct principal *who, enum doc_kind kind, const struct doc_kept *v,
 			     size_t n) MUST_CHECK;
+
+	/* Keeps vectors of a model, each replacing the document's former one of that model; of documents that are gone nothing is
+	 * kept. Durable when answered. A change for the feed. Vectors go with their document (item deleted, replaced by one that is
+	 * not indexed, expired; message or thread removed). */
+	enum err (*vector_put)(struct store *s, const struct principal *who, enum doc_kind kind, struct str model,
+			       const struct doc_vector *v, size_t n) MUST_CHECK;
+	/* Documents of the tenant in order of their ids, strictly after `after`, at most limit, whatever their namespace or user,
+	 * with terms, and vector and mark of the model. For background work: how far along it is, what is missing. */
+	enum err (*doc_walk)(struct store *s, const struct principal *who, enum doc_kind kind, struct str model, int64_t after,
+			     size_t limit, doc_fn fn, void *ctx) MUST_CHECK;
+	/* Names of models that have vectors in the tenant, and how many. */
+	enum err (*vector_models)(struct store *s, const struct principal *who, void (*fn)(void *ctx, struct str model, int64_t n),
+				  void *ctx) MUST_CHECK;
+	/* Removes up to max vectors of a model; *left: there are more. Changes for the feed only as a whole (E_CONFLICT for cursors
+	 * is fine). */
+	enum err (*vector_drop)(struct store *s, const struct principal *who, struct str model, size_t max, bool *left) MUST_CHECK;
 
 	/* Appends in order, in one transaction. A thread belongs to the user of its first message; a message for another user is
 	 * E_CONFLICT and nothing is stored. A message whose (thread, mid) exists is left alone: stored = false. pos is assigned. */
