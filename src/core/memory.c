@@ -63,6 +63,11 @@ struct words *memory_words(struct memory *m)
 	return m->words;
 }
 
+struct vectors *memory_vectors(struct memory *m)
+{
+	return m->opt.vectors;
+}
+
 void memory_metrics(struct memory *m, struct buf *out)
 {
 	static const char *const names[] = {"get", "search", "list_namespaces", "put", "delete"};

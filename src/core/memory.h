@@ -9,12 +9,14 @@
 #include "core/filter.h"
 #include "core/store.h"
 
+struct vectors;
 struct memory_options {
 	size_t index_cache_bytes;   /* ceiling of the scope cache; 0 = no cache (every search scans) */
 	bool refresh_on_read;	    /* default of refresh_ttl when a request does not say */
 	double default_ttl_minutes; /* for puts that do not mention ttl; 0 = none */
 	bool omit_expired;	    /* hide what has expired but is not swept yet */
-	struct str languages; /* "english" or "english,notes.de=german": language of the longest namespace prefix that matches */
+	struct vectors *vectors; /* core/vectors.h; NULL: none. Must outlive the memory */
+	struct str languages;	 /* "english" or "english,notes.de=german": language of the longest namespace prefix that matches */
 };
 
 struct memory;
@@ -24,6 +26,8 @@ struct store *memory_store(struct memory *m);
 /* The word index over the store; lives as long as m. */
 struct words;
 struct words *memory_words(struct memory *m);
+/* The vectors of what it holds, for search by meaning; NULL: there are none. */
+struct vectors *memory_vectors(struct memory *m);
 /* Tells the sweeper that something expires at this time (writes through other modules of core). */
 void memory_expires(struct memory *m, int64_t expires_us);
 void memory_metrics(struct memory *m, struct buf *out);

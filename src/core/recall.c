@@ -43,10 +43,11 @@ struct recaller {
 
 /* ---------------------------------------------------------------- messages */
 
-static enum err rank_under_lock(void *ctx, const struct scope *s)
+static enum err rank_under_lock(void *ctx, const struct scope *s, const struct vector_scope *v)
 {
 	struct recaller *r = ctx;
 
+	(void)v;
 	return rank_messages(s, r->a, &r->rank_rq, &r->ranked);
 }
 

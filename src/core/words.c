@@ -87,6 +87,8 @@ struct load {
 	const struct doc_scope *scope;
 	size_t limit; /* of the scope's bytes */
 	struct scope *s;
+	struct vector_scope *v;
+	struct marks marks;
 	uint64_t cursor, doc_bytes;
 	bool too_large;
 	struct remake remake;
@@ -94,14 +96,45 @@ struct load {
 	struct diag diag;
 };
 
-/* What the scope would take about, its builder included as packed. */
-static size_t estimate(const struct scope *s)
+static size_t vectors_bytes(const struct vector_scope *v)
 {
-	size_t n = s->builder.posts_n * 2 + (size_t)s->builder.rows * 12;
+	return v ? vector_scope_bytes(v) : 0;
+}
+
+/* What the scope would take about, its builder included as packed. */
+static size_t estimate(const struct load *l)
+{
+	const struct scope *s = l->s;
+	size_t n = s->builder.posts_n * 2 + (size_t)s->builder.rows * 12 + vectors_bytes(l->v) + marks_bytes(&l->marks);
 
 	for (unsigned i = 0; i < s->segs_n; i++)
 		n += s->segs[i]->bytes;
 	return n;
+}
+
+/* Does the document bring a vector of just this text? */
+static bool has_vector(const struct doc_change *d)
+{
+	return d->vector.n > 0 && d->mark == doc_mark(d->terms);
+}
+
+/* Keeps the vector of a document, in a scope that is made when the first one comes. A blob that is damaged, or of other dimensions
+ * than the rest, counts as none: the document is found by words. */
+static enum err take_vector(struct vector_scope **vs, int64_t id, struct str blob)
+{
+	struct vector v;
+
+	if (vector_unpack(blob, &v) != OK || (*vs && (*vs)->dims != v.dims)) {
+		diag_clear();
+		if (*vs)
+			(void)vector_scope_remove(*vs, id);
+		return OK;
+	}
+	if (!*vs)
+		*vs = vector_scope_new(v.dims);
+	if (!*vs)
+		return err_set(E_LIMIT, "out of memory for the vectors of a scope");
+	return vector_scope_put(*vs, id, &v);
 }
 
 static enum err load_doc(void *ctx, const struct doc_change *d)
@@ -112,7 +145,12 @@ static enum err load_doc(void *ctx, const struct doc_change *d)
 		return OK;
 	l->doc_bytes += d->terms.n;
 	TRY(scope_add(l->s, d->id, d->terms, d->lang_ns));
-	l->too_large = estimate(l->s) > l->limit;
+	if (l->scope->model.n) {
+		TRY(marks_put(&l->marks, d->id, doc_mark(d->terms)));
+		if (has_vector(d))
+			TRY(take_vector(&l->v, d->id, d->vector));
+	}
+	l->too_large = estimate(l) > l->limit;
 	return OK;
 }
 
@@ -145,8 +183,17 @@ static enum err load_run(void *arg)
 	TRY(scope_merge_all(l->s));
 	if (l->s->messages)
 		TRY(scope_order_make(l->s));
-	l->too_large = scope_bytes(l->s) > l->limit;
+	l->too_large = scope_bytes(l->s) + vectors_bytes(l->v) + marks_bytes(&l->marks) > l->limit;
 	return OK;
+}
+
+static void load_drop(struct load *l)
+{
+	scope_free(l->s);
+	vector_scope_free(l->v);
+	marks_release(&l->marks);
+	l->s = NULL;
+	l->v = NULL;
 }
 
 /* A fresh scope from the store; l->s stays NULL when it is too large. */
@@ -160,26 +207,47 @@ static enum err load(struct load *l)
 		return err_set(E_LIMIT, "out of memory for the word index");
 	e = work_run(load_run, l);
 	remake_release(&l->remake);
-	if (e != OK || l->too_large) {
-		scope_free(l->s);
-		l->s = NULL;
-	}
+	if (e != OK || l->too_large)
+		load_drop(l);
 	return e;
 }
 
-/* Puts a scope (or NULL) into the entry and returns the former one if it is to be freed: one that is being merged is left to the
- * merger. Write lock. */
-static struct scope *swap_scope(struct cache_entry *en, struct scope *fresh)
-{
-	struct scope *old = en->scope;
+/* What an entry had. */
+struct former {
+	struct scope *scope;
+	struct vector_scope *vectors;
+	struct marks marks;
+};
 
-	en->scope = fresh;
-	atomic_store(&en->rows, fresh ? fresh->rows + 1 : 0);
-	if (old && old->merging) {
-		old->orphan = true;
-		return NULL;
+/* Empties the entry, or fills it with what was loaded, and hands out what it had before, which is to be freed: but a scope that is
+ * being merged is left to the merger. Write lock. */
+static struct former swap_scope(struct cache_entry *en, const struct load *l)
+{
+	struct former old = {en->scope, en->vectors, en->marks};
+
+	en->scope = l ? l->s : NULL;
+	en->vectors = l ? l->v : NULL;
+	marks_init(&en->marks);
+	if (l)
+		en->marks = l->marks;
+	atomic_store(&en->rows, en->scope ? en->scope->rows + 1 : 0);
+	if (old.scope && old.scope->merging) {
+		old.scope->orphan = true;
+		old.scope = NULL;
 	}
 	return old;
+}
+
+static void former_free(struct former *f)
+{
+	scope_free(f->scope);
+	vector_scope_free(f->vectors);
+	marks_release(&f->marks);
+}
+
+static size_t entry_bytes(const struct cache_entry *en)
+{
+	return (en->scope ? scope_bytes(en->scope) : 0) + vectors_bytes(en->vectors) + marks_bytes(&en->marks);
 }
 
 struct waiter {
@@ -189,15 +257,16 @@ struct waiter {
 
 static void install(struct words *w, struct cache_entry *en, struct load *l)
 {
-	size_t bytes = l->s ? scope_bytes(l->s) : 0;
-	struct scope *old;
+	struct former old;
+	size_t bytes;
 
 	pthread_rwlock_wrlock(&en->lock);
-	old = swap_scope(en, l->s);
+	old = swap_scope(en, l);
 	atomic_store(&en->cursor, l->cursor);
 	atomic_store(&en->too_large, l->s ? 0 : l->doc_bytes + 1);
+	bytes = entry_bytes(en);
 	pthread_rwlock_unlock(&en->lock);
-	scope_free(old);
+	former_free(&old);
 	cache_charge(w->cache, en, bytes);
 }
 
@@ -231,6 +300,7 @@ struct changes {
 	struct arena *a;
 	struct doc_change *v;
 	size_t n, cap, bytes;
+	bool with_vectors;
 	struct remake remake;
 	enum err err;
 	struct diag diag;
@@ -250,14 +320,15 @@ static enum err changes_add(void *ctx, const struct doc_change *d)
 		c->cap = cap;
 	}
 	copy = &c->v[c->n];
-	*copy = (struct doc_change){.id = d->id, .removed = d->removed || d->terms.n == 0};
+	*copy = (struct doc_change){.id = d->id, .removed = d->removed || d->terms.n == 0, .mark = d->mark};
 	if (!copy->removed) {
 		copy->terms = arena_str(c->a, d->terms);
 		copy->lang_ns = arena_str(c->a, d->lang_ns);
-		if (!copy->terms.p || !copy->lang_ns.p)
+		copy->vector = arena_str(c->a, d->vector);
+		if (!copy->terms.p || !copy->lang_ns.p || !copy->vector.p)
 			return E_NOMEM;
 	}
-	c->bytes += d->terms.n + sizeof *d;
+	c->bytes += d->terms.n + d->vector.n + sizeof *d;
 	c->n++;
 	return OK;
 }
@@ -282,28 +353,53 @@ struct apply {
 	struct merge_plan plan;
 };
 
-static enum err apply_changes(struct scope *s, const struct changes *c)
+/* A document as it is now, where the scope has a model: its words only when they are others than before. */
+static enum err apply_with_vector(struct cache_entry *en, const struct doc_change *d)
 {
-	for (size_t i = 0; i < c->n; i++)
-		TRY(c->v[i].removed ? scope_remove(s, c->v[i].id) : scope_add(s, c->v[i].id, c->v[i].terms, c->v[i].lang_ns));
-	return scope_commit(s);
+	uint64_t mark = d->removed ? 0 : doc_mark(d->terms);
+
+	if (d->removed) {
+		TRY(scope_remove(en->scope, d->id));
+		marks_remove(&en->marks, d->id);
+	} else if (!marks_has(&en->marks, d->id, mark)) {
+		TRY(scope_add(en->scope, d->id, d->terms, d->lang_ns));
+		TRY(marks_put(&en->marks, d->id, mark));
+	}
+	if (!d->removed && d->vector.n > 0 && d->mark == mark)
+		return take_vector(&en->vectors, d->id, d->vector);
+	if (en->vectors)
+		(void)vector_scope_remove(en->vectors, d->id);
+	return OK;
+}
+
+static enum err apply_changes(struct cache_entry *en, const struct changes *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		const struct doc_change *d = &c->v[i];
+
+		if (c->with_vectors)
+			TRY(apply_with_vector(en, d));
+		else
+			TRY(d->removed ? scope_remove(en->scope, d->id) : scope_add(en->scope, d->id, d->terms, d->lang_ns));
+	}
+	return scope_commit(en->scope);
 }
 
 static enum err apply_run(void *arg)
 {
 	struct apply *ap = arg;
 	struct cache_entry *en = ap->en;
-	struct scope *gone = NULL;
+	struct former gone = {0};
 	enum err e = OK;
 
 	pthread_rwlock_wrlock(&en->lock);
 	ap->s = en->scope;
 	if (ap->s && atomic_load(&en->cursor) == ap->from) {
-		e = apply_changes(ap->s, ap->c);
+		e = apply_changes(en, ap->c);
 		if (e == OK) {
 			atomic_store(&en->cursor, ap->to);
 			atomic_store(&en->rows, ap->s->rows + 1);
-			ap->bytes = scope_bytes(ap->s);
+			ap->bytes = entry_bytes(en);
 			ap->applied = true;
 			ap->merge = scope_merge_plan(ap->s, &ap->plan);
 		} else {
@@ -311,7 +407,7 @@ static enum err apply_run(void *arg)
 		}
 	}
 	pthread_rwlock_unlock(&en->lock);
-	scope_free(gone);
+	former_free(&gone);
 	return e;
 }
 
@@ -324,7 +420,7 @@ static enum err merge_run(void *arg)
 
 	pthread_rwlock_wrlock(&ap->en->lock);
 	scope_merge_install(ap->s, &ap->plan, e == OK);
-	ap->bytes = scope_bytes(ap->s);
+	ap->bytes = entry_bytes(ap->en);
 	if (ap->s->orphan)
 		gone = ap->s;
 	pthread_rwlock_unlock(&ap->en->lock);
@@ -347,7 +443,7 @@ static enum err merge_planned(struct apply *ap)
 /* Drops the entry's scope unless it has moved on from the cursor `from`. */
 static void drop(struct words *w, struct cache_entry *en, uint64_t from, uint64_t too_large)
 {
-	struct scope *old = NULL;
+	struct former old = {0};
 	bool dropped = false;
 
 	pthread_rwlock_wrlock(&en->lock);
@@ -357,7 +453,7 @@ static void drop(struct words *w, struct cache_entry *en, uint64_t from, uint64_
 		dropped = true;
 	}
 	pthread_rwlock_unlock(&en->lock);
-	scope_free(old);
+	former_free(&old);
 	if (dropped)
 		cache_charge(w->cache, en, 0);
 }
@@ -388,7 +484,8 @@ static enum err catch_up(struct words *w, struct cache_entry *en, const struct p
 {
 	struct store *st = w->store;
 	struct arena scratch;
-	struct changes c = {.w = w, .a = &scratch, .remake = {.w = w, .who = who, .kind = scope->kind}};
+	struct changes c = {
+		.w = w, .a = &scratch, .with_vectors = scope->model.n > 0, .remake = {.w = w, .who = who, .kind = scope->kind}};
 	uint64_t from = atomic_load(&en->cursor), to = from, expected = from;
 	enum err e;
 
@@ -421,7 +518,7 @@ out:
 
 struct under_lock {
 	struct cache_entry *en;
-	enum err (*fn)(void *ctx, const struct scope *s);
+	enum err (*fn)(void *ctx, const struct scope *s, const struct vector_scope *v);
 	void *ctx;
 	bool done;
 };
@@ -441,7 +538,7 @@ static enum err under_lock_run(void *arg)
 		return e;
 	}
 	if (u->en->scope) {
-		e = u->fn(u->ctx, u->en->scope);
+		e = u->fn(u->ctx, u->en->scope, u->en->vectors);
 		u->done = true;
 	}
 	pthread_rwlock_unlock(&u->en->lock);
@@ -489,24 +586,29 @@ static enum err with_private_scope(struct words *w, const struct principal *who,
 	TRY(load(&l));
 	if (!l.s)
 		return err_set(E_LIMIT, "the messages of this user are too many to be ranked in memory");
-	if (cached && scope_bytes(l.s) < cache_ceiling(w->cache) / CACHE_SHARE / 2)
-		atomic_store(&cached->too_large, 0); /* it has shrunk */
 	pthread_rwlock_init(&en.lock, NULL);
 	en.scope = l.s;
+	en.vectors = l.v;
+	en.marks = l.marks;
+	if (cached && entry_bytes(&en) < cache_ceiling(w->cache) / CACHE_SHARE / 2)
+		atomic_store(&cached->too_large, 0); /* it has shrunk */
 	u->en = &en;
 	e = l.s->rows > LARGE_MESSAGES ? work_run(under_lock_run, u) : under_lock_run(u);
-	scope_free(en.scope);
+	l.s = en.scope;
+	load_drop(&l);
 	pthread_rwlock_destroy(&en.lock);
 	return e;
 }
 
 static struct str scope_key(struct arena *a, const struct principal *who, const struct doc_scope *scope)
 {
-	return arena_printf(a, "%.*s\n%c%.*s", STR_ARG(who->tenant), scope->kind == DOC_ITEM ? 'i' : 'm', STR_ARG(scope->prefix));
+	/* A change of the model in use is a change of the entries: those by the former model are not looked at any more and go. */
+	return arena_printf(a, "%.*s\n%c%.*s\n%.*s", STR_ARG(who->tenant), scope->kind == DOC_ITEM ? 'i' : 'm',
+			    STR_ARG(scope->model), STR_ARG(scope->prefix));
 }
 
 enum err words_with_scope(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope,
-			  enum err (*fn)(void *ctx, const struct scope *s), void *ctx, bool *skipped)
+			  enum err (*fn)(void *ctx, const struct scope *s, const struct vector_scope *v), void *ctx, bool *skipped)
 {
 	struct under_lock u = {.fn = fn, .ctx = ctx};
 	struct cache_entry *en = NULL;
@@ -603,7 +705,7 @@ static enum err explain_from_scope(struct search *s, const struct scope *sc, con
 	return OK;
 }
 
-static enum err search_scope(void *ctx, const struct scope *sc)
+static enum err search_scope(void *ctx, const struct scope *sc, const struct vector_scope *v)
 {
 	struct search *s = ctx;
 	uint32_t langs = scope_langs(sc);
@@ -613,6 +715,7 @@ static enum err search_scope(void *ctx, const struct scope *sc)
 	double *score;
 	enum err e;
 
+	(void)v;
 	TRY(question_terms(s->a, langs ? langs : s->w->langs, s->query, &s->q, &s->q_n));
 	if (s->q_n == 0)
 		return OK;

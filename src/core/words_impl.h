@@ -4,6 +4,7 @@
 
 #include "core/words.h"
 #include "index/cache.h"
+#include "index/vector_scope.h"
 #include "index/question.h"
 
 struct lang_rule {
@@ -58,8 +59,10 @@ enum err words_scan(const struct words *w, struct arena *a, const struct princip
 		    struct query_term *q, size_t q_n, size_t want, bool counts, struct scan_result *out) MUST_CHECK;
 
 /* Runs fn under the read lock of the scope as the store has it now; for messages with a current order. Loads it, keeps it in the
- * cache when it fits. *skipped (items only): the scope does not fit the cache, and fn was not called. */
+ * cache when it fits. v: the vectors of its documents by the model that the scope names, NULL: there are none (yet), or it names
+ * none; an id in it may have left the scope. *skipped (items only): the scope does not fit the cache, and fn was not called. */
 enum err words_with_scope(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope,
-			  enum err (*fn)(void *ctx, const struct scope *s), void *ctx, bool *skipped) MUST_CHECK;
+			  enum err (*fn)(void *ctx, const struct scope *s, const struct vector_scope *v), void *ctx,
+			  bool *skipped) MUST_CHECK;
 
 #endif

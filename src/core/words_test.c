@@ -437,9 +437,10 @@ static void must_append(struct store *s, const char *thread, const char *mid, co
 	OKAY(s->ops->message_append(s, &ann, &m, 1));
 }
 
-static enum err nothing_to_do(void *ctx, const struct scope *s)
+static enum err nothing_to_do(void *ctx, const struct scope *s, const struct vector_scope *v)
 {
 	(void)ctx;
+	(void)v;
 	(void)s;
 	return OK;
 }

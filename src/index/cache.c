@@ -28,6 +28,8 @@ struct cache *cache_new(size_t ceiling)
 static void entry_free(struct cache_entry *e)
 {
 	scope_free(e->scope);
+	vector_scope_free(e->vectors);
+	marks_release(&e->marks);
 	pthread_rwlock_destroy(&e->lock);
 	free((char *)e->key.p);
 	free(e);
@@ -70,6 +72,7 @@ static struct cache_entry *entry_new(struct str key)
 	pthread_rwlockattr_destroy(&attr);
 	list_init(&e->lru);
 	list_init(&e->waiters);
+	marks_init(&e->marks);
 	e->bytes = sizeof *e + key.n * 2;
 	return e;
 }

@@ -1,8 +1,8 @@
 /* The scope cache: scopes by name, below a ceiling of memory, least recently used go first. Thread-safe; waits for nothing.
  *
  *  1. An entry that somebody holds is neither freed nor evicted; after the last release it may go at any time.
- *  2. entry->scope and what it points to: read under the read lock, changed under the write lock, never held across a wait. NULL:
- * not loaded.
+ *  2. entry->scope, vectors, marks and what they point to: read under the read lock, changed under the write lock, never held
+ * across a wait. scope NULL: not loaded; then the others are empty.
  *  3. At most one holder of an entry loads it (cache_load_begin .. cache_load_end); the others wait in its list.
  *  4. The sum of the charged bytes of entries that nobody holds never exceeds the ceiling once a call has returned.
  *  5. cursor only moves forward from a point at which scope shows all changes before it. */
@@ -13,12 +13,17 @@
 #include <stdatomic.h>
 
 #include "base/list.h"
+#include "index/marks.h"
 #include "index/scope.h"
+#include "index/vector_scope.h"
 
 struct cache;
 struct cache_entry {
 	pthread_rwlock_t lock;
 	struct scope *scope;
+	struct vector_scope
+		*vectors;      /* of the scope's documents, NULL: there are none; one whose document has just gone may linger */
+	struct marks marks;    /* of the terms that the scope was made of; kept only in scopes with a model */
 	_Atomic uint64_t rows; /* of scope, + 1; 0: not loaded. For a look without the lock */
 	_Atomic uint64_t cursor;
 	_Atomic uint64_t too_large; /* bytes of documents at which it was found too large for the cache; 0: was not */
