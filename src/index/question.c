@@ -293,3 +293,52 @@ bool question_asks_when(struct arena *a, uint32_t langs, struct str text)
 	}
 	return false;
 }
+
+/* ------------------------------------------------------------------- names */
+
+static enum err word_is_one_of(struct arena *a, uint32_t langs, struct str word, const uint32_t *ids, size_t n, bool *is)
+{
+	*is = false;
+	for (unsigned i = 0; i < LANG_MAX; i++) {
+		struct text_word *w;
+		size_t words;
+
+		if (!(langs >> i & 1) || !lang_by_id((uint8_t)i))
+			continue;
+		TRY(text_words(a, lang_by_id((uint8_t)i), word, &w, &words));
+		for (size_t k = 0; k < words; k++)
+			for (size_t j = 0; j < n; j++)
+				*is |= w[k].id == ids[j];
+	}
+	return OK;
+}
+
+enum err question_without(struct arena *a, uint32_t langs, struct str text, const uint32_t *ids, size_t n, struct str *out)
+{
+	struct word *w;
+	size_t words, at = 0, left = 0;
+	struct buf b;
+
+	*out = text;
+	if (n == 0)
+		return OK;
+	TRY(split_words(a, text, &w, &words));
+	buf_init(&b, a, text.n + 1);
+	for (size_t i = 0; i < words; i++) {
+		bool is;
+
+		TRY(word_is_one_of(a, langs, str_sub(text, w[i].from, w[i].to), ids, n, &is));
+		if (!is) {
+			left++;
+			continue;
+		}
+		buf_str(&b, str_sub(text, at, w[i].from));
+		at = w[i].to;
+		if (i + 1 < words && text.p[at] == '\'' && w[i + 1].from == at + 1 && str_eq(w[i + 1].folded, STR("s")))
+			at = w[++i].to;
+	}
+	buf_str(&b, str_sub(text, at, text.n));
+	if (left > 0)
+		*out = buf_slice(&b);
+	return b.err;
+}

@@ -21,6 +21,10 @@ enum err question_dates(struct arena *a, uint32_t langs, struct str text, int fi
 			size_t *n, struct str *rest) MUST_CHECK;
 /* 1 inside a span, falling off after and faster before; the best over the spans; 0 without spans. */
 double date_closeness(const struct span *spans, size_t n, int64_t day);
+/* Text without the words that give one of these terms (and a possessive "'s" behind them): names, before text is encoded. The text
+ * itself when nothing else is in it. Only the first 1024 words are looked at. */
+enum err question_without(struct arena *a, uint32_t langs, struct str text, const uint32_t *ids, size_t n,
+			  struct str *out) MUST_CHECK;
 /* Begins like a question for a time. */
 bool question_asks_when(struct arena *a, uint32_t langs, struct str text);
 

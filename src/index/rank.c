@@ -1,73 +1,26 @@
 /* The ranker: scores of rows, then features of candidates, then the sum. Arrays over all rows and messages come from the heap (the
  * arena of a request has a ceiling that a large scope would break); what is returned lies in the arena. */
-#include "index/rank.h"
-
 #include <math.h>
 #include <stdlib.h>
 
+#include "index/rank_impl.h"
+
 #define DAY_US 86400000000
-
-static const struct {
-	const char *name;
-	double weight;
-	enum { ALWAYS, NO_ROLES, ROLES } scope;
-} features[RF_COUNT] = {
-	[RF_LEX] = {"lex", 3.7, ALWAYS},       [RF_PAIR] = {"pair", 1.5, ALWAYS},	[RF_PREV2] = {"prev2", 0.9, ALWAYS},
-	[RF_SESS] = {"sess", 0.8, ALWAYS},     [RF_DATE] = {"date", 3.9, ALWAYS},	[RF_WHEN] = {"when", 0.9, ALWAYS},
-	[RF_COVER] = {"cover", 3.6, NO_ROLES}, [RF_ANSWER] = {"answer", 3.1, NO_ROLES}, [RF_ASK] = {"ask", -2.3, NO_ROLES},
-	[RF_SPK] = {"spk", 1.2, NO_ROLES},     [RF_USER] = {"user", 2.6, ROLES},
-};
-
-const char *rank_feature_name(enum rank_feature f)
-{
-	return features[f].name;
-}
 
 bool rank_evidence(const struct ranked *m)
 {
-	static const enum rank_feature speaks[] = {RF_LEX, RF_PAIR, RF_PREV2, RF_SESS, RF_DATE, RF_COVER, RF_ANSWER, RF_SPK};
+	static const enum rank_feature speaks[] = {RF_LEX,   RF_PAIR,	RF_PREV2, RF_SESS, RF_DATE,
+						   RF_COVER, RF_ANSWER, RF_SPK,	  RF_VNEXT};
 
+	if (m->cosine > 0) /* not when it is NaN */
+		return true;
 	for (size_t i = 0; i < sizeof speaks / sizeof speaks[0]; i++)
 		if (m->f[speaks[i]] > 0)
 			return true;
 	return false;
 }
 
-double rank_weight(enum rank_feature f, bool roles)
-{
-	if (features[f].scope == NO_ROLES)
-		return roles ? 0 : features[f].weight;
-	if (features[f].scope == ROLES)
-		return roles ? features[f].weight : 0;
-	return features[f].weight;
-}
-
-struct ranker {
-	const struct scope *s;
-	const struct scope_order *o;
-	const struct rank_request *rq;
-	struct rank_result *out;
-	struct arena *a;
-	struct query_term *q, *pairs;
-	size_t q_n, pairs_n;
-	bool asks_when;
-	uint16_t speaker; /* the one that the question names; 0: none or several */
-	double best;	  /* M */
-	double idf_sum;	  /* of the terms that the scope has */
-	/* over row slots */
-	double *bm, *bm_pair;
-	uint64_t *mask;
-	/* over messages, in the scope's order */
-	double *lex;
-	uint8_t *admitted;
-	/* over threads */
-	double *sess;
-	uint8_t *thread_wanted; /* NULL: all */
-	uint32_t *picked;
-	size_t picked_n;
-};
-
-static enum err no_memory(void)
+enum err rank_no_memory(void)
 {
 	return err_set(E_LIMIT, "out of memory while ranking messages");
 }
@@ -79,6 +32,7 @@ static void ranker_release(struct ranker *k)
 	free(k->mask);
 	free(k->lex);
 	free(k->admitted);
+	free(k->cosine);
 	free(k->sess);
 	free(k->thread_wanted);
 	free(k->picked);
@@ -145,6 +99,21 @@ static void weigh_names(struct ranker *k)
 		k->speaker = 0;
 }
 
+enum err rank_question_text(const struct scope *s, struct arena *a, struct str query, struct str *out)
+{
+	size_t cap = (size_t)s->speakers_n * DOC_NAME_TERMS, n = 0;
+	uint32_t *ids = ARENA_ARRAY(a, uint32_t, cap + 1);
+
+	if (!ids)
+		return E_NOMEM;
+	if (!scope_order_current(s))
+		return err_set(E_INTERNAL, "the order of a scope's messages is not current");
+	for (uint32_t i = 0; i < s->speakers_n; i++)
+		for (unsigned t = 0; s->order->speaker_live[i + 1] && t < s->speakers[i].terms_n; t++)
+			ids[n++] = s->speakers[i].terms[t];
+	return question_without(a, scope_langs(s), query, ids, n, out);
+}
+
 static int year_of(int64_t us)
 {
 	unsigned month, day;
@@ -187,7 +156,7 @@ static enum err score_rows(struct ranker *k)
 	k->mask = calloc(slots, sizeof *k->mask);
 	k->lex = calloc((size_t)k->o->n + 1, sizeof *k->lex);
 	if (!k->bm || !k->bm_pair || !k->mask || !k->lex)
-		return no_memory();
+		return rank_no_memory();
 	scope_query_prepare(k->s, k->q, k->q_n, &c);
 	scope_query_prepare(k->s, k->pairs, k->pairs_n, &c);
 	weigh_names(k);
@@ -213,7 +182,7 @@ static enum err score_messages(struct ranker *k)
 {
 	k->admitted = calloc((size_t)k->o->n + 1, 1);
 	if (!k->admitted)
-		return no_memory();
+		return rank_no_memory();
 	for (uint32_t i = 0; i < k->o->n; i++) {
 		const struct order_message *m = &k->o->m[i];
 		bool timed = m->facts->facts & FACT_TIME;
@@ -264,7 +233,7 @@ static enum err score_threads(struct ranker *k)
 	k->sess = calloc((size_t)o->threads + 1, sizeof *k->sess);
 	if (!tf || !k->sess) {
 		free(tf);
-		return no_memory();
+		return rank_no_memory();
 	}
 	for (size_t t = 0; t < k->q_n; t++) {
 		uint64_t df = 0;
@@ -291,124 +260,14 @@ static enum err score_threads(struct ranker *k)
 	return OK;
 }
 
-/* --------------------------------------------------------------- candidates */
+/* ---------------------------------------------------------------- features */
 
-struct arm {
-	double *v;
-	uint32_t *i;
-	size_t n, cap;
-};
-
-static bool arm_worse(const struct arm *h, size_t x, size_t y)
-{
-	return h->v[x] != h->v[y] ? h->v[x] < h->v[y] : h->i[x] > h->i[y];
-}
-
-static void arm_swap(struct arm *h, size_t x, size_t y)
-{
-	double v = h->v[x];
-	uint32_t i = h->i[x];
-
-	h->v[x] = h->v[y];
-	h->i[x] = h->i[y];
-	h->v[y] = v;
-	h->i[y] = i;
-}
-
-/* Keeps the best: a heap with the worst on top; of equals the earlier message is better. */
-static void arm_offer(struct arm *h, double v, uint32_t i)
-{
-	size_t at;
-
-	if (h->n < h->cap) {
-		at = h->n++;
-		h->v[at] = v;
-		h->i[at] = i;
-		for (; at > 0 && arm_worse(h, at, (at - 1) / 2); at = (at - 1) / 2)
-			arm_swap(h, at, (at - 1) / 2);
-		return;
-	}
-	if (v < h->v[0] || (v == h->v[0] && i > h->i[0]))
-		return;
-	h->v[0] = v;
-	h->i[0] = i;
-	for (at = 0;;) {
-		size_t c = 2 * at + 1;
-
-		if (c + 1 < h->n && arm_worse(h, c + 1, c))
-			c++;
-		if (c >= h->n || !arm_worse(h, c, at))
-			return;
-		arm_swap(h, at, c);
-		at = c;
-	}
-}
-
-static double date_of(const struct ranker *k, uint32_t i)
+double rank_date(const struct ranker *k, uint32_t i)
 {
 	const struct doc_facts *f = k->o->m[i].facts;
 
 	return f->facts & FACT_TIME ? date_closeness(k->out->spans, k->out->spans_n, day_of(f->time_us)) : 0;
 }
-
-static enum err pick_from_arms(struct ranker *k)
-{
-	size_t per_arm = k->rq->want * 4 > RANK_PER_ARM ? k->rq->want * 4 : RANK_PER_ARM;
-	struct arm arms[2] = {0};
-	uint8_t *seen = calloc((size_t)k->o->n + 1, 1);
-	enum err e = OK;
-
-	for (int x = 0; x < 2; x++) {
-		arms[x].cap = per_arm;
-		arms[x].v = malloc(per_arm * sizeof *arms[x].v);
-		arms[x].i = malloc(per_arm * sizeof *arms[x].i);
-		if (!arms[x].v || !arms[x].i || !seen) {
-			e = no_memory();
-			goto out;
-		}
-	}
-	for (uint32_t i = 0; i < k->o->n; i++) {
-		double date;
-
-		if (!k->admitted[i])
-			continue;
-		if (k->lex[i] > 0)
-			arm_offer(&arms[0], k->lex[i], i);
-		date = k->out->spans_n ? date_of(k, i) : 0;
-		if (date > 0.5)
-			arm_offer(&arms[1], date, i);
-	}
-	for (int x = 0; x < 2; x++)
-		for (size_t j = 0; j < arms[x].n; j++)
-			if (!seen[arms[x].i[j]]++)
-				k->picked[k->picked_n++] = arms[x].i[j];
-	/* Not enough to answer with: fill up with the earliest of the rest. */
-	for (uint32_t i = k->o->n; i-- > 0 && k->picked_n < k->rq->want;)
-		if (k->admitted[i] && !seen[i])
-			k->picked[k->picked_n++] = i;
-out:
-	for (int x = 0; x < 2; x++) {
-		free(arms[x].v);
-		free(arms[x].i);
-	}
-	free(seen);
-	return e;
-}
-
-static enum err pick(struct ranker *k)
-{
-	k->picked = malloc(((size_t)k->o->n + 1) * sizeof *k->picked);
-	if (!k->picked)
-		return no_memory();
-	if (k->out->admitted >= RANK_WHOLE_BELOW && !k->out->newest_first)
-		return pick_from_arms(k);
-	for (uint32_t i = 0; i < k->o->n; i++)
-		if (k->admitted[i])
-			k->picked[k->picked_n++] = i;
-	return OK;
-}
-
-/* ---------------------------------------------------------------- features */
 
 /* Index of the message `back` before i in its thread, or -1. */
 static ptrdiff_t before(const struct ranker *k, uint32_t i, uint32_t back)
@@ -470,16 +329,19 @@ static void fill_features(const struct ranker *k, uint32_t i, struct ranked *r)
 	r->f[RF_PAIR] = k->best > 0 ? max_over_rows(k->bm_pair, m) / k->best : 0;
 	r->f[RF_PREV2] = two >= 0 ? k->lex[two] : 0;
 	r->f[RF_SESS] = k->best > 0 ? k->sess[f->thread] : 0;
-	r->f[RF_DATE] = k->out->spans_n ? date_of(k, i) : 0;
+	r->f[RF_DATE] = k->out->spans_n ? rank_date(k, i) : 0;
 	r->f[RF_WHEN] = k->asks_when && (f->facts & FACT_TIME_WORD);
 	r->f[RF_USER] = f->role == ROLE_USER;
 	r->f[RF_SPK] = k->speaker && f->speaker == k->speaker;
 	r->f[RF_ASK] = (double)f->ask / 255.0;
 	r->f[RF_ANSWER] = one >= 0 && (k->o->m[one].facts->facts & FACT_QUESTION) ? k->lex[one] : 0;
 	r->f[RF_COVER] = k->out->roles ? 0 : cover(k, i);
+	r->f[RF_V] = k->cosine ? rank_v(k, i) : 0;
+	r->f[RF_VNEXT] = k->cosine ? rank_vnext(k, i) : 0;
+	r->cosine = k->cosine ? k->cosine[i] : NAN;
 	r->sum = 0;
 	for (int x = 0; x < RF_COUNT; x++)
-		r->sum += r->f[x] * rank_weight((enum rank_feature)x, k->out->roles);
+		r->sum += r->f[x] * k->out->weights[x];
 }
 
 static int cmp_ranked(const void *a, const void *b)
@@ -526,9 +388,11 @@ static enum err rank_picked(struct ranker *k)
 {
 	struct rank_result *out = k->out;
 	struct ranked *all = malloc((k->picked_n + 1) * sizeof *all);
+	size_t keep = k->rq->keep > k->rq->want ? k->rq->keep : k->rq->want;
+	enum err e;
 
 	if (!all)
-		return no_memory();
+		return rank_no_memory();
 	for (size_t i = 0; i < k->picked_n; i++)
 		fill_features(k, k->picked[i], &all[i]);
 	if (out->newest_first)
@@ -536,12 +400,15 @@ static enum err rank_picked(struct ranker *k)
 	else
 		order_by_score(all, k->picked_n);
 	out->candidates = k->picked_n;
-	out->n = k->picked_n < k->rq->want ? k->picked_n : k->rq->want;
-	out->r = ARENA_ARRAY(k->a, struct ranked, out->n);
-	if (out->r && out->n)
+	CHECK(rank_unrepeated(k, all, k->picked_n, keep, &out->n));
+	out->r = ARENA_ARRAY(k->a, struct ranked, out->n + 1);
+	if (!out->r)
+		e = E_NOMEM;
+	else
 		memcpy(out->r, all, out->n * sizeof *all);
+out:
 	free(all);
-	return out->r ? OK : E_NOMEM;
+	return e;
 }
 
 static enum err choose_threads(struct ranker *k)
@@ -550,7 +417,7 @@ static enum err choose_threads(struct ranker *k)
 		return OK;
 	k->thread_wanted = calloc((size_t)k->o->threads + 1, 1);
 	if (!k->thread_wanted)
-		return no_memory();
+		return rank_no_memory();
 	for (size_t i = 0; i < k->rq->threads_n; i++) {
 		uintptr_t number = (uintptr_t)map_get(&k->s->threads, k->rq->threads[i]);
 
@@ -558,6 +425,21 @@ static enum err choose_threads(struct ranker *k)
 			k->thread_wanted[number - 1] = 1;
 	}
 	return OK;
+}
+
+/* The weights in use: which form it is, and what does not apply to this kind of scope left out. */
+static void choose_weights(struct ranker *k)
+{
+	const struct rank_weights *w = k->rq->weights ? k->rq->weights : rank_weights_default();
+	struct rank_result *out = k->out;
+
+	if (out->mode == RANK_BY_VECTORS) {
+		out->weights[RF_V] = 1;
+		return;
+	}
+	for (int f = 0; f < RF_COUNT; f++)
+		if (rank_applies((enum rank_feature)f, out->roles))
+			out->weights[f] = w->of[k->cosine ? RANK_FULL : RANK_WORDS][f];
 }
 
 enum err rank_messages(const struct scope *s, struct arena *a, const struct rank_request *rq, struct rank_result *out)
@@ -572,12 +454,15 @@ enum err rank_messages(const struct scope *s, struct arena *a, const struct rank
 	out->passages = s->rows;
 	out->roles = s->role_docs[ROLE_USER] + s->role_docs[ROLE_ASSISTANT] > 0;
 	CHECK(read_question(&k));
-	out->newest_first = k.q_n == 0 && out->spans_n == 0;
 	CHECK(choose_threads(&k));
 	CHECK(score_rows(&k));
 	CHECK(score_messages(&k));
 	CHECK(score_threads(&k));
-	CHECK(pick(&k));
+	CHECK(rank_vectors_begin(&k));
+	choose_weights(&k);
+	out->newest_first = k.q_n == 0 && out->spans_n == 0 && !k.cosine;
+	CHECK(rank_pick(&k));
+	CHECK(rank_vectors_measure(&k));
 	CHECK(rank_picked(&k));
 out:
 	ranker_release(&k);

@@ -265,8 +265,12 @@ static void test_roles(void **state)
 				   3.9 * u->f[RF_DATE] + 0.9 * u->f[RF_WHEN] + 2.6 * u->f[RF_USER],
 			   1e-12);
 	assert_int_equal(res.r[0].id, user);
-	for (int f = 0; f < RF_COUNT; f++)
-		assert_true(rank_weight((enum rank_feature)f, true) != 0 || rank_weight((enum rank_feature)f, false) != 0);
+	for (int f = 0; f < RF_COUNT; f++) {
+		bool applies = rank_applies((enum rank_feature)f, true), words = f != RF_V && f != RF_VNEXT;
+
+		assert_true(applies || rank_applies((enum rank_feature)f, false));
+		assert_true((res.weights[f] != 0) == (applies && words));
+	}
 }
 
 static void test_sum_without_roles(void **state)
