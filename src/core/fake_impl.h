@@ -14,13 +14,31 @@ struct fake_table {
 	size_t n, cap;
 };
 
+/* Rows are immutable. */
+struct fake_row {
+	struct item it;
+	struct str terms;
+};
+struct fake_change {
+	enum doc_kind kind;
+	int64_t id;
+	struct str place; /* namespace or user */
+	struct str lang_ns;
+};
+struct fake_vector {
+	struct str model;
+	enum doc_kind kind;
+	struct doc_vector v;
+};
+
 struct fake_tenant {
 	struct str name;
-	struct fake_table items;    /* const struct row *, in order of creation */
+	struct fake_table items;    /* const struct fake_row *, in order of creation */
 	struct fake_table messages; /* const struct message * */
 	struct fake_table threads;  /* struct fake_thread *, by name */
-	struct fake_table log;	    /* const struct change * */
+	struct fake_table log;	    /* const struct fake_change * */
 	struct fake_table meta;	    /* const struct meta * */
+	struct fake_table vectors;  /* struct fake_vector *; those of documents that are gone do not count */
 	int64_t last_id;
 };
 
@@ -66,6 +84,22 @@ enum err fake_leave(struct fake *f, enum err e);
 /* A clock that never repeats (rule 6 of the port). */
 int64_t fake_tick(struct fake *f);
 void fake_log(struct fake *f, struct fake_tenant *t, enum doc_kind kind, int64_t id, struct str place, struct str lang_ns);
+
+bool fake_below(struct str ns, struct str prefix);
+
+/* ---- fake_docs.c */
+enum err fake_doc_scan(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor, doc_fn fn,
+		       void *ctx);
+enum err fake_doc_changes(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor, doc_fn fn,
+			  void *ctx);
+enum err fake_doc_walk(struct store *s, const struct principal *who, enum doc_kind kind, struct str model, int64_t after,
+		       size_t limit, doc_fn fn, void *ctx);
+enum err fake_doc_keep(struct store *s, const struct principal *who, enum doc_kind kind, const struct doc_kept *v, size_t n);
+enum err fake_vector_put(struct store *s, const struct principal *who, enum doc_kind kind, struct str model,
+			 const struct doc_vector *v, size_t n);
+enum err fake_vector_models(struct store *s, const struct principal *who, void (*fn)(void *ctx, struct str model, int64_t n),
+			    void *ctx);
+enum err fake_vector_drop(struct store *s, const struct principal *who, struct str model, size_t max, bool *left);
 
 /* ---- fake_threads.c */
 void fake_threads_free(struct fake_tenant *t);

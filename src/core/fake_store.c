@@ -13,18 +13,6 @@
 #include "base/list.h"
 #include "core/fake_store.h"
 
-struct row {
-	struct item it;
-	struct str terms;
-};
-
-struct change {
-	enum doc_kind kind;
-	int64_t id;
-	struct str place; /* namespace or user */
-	struct str lang_ns;
-};
-
 struct meta {
 	struct str name, value;
 };
@@ -94,7 +82,7 @@ int64_t fake_tick(struct fake *f)
 	return f->last_us;
 }
 
-static bool below(struct str ns, struct str prefix)
+bool fake_below(struct str ns, struct str prefix)
 {
 	return prefix.n == 0 || (str_starts(ns, prefix) && (ns.n == prefix.n || ns.p[prefix.n] == '.'));
 }
@@ -107,7 +95,7 @@ static bool expired(const struct item *it, int64_t before_us)
 static ptrdiff_t find_item(const struct fake_tenant *t, struct str ns, struct str key)
 {
 	for (size_t i = 0; i < t->items.n; i++) {
-		const struct row *r = t->items.p[i];
+		const struct fake_row *r = t->items.p[i];
 
 		if (str_eq(r->it.ns, ns) && str_eq(r->it.key, key))
 			return (ptrdiff_t)i;
@@ -117,9 +105,9 @@ static ptrdiff_t find_item(const struct fake_tenant *t, struct str ns, struct st
 
 void fake_log(struct fake *f, struct fake_tenant *t, enum doc_kind kind, int64_t id, struct str place, struct str lang_ns)
 {
-	struct change *c = ARENA_NEW(&f->arena, struct change);
+	struct fake_change *c = ARENA_NEW(&f->arena, struct fake_change);
 
-	*c = (struct change){kind, id, place, lang_ns};
+	*c = (struct fake_change){kind, id, place, lang_ns};
 	fake_add(&t->log, c);
 }
 
@@ -142,6 +130,7 @@ static void fake_close(struct store *s)
 		fake_threads_free(&f->tenants[i]);
 		free(f->tenants[i].log.p);
 		free(f->tenants[i].meta.p);
+		free(f->tenants[i].vectors.p);
 	}
 	arena_release(&f->arena);
 	pthread_mutex_destroy(&f->lock);
@@ -171,7 +160,7 @@ static enum err fake_item_get(struct store *s, struct arena *a, const struct pri
 	if (!t)
 		return e;
 	ptrdiff_t i = find_item(t, ns, key);
-	const struct row *r = i >= 0 ? t->items.p[i] : NULL;
+	const struct fake_row *r = i >= 0 ? t->items.p[i] : NULL;
 
 	*found = r && !expired(&r->it, omit_expired_us);
 	return fake_leave(f, *found ? copy_item(a, &r->it, out) : OK);
@@ -188,8 +177,8 @@ static enum err condition(const struct item_write *w, const struct item *old)
 
 static void put_row(struct fake *f, struct fake_tenant *t, struct item_write *w, ptrdiff_t at)
 {
-	const struct row *old = at >= 0 ? t->items.p[at] : NULL;
-	struct row *r = ARENA_NEW(&f->arena, struct row);
+	const struct fake_row *old = at >= 0 ? t->items.p[at] : NULL;
+	struct fake_row *r = ARENA_NEW(&f->arena, struct fake_row);
 	int64_t now = fake_tick(f);
 
 	r->it.id = old ? old->it.id : ++t->last_id;
@@ -215,7 +204,7 @@ static void put_row(struct fake *f, struct fake_tenant *t, struct item_write *w,
 static enum err write_one(struct fake *f, struct fake_tenant *t, struct item_write *w)
 {
 	ptrdiff_t at = find_item(t, w->ns, w->key);
-	const struct row *old = at >= 0 ? t->items.p[at] : NULL;
+	const struct fake_row *old = at >= 0 ? t->items.p[at] : NULL;
 
 	w->existed = old != NULL;
 	w->changed = false;
@@ -237,7 +226,7 @@ static enum err write_one(struct fake *f, struct fake_tenant *t, struct item_wri
 		break;
 	case W_TOUCH:
 		if (old && old->it.ttl_minutes > 0) {
-			struct row *r = ARENA_NEW(&f->arena, struct row);
+			struct fake_row *r = ARENA_NEW(&f->arena, struct fake_row);
 
 			*r = *old;
 			r->it.expires_us = clock_wall_us() + (int64_t)(r->it.ttl_minutes * 60e6);
@@ -283,7 +272,7 @@ static enum err fake_item_write(struct store *s, const struct principal *who, st
 
 static int newest_first(const void *x, const void *y)
 {
-	const struct row *a = *(const void *const *)x, *b = *(const void *const *)y;
+	const struct fake_row *a = *(const void *const *)x, *b = *(const void *const *)y;
 	int c;
 
 	if (a->it.updated_us != b->it.updated_us)
@@ -294,7 +283,7 @@ static int newest_first(const void *x, const void *y)
 
 static int by_name(const void *x, const void *y)
 {
-	const struct row *a = *(const void *const *)x, *b = *(const void *const *)y;
+	const struct fake_row *a = *(const void *const *)x, *b = *(const void *const *)y;
 	int c = str_cmp(a->it.ns, b->it.ns);
 
 	return c ? c : str_cmp(a->it.key, b->it.key);
@@ -306,7 +295,7 @@ static struct fake_table sorted(const struct fake_tenant *t, struct str prefix, 
 	struct fake_table out = {0};
 
 	for (size_t i = 0; i < t->items.n; i++)
-		if (below(((const struct row *)t->items.p[i])->it.ns, prefix))
+		if (fake_below(((const struct fake_row *)t->items.p[i])->it.ns, prefix))
 			fake_add(&out, t->items.p[i]);
 	if (out.n)
 		qsort(out.p, out.n, sizeof *out.p, cmp);
@@ -325,7 +314,7 @@ static enum err fake_item_scan(struct store *s, const struct principal *who, str
 	struct fake_table rows = sorted(t, prefix, newest_first);
 
 	for (size_t i = 0; i < rows.n; i++) {
-		const struct row *r = rows.p[i];
+		const struct fake_row *r = rows.p[i];
 
 		if (!expired(&r->it, omit_expired_us) && !fn(ctx, &r->it))
 			break;
@@ -346,7 +335,7 @@ static enum err fake_item_walk(struct store *s, const struct principal *who, str
 	struct fake_table rows = sorted(t, prefix, by_name);
 
 	for (size_t i = 0; i < rows.n; i++) {
-		const struct row *r = rows.p[i];
+		const struct fake_row *r = rows.p[i];
 		int c = str_cmp(r->it.ns, after_ns);
 
 		if (c < 0 || (c == 0 && str_cmp(r->it.key, after_key) <= 0))
@@ -370,7 +359,7 @@ static enum err fake_item_by_id(struct store *s, struct arena *a, const struct p
 	for (size_t i = 0; i < n && e == OK; i++) {
 		out[i] = (struct item){0};
 		for (size_t j = 0; j < t->items.n && e == OK; j++) {
-			const struct row *r = t->items.p[j];
+			const struct fake_row *r = t->items.p[j];
 
 			if (r->it.id == ids[i])
 				e = copy_item(a, &r->it, &out[i]);
@@ -391,7 +380,7 @@ static enum err fake_namespaces(struct store *s, const struct principal *who, st
 	struct fake_table rows = sorted(t, prefix, by_name);
 
 	for (size_t i = 0; i < rows.n; i++) {
-		const struct row *r = rows.p[i];
+		const struct fake_row *r = rows.p[i];
 
 		if (last.p && str_eq(last, r->it.ns))
 			continue;
@@ -420,7 +409,7 @@ static enum err fake_sweep(struct store *s, int64_t now_us, unsigned max, unsign
 		struct fake_tenant *t = &f->tenants[k];
 
 		for (size_t i = 0; i < t->items.n;) {
-			const struct row *r = t->items.p[i];
+			const struct fake_row *r = t->items.p[i];
 
 			if (r->it.expires_us > 0 && r->it.expires_us < now_us && *removed < max) {
 				fake_log(f, t, DOC_ITEM, r->it.id, r->it.ns, r->it.ns);
@@ -433,130 +422,6 @@ static enum err fake_sweep(struct store *s, int64_t now_us, unsigned max, unsign
 			i++;
 		}
 	}
-	return fake_leave(f, OK);
-}
-
-/* ------------------------------------------------------------- documents */
-
-/* The newest state of the document that a change speaks of; false when it does not belong to the scope. */
-static bool doc_state(const struct fake_tenant *t, const struct change *c, const struct doc_scope *scope, struct doc_change *out)
-{
-	if (c->kind != scope->kind)
-		return false;
-	if (c->kind == DOC_ITEM ? !below(c->place, scope->prefix) : !str_eq(c->place, scope->prefix))
-		return false;
-	*out = (struct doc_change){.id = c->id, .removed = true, .lang_ns = c->lang_ns};
-	for (size_t i = 0; c->kind == DOC_ITEM && i < t->items.n; i++) {
-		const struct row *r = t->items.p[i];
-
-		if (r->it.id == c->id) {
-			out->removed = false;
-			out->terms = r->terms;
-			out->version = r->it.version;
-		}
-	}
-	for (size_t i = 0; c->kind == DOC_MESSAGE && i < t->messages.n; i++) {
-		const struct message *m = t->messages.p[i];
-
-		if (m->id == c->id) {
-			out->removed = false;
-			out->terms = m->terms;
-		}
-	}
-	return true;
-}
-
-static enum err fake_doc_changes(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor,
-				 doc_fn fn, void *ctx)
-{
-	struct fake *f = fake_of(s);
-	enum err e;
-	struct fake_tenant *t = fake_enter(f, who, &e);
-
-	if (!t)
-		return e;
-	for (size_t i = (size_t)*cursor; i < t->log.n; i++) {
-		struct doc_change d;
-
-		if (doc_state(t, t->log.p[i], scope, &d) && !fn(ctx, &d))
-			return fake_leave(f, OK);
-	}
-	*cursor = t->log.n;
-	return fake_leave(f, OK);
-}
-
-static enum err fake_doc_scan(struct store *s, const struct principal *who, const struct doc_scope *scope, uint64_t *cursor,
-			      doc_fn fn, void *ctx)
-{
-	struct fake *f = fake_of(s);
-	enum err e;
-	struct fake_tenant *t = fake_enter(f, who, &e);
-	bool go = true;
-
-	if (!t)
-		return e;
-	for (size_t i = 0; go && scope->kind == DOC_ITEM && i < t->items.n; i++) {
-		const struct row *r = t->items.p[i];
-		struct doc_change d = {.id = r->it.id, .terms = r->terms, .lang_ns = r->it.ns, .version = r->it.version};
-
-		if (below(r->it.ns, scope->prefix))
-			go = fn(ctx, &d);
-	}
-	for (size_t i = 0; go && scope->kind == DOC_MESSAGE && i < t->messages.n; i++) {
-		const struct message *m = t->messages.p[i];
-		struct doc_change d = {.id = m->id, .terms = m->terms, .lang_ns = m->thread};
-
-		if (str_eq(m->user, scope->prefix))
-			go = fn(ctx, &d);
-	}
-	*cursor = t->log.n;
-	return fake_leave(f, OK);
-}
-
-static bool keep_item(struct fake *f, struct fake_tenant *t, const struct doc_kept *v)
-{
-	for (size_t i = 0; i < t->items.n; i++) {
-		const struct row *old = t->items.p[i];
-		struct row *r;
-
-		if (old->it.id != v->id || old->it.version != v->version)
-			continue;
-		r = ARENA_NEW(&f->arena, struct row);
-		*r = *old;
-		r->terms = arena_str(&f->arena, v->terms);
-		t->items.p[i] = r;
-		return true;
-	}
-	return false;
-}
-
-static bool keep_message(struct fake *f, struct fake_tenant *t, const struct doc_kept *v)
-{
-	for (size_t i = 0; i < t->messages.n; i++) {
-		const struct message *old = t->messages.p[i];
-		struct message *m;
-
-		if (old->id != v->id)
-			continue;
-		m = ARENA_NEW(&f->arena, struct message);
-		*m = *old;
-		m->terms = arena_str(&f->arena, v->terms);
-		t->messages.p[i] = m;
-		return true;
-	}
-	return false;
-}
-
-static enum err fake_doc_keep(struct store *s, const struct principal *who, enum doc_kind kind, const struct doc_kept *v, size_t n)
-{
-	struct fake *f = fake_of(s);
-	enum err e;
-	struct fake_tenant *t = fake_enter(f, who, &e);
-
-	if (!t)
-		return e;
-	for (size_t i = 0; i < n; i++)
-		f->kept += kind == DOC_ITEM ? keep_item(f, t, &v[i]) : keep_message(f, t, &v[i]);
 	return fake_leave(f, OK);
 }
 
@@ -576,7 +441,7 @@ static enum err fake_stats(struct store *s, const struct principal *who, struct 
 	struct fake_table rows = sorted(t, (struct str){0}, by_name);
 
 	for (size_t i = 0; i < rows.n; i++) {
-		const struct row *r = rows.p[i];
+		const struct fake_row *r = rows.p[i];
 
 		out->expiring += r->it.expires_us > 0;
 		out->bytes_data += (int64_t)(r->it.value.n + r->terms.n);
@@ -709,6 +574,10 @@ static const struct store_ops fake_ops = {
 	.sweep = fake_sweep,
 	.doc_scan = fake_doc_scan,
 	.doc_changes = fake_doc_changes,
+	.vector_put = fake_vector_put,
+	.doc_walk = fake_doc_walk,
+	.vector_models = fake_vector_models,
+	.vector_drop = fake_vector_drop,
 	.message_append = fake_message_append,
 	.message_list = fake_message_list,
 	.message_by_id = fake_message_by_id,

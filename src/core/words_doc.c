@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "core/session.h"
 
@@ -251,6 +252,11 @@ enum err words_item_doc(const struct words *w, struct arena *a, struct str ns, c
 	for (size_t i = 0; paths && i < paths_n; i++)
 		TRY(path_texts(&t, json_root(value), paths[i], 0));
 	return doc_of_texts_at(a, words_language(w, ns), t.v, t.n, paths, paths ? paths_n : 0, terms);
+}
+
+uint64_t doc_mark(struct str terms)
+{
+	return hash64(terms);
 }
 
 /* ------------------------------------------------------------ making again */

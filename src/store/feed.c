@@ -146,6 +146,13 @@ static size_t unique(struct feed_hit *h, size_t n)
 	return kept;
 }
 
+static bool in_scope(const struct feed_name *name, const struct doc_scope *scope)
+{
+	if (scope->kind == DOC_MESSAGE)
+		return scope->every_user || str_eq(name->scope, scope->prefix);
+	return ns_below(name->scope, scope->prefix);
+}
+
 enum err feed_since(struct feed *f, const struct doc_scope *scope, uint64_t *cursor, struct feed_hit **out, size_t *n)
 {
 	struct feed_hit *hits = NULL;
@@ -161,8 +168,7 @@ enum err feed_since(struct feed *f, const struct doc_scope *scope, uint64_t *cur
 	}
 	for (uint64_t i = *cursor; i < f->head; i++) {
 		const struct feed_entry *x = &f->ring[i & (f->cap - 1)];
-		if ((x->what & 1) != messages ||
-		    !(messages ? str_eq(x->name->scope, scope->prefix) : ns_below(x->name->scope, scope->prefix)))
+		if ((x->what & 1) != messages || !in_scope(x->name, scope))
 			continue;
 		if (count == cap) {
 			struct feed_hit *more = realloc(hits, (cap = cap ? cap * 2 : 16) * sizeof *hits);

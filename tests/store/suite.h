@@ -34,6 +34,7 @@ int suite_teardown(void **state);
 /* The parts (suite_item.c, suite_feed.c, suite_message.c, suite_tenant.c); each runs one group. */
 int suite_items(void);
 int suite_feed(void);
+int suite_vectors(void);
 int suite_messages(void);
 int suite_tenants(void);
 int suite_checkpoints(void);

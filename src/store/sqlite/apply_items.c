@@ -72,6 +72,8 @@ static enum err put(struct writer *w, struct conn *c, struct feed_name *ns, cons
 		bind_str(st, 10, x->key);
 	}
 	TRY(conn_run(c, which));
+	if (f->row && x->terms.n == 0)
+		TRY(vectors_removed(c, DOC_ITEM, id));
 	x->changed = true;
 	expires_at(w, expires);
 	return writer_changed(w, id, false, x->terms.n == 0, ns);
@@ -87,6 +89,7 @@ static enum err del(struct writer *w, struct conn *c, struct feed_name *ns, cons
 		return e;
 	sqlite3_bind_int64(st, 1, f->id);
 	TRY(conn_run(c, ST_ITEM_DEL));
+	TRY(vectors_removed(c, DOC_ITEM, f->id));
 	x->changed = true;
 	x->version = 0;
 	return writer_changed(w, f->id, false, true, ns);
@@ -205,6 +208,8 @@ enum err apply_sweep(struct writer *w, struct conn *c, struct wop *op)
 			sqlite3_bind_int64(st, 1, id);
 			e = conn_run(c, ST_ITEM_DEL);
 		}
+		if (e == OK && ns)
+			e = vectors_removed(c, DOC_ITEM, id);
 		if (e == OK && ns)
 			e = writer_changed(w, id, false, true, ns);
 		if (e != OK || !ns) {

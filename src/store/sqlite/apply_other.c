@@ -183,6 +183,7 @@ enum err apply_messages_removed(struct writer *w, struct conn *c, int64_t thread
 	enum err e = name ? tell_removed(w, c, thread_id, name) : err_set(E_LIMIT, "out of memory in the store");
 	feed_name_drop(name);
 	TRY(e);
+	TRY(vectors_removed_thread(c, thread_id));
 	sqlite3_stmt *st = conn_stmt(c, ST_MESSAGE_DEL_THREAD, &e);
 	if (!st)
 		return e;

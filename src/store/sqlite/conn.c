@@ -166,6 +166,20 @@ static const char *const sql[ST_MAX] = {
 	[ST_KEY_SET] = "INSERT OR REPLACE INTO cenote_key(id, hash, name, tenant, usr, rights, created_us, expires_us, revoked_us, "
 		       "used_us) "
 		       "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+	[ST_MODEL_ADD] = "INSERT INTO cenote_model(id, name, n) VALUES(?1, ?2, 0)",
+	[ST_MODEL_COUNT] = "UPDATE cenote_model SET n = n + ?2 WHERE id = ?1",
+	[ST_MODEL_DEL] = "DELETE FROM cenote_model WHERE id = ?1",
+	[ST_VECTOR_ITEM] = "SELECT n.path FROM cenote_item i JOIN cenote_namespace n ON n.id = i.ns "
+			   "WHERE i.id = ?1 AND length(i.terms) > 0",
+	[ST_VECTOR_MESSAGE] = "SELECT t.usr, t.thread FROM cenote_message m JOIN cenote_thread t ON t.id = m.thread_id "
+			      "WHERE m.id = ?1 AND length(m.terms) > 0",
+	[ST_VECTOR_ADD] = "INSERT INTO cenote_vector(id, mark, data) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING",
+	[ST_VECTOR_SET] = "UPDATE cenote_vector SET mark = ?2, data = ?3 WHERE id = ?1",
+	[ST_VECTOR_DEL] = "DELETE FROM cenote_vector WHERE id = ?1 + ?2",
+	[ST_VECTOR_DEL_THREAD] = "DELETE FROM cenote_vector WHERE id IN (SELECT ?1 + m.id FROM cenote_message m WHERE "
+				 "m.thread_id = ?2)",
+	[ST_VECTOR_DROP] = "DELETE FROM cenote_vector WHERE id IN (SELECT id FROM cenote_vector WHERE id >= ?1 AND id < ?2 "
+			   "ORDER BY id LIMIT ?3)",
 
 	[ST_ITEM_GET] = "SELECT " ITEM_COLUMNS " FROM cenote_item i "
 			"WHERE i.ns = (SELECT id FROM cenote_namespace WHERE path = ?1) AND i.key = ?2",
@@ -191,6 +205,29 @@ static const char *const sql[ST_MAX] = {
 			    "WHERE t.usr = ?1 ORDER BY t.thread, m.pos",
 	[ST_DOC_MESSAGE] =
 		"SELECT m.terms, t.thread FROM cenote_message m JOIN cenote_thread t ON t.id = m.thread_id WHERE m.id = ?1",
+	[ST_DOC_MESSAGES_ALL] = "SELECT m.id, m.terms, t.thread FROM cenote_thread t JOIN cenote_message m ON m.thread_id = t.id "
+				"ORDER BY t.thread, m.pos",
+	[ST_DOC_ITEMS_VECTOR] = "SELECT i.id, i.terms, v.data, v.mark FROM cenote_item i LEFT JOIN cenote_vector v ON v.id = ?2 + "
+				"i.id WHERE i.ns = ?1",
+	[ST_DOC_ITEM_VECTOR] = "SELECT i.terms, n.path, v.data, v.mark FROM cenote_item i JOIN cenote_namespace n ON n.id = i.ns "
+			       "LEFT JOIN cenote_vector v ON v.id = ?2 + i.id WHERE i.id = ?1",
+	[ST_DOC_MESSAGES_VECTOR] =
+		"SELECT m.id, m.terms, t.thread, v.data, v.mark FROM cenote_thread t JOIN cenote_message m ON m.thread_id = t.id "
+		"LEFT JOIN cenote_vector v ON v.id = ?2 + m.id WHERE t.usr = ?1 ORDER BY t.thread, m.pos",
+	[ST_DOC_MESSAGES_ALL_VECTOR] =
+		"SELECT m.id, m.terms, t.thread, v.data, v.mark FROM cenote_thread t JOIN cenote_message m ON m.thread_id = t.id "
+		"LEFT JOIN cenote_vector v ON v.id = ?2 + m.id ORDER BY t.thread, m.pos",
+	[ST_DOC_MESSAGE_VECTOR] = "SELECT m.terms, t.thread, v.data, v.mark FROM cenote_message m JOIN cenote_thread t ON "
+				  "t.id = m.thread_id LEFT JOIN cenote_vector v ON v.id = ?2 + m.id WHERE m.id = ?1",
+	[ST_DOC_WALK_ITEMS] =
+		"SELECT i.id, i.terms, n.path, v.data, v.mark FROM cenote_item i CROSS JOIN cenote_namespace n ON n.id = i.ns "
+		"LEFT JOIN cenote_vector v ON v.id = ?3 + i.id WHERE i.id > ?1 AND length(i.terms) > 0 ORDER BY i.id LIMIT ?2",
+	[ST_DOC_WALK_MESSAGES] =
+		"SELECT m.id, m.terms, t.thread, v.data, v.mark FROM cenote_message m CROSS JOIN cenote_thread t ON "
+		"t.id = m.thread_id LEFT JOIN cenote_vector v ON v.id = ?3 + m.id WHERE m.id > ?1 AND length(m.terms) > 0 "
+		"ORDER BY m.id LIMIT ?2",
+	[ST_MODEL_FIND] = "SELECT id FROM cenote_model WHERE name = ?1",
+	[ST_MODELS] = "SELECT id, name, n FROM cenote_model ORDER BY id",
 	[ST_THREAD_GET] = "SELECT id, usr FROM cenote_thread WHERE thread = ?1",
 	[ST_MESSAGE_LIST] =
 		"SELECT m.id, m.pos, m.time_us, m.mid, m.role, m.name, m.content, m.metadata, m.terms FROM cenote_message m "

@@ -13,6 +13,7 @@ struct docs {
 	doc_fn fn;
 	void *ctx;
 	struct conn *c;
+	int64_t base; /* of the ids of the model's vectors, -1: none come along */
 	bool stopped;
 	struct feed_hit *hits;
 	size_t n;
@@ -20,7 +21,7 @@ struct docs {
 
 static enum err check_scope(const struct principal *who, const struct doc_scope *scope)
 {
-	if (scope->kind == DOC_MESSAGE && who && who->user_bound && !str_eq(scope->prefix, who->user))
+	if (scope->kind == DOC_MESSAGE && who && who->user_bound && (scope->every_user || !str_eq(scope->prefix, who->user)))
 		return err_set(E_DENIED, "this key may only read messages of its own user");
 	return OK;
 }
@@ -30,15 +31,20 @@ static enum err scan_ns(void *ctx, int64_t id, struct str path, bool *go)
 	struct docs *x = ctx;
 	enum err e;
 	bool row;
-	sqlite3_stmt *st = conn_stmt(x->c, ST_DOC_ITEMS, &e);
+	bool with = x->base >= 0;
+	sqlite3_stmt *st = conn_stmt(x->c, with ? ST_DOC_ITEMS_VECTOR : ST_DOC_ITEMS, &e);
 	if (!st)
 		return e;
 	sqlite3_bind_int64(st, 1, id);
+	if (with)
+		sqlite3_bind_int64(st, 2, x->base);
 	while (!x->stopped) {
 		TRY(conn_step(x->c, st, &row));
 		if (!row)
 			return OK;
 		struct doc_change d = {.id = col_i64(st, 0), .terms = col_str(st, 1), .lang_ns = path};
+		if (with)
+			doc_vector_columns(st, 2, &d);
 		x->stopped = d.terms.n && !x->fn(x->ctx, &d);
 	}
 	sqlite3_reset(st);
@@ -50,15 +56,23 @@ static enum err scan_messages(struct docs *x)
 {
 	enum err e;
 	bool row;
-	sqlite3_stmt *st = conn_stmt(x->c, ST_DOC_MESSAGES, &e);
+	bool with = x->base >= 0, all = x->scope->every_user;
+	enum stmt which =
+		with ? (all ? ST_DOC_MESSAGES_ALL_VECTOR : ST_DOC_MESSAGES_VECTOR) : (all ? ST_DOC_MESSAGES_ALL : ST_DOC_MESSAGES);
+	sqlite3_stmt *st = conn_stmt(x->c, which, &e);
 	if (!st)
 		return e;
-	bind_str(st, 1, x->scope->prefix);
+	if (!all)
+		bind_str(st, 1, x->scope->prefix);
+	if (with)
+		sqlite3_bind_int64(st, 2, x->base);
 	for (;;) {
 		TRY(conn_step(x->c, st, &row));
 		if (!row)
 			return OK;
 		struct doc_change d = {.id = col_i64(st, 0), .terms = col_str(st, 1), .lang_ns = col_str(st, 2)};
+		if (with)
+			doc_vector_columns(st, 3, &d);
 		if (d.terms.n && !x->fn(x->ctx, &d))
 			break;
 	}
@@ -71,7 +85,9 @@ static enum err scan_task(void *arg)
 	struct docs *x = arg;
 	struct reader *r;
 	TRY(reader_begin(x->s, x->t, x->deadline, &r, &x->c));
-	enum err e = x->scope->kind == DOC_MESSAGE ? scan_messages(x) : ns_each(x->c, x->scope->prefix, STR(""), scan_ns, x);
+	enum err e = vector_base(x->c, x->scope->model, x->scope->kind, &x->base);
+	if (e == OK)
+		e = x->scope->kind == DOC_MESSAGE ? scan_messages(x) : ns_each(x->c, x->scope->prefix, STR(""), scan_ns, x);
 	return reader_end(x->s, r, x->c, e);
 }
 
@@ -95,16 +111,21 @@ static enum err report(struct docs *x, const struct feed_hit *h)
 {
 	enum err e;
 	bool row;
-	bool message = x->scope->kind == DOC_MESSAGE;
-	sqlite3_stmt *st = conn_stmt(x->c, message ? ST_DOC_MESSAGE : ST_DOC_ITEM, &e);
+	bool message = x->scope->kind == DOC_MESSAGE, with = x->base >= 0;
+	enum stmt which = with ? (message ? ST_DOC_MESSAGE_VECTOR : ST_DOC_ITEM_VECTOR) : (message ? ST_DOC_MESSAGE : ST_DOC_ITEM);
+	sqlite3_stmt *st = conn_stmt(x->c, which, &e);
 	if (!st)
 		return e;
 	sqlite3_bind_int64(st, 1, h->id);
+	if (with)
+		sqlite3_bind_int64(st, 2, x->base);
 	TRY(conn_step(x->c, st, &row));
 	struct doc_change d = {.id = h->id, .lang_ns = h->name->lang_ns};
 	if (row) {
 		d.terms = col_str(st, 0);
 		d.lang_ns = col_str(st, 1);
+		if (with)
+			doc_vector_columns(st, 2, &d);
 	}
 	d.removed = d.terms.n == 0;
 	x->stopped = !x->fn(x->ctx, &d);
@@ -117,8 +138,8 @@ static enum err changes_task(void *arg)
 {
 	struct docs *x = arg;
 	struct reader *r;
-	enum err e = OK;
 	TRY(reader_begin(x->s, x->t, x->deadline, &r, &x->c));
+	enum err e = vector_base(x->c, x->scope->model, x->scope->kind, &x->base);
 	for (size_t i = 0; i < x->n && e == OK && !x->stopped; i++)
 		e = report(x, &x->hits[i]);
 	return reader_end(x->s, r, x->c, e);

@@ -70,6 +70,9 @@ static const char *const tenant_steps[] = {
 	"NOT "
 	"NULL, data BLOB NOT NULL, PRIMARY KEY(stream, version)) WITHOUT ROWID;"
 	"CREATE TABLE cenote_chunk(id INTEGER PRIMARY KEY, data BLOB NOT NULL);",
+	/* vectors of documents (vectors.c) */
+	"CREATE TABLE cenote_model(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, n INTEGER NOT NULL);"
+	"CREATE TABLE cenote_vector(id INTEGER PRIMARY KEY, mark INTEGER NOT NULL, data BLOB NOT NULL);",
 };
 static const char *const keys_steps[] = {
 	"CREATE TABLE cenote_key(id TEXT PRIMARY KEY, hash BLOB NOT NULL, name TEXT NOT NULL, tenant TEXT NOT NULL, usr TEXT NOT "

@@ -123,6 +123,16 @@ enum stmt {
 	ST_VALUE_SET,
 	ST_VALUE_DEL,
 	ST_KEY_SET,
+	ST_MODEL_ADD,
+	ST_MODEL_COUNT,
+	ST_MODEL_DEL,
+	ST_VECTOR_ITEM,
+	ST_VECTOR_MESSAGE,
+	ST_VECTOR_ADD,
+	ST_VECTOR_SET,
+	ST_VECTOR_DEL,
+	ST_VECTOR_DEL_THREAD,
+	ST_VECTOR_DROP,
 	/* readers */
 	ST_ITEM_GET,
 	ST_ITEM_BY_ID,
@@ -140,6 +150,16 @@ enum stmt {
 	ST_DOC_ITEM,
 	ST_DOC_MESSAGES,
 	ST_DOC_MESSAGE,
+	ST_DOC_MESSAGES_ALL,
+	ST_DOC_ITEMS_VECTOR,
+	ST_DOC_ITEM_VECTOR,
+	ST_DOC_MESSAGES_VECTOR,
+	ST_DOC_MESSAGES_ALL_VECTOR,
+	ST_DOC_MESSAGE_VECTOR,
+	ST_DOC_WALK_ITEMS,
+	ST_DOC_WALK_MESSAGES,
+	ST_MODEL_FIND,
+	ST_MODELS,
 	ST_THREAD_GET,
 	ST_MESSAGE_LIST,
 	ST_MESSAGE_BY_ID,
@@ -243,6 +263,7 @@ enum err schema_check(struct conn *c) MUST_CHECK;
 
 /* ------------------------------------------------------------ tenants (tenant.c) */
 
+#define VECTOR_MODELS_MAX 64
 enum tenant_state { T_ABSENT, T_UNKNOWN, T_OPENING, T_READY, T_BAD };
 struct tenant {
 	struct sq *s;
@@ -270,7 +291,9 @@ struct tenant {
 	uint64_t ckpt_at_pages; /* try the next checkpoint when the WAL has grown to this */
 	uint64_t last_write_ns;
 	int64_t next_ns, next_item, next_thread, next_message, next_entry, next_scope, next_checkpoint, next_stream;
-	struct map ns_cache; /* path -> struct feed_name */
+	struct map ns_cache;		   /* path -> struct feed_name */
+	int64_t models[VECTOR_MODELS_MAX]; /* that may have vectors (vectors.c) */
+	int models_n;			   /* -1: not known */
 	struct wop *batch, **batch_end;
 	struct tenant *batch_next;
 	struct list open_node; /* in sq.open_tenants while w is there */
@@ -439,8 +462,22 @@ static inline bool item_omitted(const struct item *it, int64_t omit_expired_us)
 enum err sq_item_scan(struct store *, const struct principal *, struct str, int64_t, const struct scan_hint *, item_fn,
 		      void *) MUST_CHECK;
 /* docs.c */
+/* What a statement gives of a document. with: the model's vector and mark stand in columns `at`, `at` + 1. */
+void doc_vector_columns(sqlite3_stmt *st, int at, struct doc_change *d);
 enum err sq_doc_scan(struct store *, const struct principal *, const struct doc_scope *, uint64_t *, doc_fn, void *) MUST_CHECK;
 enum err sq_doc_changes(struct store *, const struct principal *, const struct doc_scope *, uint64_t *, doc_fn, void *) MUST_CHECK;
+/* vectors.c */
+enum err sq_vector_put(struct store *, const struct principal *, enum doc_kind, struct str, const struct doc_vector *,
+		       size_t) MUST_CHECK;
+enum err sq_vector_drop(struct store *, const struct principal *, struct str, size_t, bool *) MUST_CHECK;
+enum err sq_vector_models(struct store *, const struct principal *, void (*)(void *, struct str, int64_t), void *) MUST_CHECK;
+enum err sq_doc_walk(struct store *, const struct principal *, enum doc_kind, struct str, int64_t, size_t, doc_fn,
+		     void *) MUST_CHECK;
+/* What is added to a document's id to get the id of its vector by the model; *base = -1: there is no such model. */
+enum err vector_base(struct conn *c, struct str model, enum doc_kind kind, int64_t *base) MUST_CHECK;
+/* Inside the writer's transaction: the vectors of a document, of a thread's messages, are removed. */
+enum err vectors_removed(struct conn *c, enum doc_kind kind, int64_t id) MUST_CHECK;
+enum err vectors_removed_thread(struct conn *c, int64_t thread_id) MUST_CHECK;
 /* read_message.c */
 enum err sq_message_list(struct store *, const struct principal *, struct str, int64_t, size_t, message_fn, void *) MUST_CHECK;
 enum err sq_message_by_id(struct store *, struct arena *, const struct principal *, const int64_t *, size_t,
