@@ -1,4 +1,5 @@
-/* Vectors of what the store holds: made in the background of texts that have none by the model in use, one worker per process.
+/* Vectors of what the store holds: made in the background of texts that have none by the model in use, one worker per process
+ * (vectors_forever).
  *
  *  1. A write never waits for an encoder, and never fails because of one.
  *  2. What is to be done lies in the store alone (documents whose vector is missing or has another mark): it survives a restart,
@@ -7,8 +8,11 @@
  *     has its vector by the new one; until then the old model's vectors serve.
  *  4. An encoder that fails is asked again after a pause that grows to a minute; a text that it refuses (E_INVALID) is left without
  *     a vector until it changes, and counted.
+ *  5. A change of model is begun by the start of a process that has another one: while processes of two models run, the one that
+ *     was started last decides. The old model serves as long as its encoder can be had (options.open); otherwise the new one is in
+ *     use at once, for the texts that have its vectors already.
  *
- * Thread-safe, but for new and free. */
+ * Thread-safe, but for new and free. Every function but new takes v NULL: then there is no model, and nothing to wait for. */
 #ifndef CENOTE_CORE_VECTORS_H
 #define CENOTE_CORE_VECTORS_H
 
@@ -17,18 +21,28 @@
 
 struct vectors;
 struct vectors_options {
-	uint32_t poll_ms; /* how often a store that other processes write to is looked at; 0: 2000 */
+	uint32_t poll_ms;     /* how often a store that other processes write to is looked at; 0: 2000 */
+	uint32_t question_ms; /* how long a question waits for its vector before search goes by words; 0: 3000 */
+	/* Opens the encoder of a model that was in use before; the name is that of an embedder, dims those of its vectors.
+	 * E_NOT_FOUND: it cannot be had any more. Called by the worker. NULL: never */
+	enum err (*open)(void *ctx, struct str model, uint32_t dims, struct embedder **out);
+	void *ctx;
 };
 /* embedder NULL: no vectors (everything works by words). The embedder must outlive it. */
 enum err vectors_new(struct store *store, struct embedder *embedder, const struct vectors_options *opt,
 		     struct vectors **out) MUST_CHECK;
-void vectors_free(struct vectors *v); /* stops the worker; what it has not finished is done after the next start */
+void vectors_free(struct vectors *v); /* the worker must have ended; what it has not finished is done after the next start */
+/* The worker: runs in a fiber of a loop that it may keep busy, until that is cancelled (E_CANCELLED). Without one, whoever calls
+ * vectors_wait does its work. */
+enum err vectors_forever(struct vectors *v) MUST_CHECK;
 
 /* After a write of documents of this tenant: wakes the worker. Cheap, never waits. */
 void vectors_wake(struct vectors *v, struct str tenant);
 /* The model whose vectors searches use now, "" : none. Into the arena. */
 enum err vectors_model(struct vectors *v, struct arena *a, const struct principal *who, struct str *model) MUST_CHECK;
-/* The question's vector by that model, into the arena (dims floats); *v NULL: there is no model in use. */
+/* The question's vector by that model, into the arena (dims floats); *out NULL: there is no model in use, or none whose encoder can
+ * be had. E_UPSTREAM, E_TIMEOUT, ...: the encoder does not answer (in time), then search goes by words; at once when it did not
+ * answer a moment ago. */
 enum err vectors_question(struct vectors *v, struct arena *a, const struct principal *who, struct str text, float **out,
 			  uint32_t *dims) MUST_CHECK;
 /* Returns when every document of the tenant that was there at the call has its vector (or was refused); E_TIMEOUT by the fiber's
@@ -36,15 +50,18 @@ enum err vectors_question(struct vectors *v, struct arena *a, const struct princ
 enum err vectors_wait(struct vectors *v, const struct principal *who) MUST_CHECK;
 
 struct vectors_state {
-	struct str model, next;		  /* next: being made, "" : none */
-	int64_t documents, done, refused; /* of the model being made, else of the one in use, as far as counted; pending = documents
-					     - done - refused */
-	bool counted;			  /* the walk through all of the tenant's documents has been completed since the start */
-	int64_t lag_ms;			  /* age of the oldest text that waits, as far as known to this process */
-	struct str trouble;		  /* why the encoder is not answering, "" : it is */
+	struct str model, next; /* next: being made, "" : none */
+	int64_t documents, done,
+		refused; /* of the model being made, else of the one in use; pending = documents - done - refused */
+	int64_t pending;
+	bool counted;	    /* the walk through all of the tenant's documents has been completed; else pending is an
+			       estimate, at most what has not been walked through yet */
+	bool again;	    /* all vectors are being made again */
+	int64_t lag_ms;	    /* age of the oldest text that waits, as far as known to this process */
+	struct str trouble; /* why the encoder is not answering, "" : it is */
 };
 enum err vectors_state(struct vectors *v, struct arena *a, const struct principal *who, struct vectors_state *out) MUST_CHECK;
-/* Starts to make all vectors of the tenant again (the same model: those that are there are replaced). */
+/* Starts to make all vectors of the tenant again (the same model: those that are there are replaced). Goes on after a restart. */
 enum err vectors_reindex(struct vectors *v, const struct principal *who) MUST_CHECK;
 void vectors_metrics(struct vectors *v, struct buf *out);
 

@@ -21,6 +21,9 @@ const struct lang *words_language(const struct words *w, struct str ns);
  * (LangGraph's path grammar: contracts/langgraph 4.7). */
 enum err words_item_doc(const struct words *w, struct arena *a, struct str ns, const struct json *value, const struct str *paths,
 			size_t paths_n, struct str *terms) MUST_CHECK;
+/* The texts that such a document is made of, in their order: member names, strings and numbers. */
+enum err words_item_texts(struct arena *a, const struct json *value, const struct str *paths, size_t paths_n, struct str **out,
+			  size_t *n) MUST_CHECK;
 
 struct word_hit {
 	int64_t id;

@@ -238,6 +238,26 @@ static enum err path_texts(struct texts *t, struct jval v, struct str path, unsi
 	return j_ok(v) ? path_texts(t, v, path, depth + 1) : OK;
 }
 
+static enum err item_texts(struct texts *t, const struct json *value, const struct str *paths, size_t paths_n)
+{
+	if (!paths)
+		return subtree_texts(t, json_root(value));
+	for (size_t i = 0; i < paths_n; i++)
+		TRY(path_texts(t, json_root(value), paths[i], 0));
+	return OK;
+}
+
+enum err words_item_texts(struct arena *a, const struct json *value, const struct str *paths, size_t paths_n, struct str **out,
+			  size_t *n)
+{
+	struct texts t = {.a = a};
+
+	TRY(item_texts(&t, value, paths, paths_n));
+	*out = t.v;
+	*n = t.n;
+	return OK;
+}
+
 enum err words_item_doc(const struct words *w, struct arena *a, struct str ns, const struct json *value, const struct str *paths,
 			size_t paths_n, struct str *terms)
 {
@@ -247,10 +267,7 @@ enum err words_item_doc(const struct words *w, struct arena *a, struct str ns, c
 		*terms = STR("");
 		return OK;
 	}
-	if (!paths)
-		TRY(subtree_texts(&t, json_root(value)));
-	for (size_t i = 0; paths && i < paths_n; i++)
-		TRY(path_texts(&t, json_root(value), paths[i], 0));
+	TRY(item_texts(&t, value, paths, paths_n));
 	return doc_of_texts_at(a, words_language(w, ns), t.v, t.n, paths, paths ? paths_n : 0, terms);
 }
 

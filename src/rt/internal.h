@@ -126,6 +126,7 @@ struct loop {
 	atomic_bool stop;
 	struct list hooks;
 	bool hook_added; /* since the hooks began to run last */
+	bool background; /* its thread may be kept busy */
 	struct list ready;
 	struct list pool; /* fibers' stacks to use again */
 	unsigned pooled, fibers, index;

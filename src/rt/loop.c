@@ -40,7 +40,7 @@ void watch_end(struct loop *l, const char *name, uint64_t since)
 
 static void watch_tick(struct loop *l)
 {
-	if (l->tick_ns > TICK_SLOW_NS) {
+	if (l->tick_ns > TICK_SLOW_NS && !l->background) {
 		l->slow_ticks++;
 		if (l->tick_ns > l->longest_ns)
 			l->longest_ns = l->tick_ns;
@@ -250,6 +250,11 @@ unsigned loop_index(const struct loop *l)
 void loop_set_index(struct loop *l, unsigned index)
 {
 	l->index = index;
+}
+
+void loop_set_background(struct loop *l)
+{
+	l->background = true;
 }
 
 unsigned loop_fibers(const struct loop *l)

@@ -134,6 +134,19 @@ enum err wait_fd(int fd, unsigned events, uint64_t deadline_ns, unsigned *ready)
 
 /* ---- time ---- */
 
+uint64_t wait_within(uint64_t at_ns)
+{
+	uint64_t before = fiber_deadline();
+
+	fiber_set_deadline(earlier(at_ns, before));
+	return before;
+}
+
+void wait_restore(uint64_t deadline_ns)
+{
+	fiber_set_deadline(deadline_ns);
+}
+
 enum err wait_until(uint64_t at_ns)
 {
 	uint64_t at = earlier(at_ns, fiber_deadline());

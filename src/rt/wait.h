@@ -15,6 +15,11 @@ enum err wait_fd(int fd, unsigned events, uint64_t deadline_ns, unsigned *ready)
 /* Sleeps; OK when the time has come. */
 enum err wait_until(uint64_t at_ns) MUST_CHECK;
 
+/* From here on waits end at at_ns at the latest, if that is before the fiber's deadline (outside a fiber: the thread's); returns what
+ * wait_restore puts back. */
+uint64_t wait_within(uint64_t at_ns);
+void wait_restore(uint64_t deadline_ns);
+
 /* A one-shot event that another thread sets: event_init by the waiter, then hand it out, event_wait by the waiter, once; event_set
  * exactly once by the other side, from any thread. The memory is the waiter's.
  *

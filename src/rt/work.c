@@ -2,6 +2,7 @@
  *
  *   QUEUED --take--> RUNNING --loop_post--> DONE (set on the loop's thread)
  *   QUEUED --withdraw--> (gone: the fiber was cancelled or its deadline passed)
+ *   posted to its own loop, a background loop --run_here--> DONE
  *
  * Invariants
  *  1. A job lives on the stack of the fiber that waits for it. The fiber leaves work_run only when it has withdrawn the job itself,
@@ -62,7 +63,15 @@ static void run(struct job *j)
 	log_context(NULL, 0);
 	if (j->result != OK)
 		j->diag = *diag_get();
-	loop_post(j->loop, &j->task);
+}
+
+/* On the thread of a background loop, which has a stack that is as large as a pool thread's. */
+static void run_here(void *arg)
+{
+	struct job *j = arg;
+
+	run(j);
+	on_done(j);
 }
 
 static void *thread_main(void *arg)
@@ -77,6 +86,7 @@ static void *thread_main(void *arg)
 			pool.queued--;
 			pthread_mutex_unlock(&pool.lock);
 			run(j);
+			loop_post(j->loop, &j->task);
 			pthread_mutex_lock(&pool.lock);
 		} else if (pool.stopping) {
 			break;
@@ -176,8 +186,14 @@ enum err work_run(enum err (*fn)(void *arg), void *arg)
 	j.task = (struct loop_task){.fn = on_done, .arg = &j};
 	j.deadline = f->deadline;
 	j.log_n = log_context_get(&j.log);
-	TRY(enqueue(&j));
-	enum err e = fiber_park(f->deadline, true);
+	j.queued = false;
+	if (f->loop->background) {
+		j.task.fn = run_here;
+		loop_post(j.loop, &j.task);
+	} else {
+		TRY(enqueue(&j));
+	}
+	enum err e = fiber_park(f->deadline, !f->loop->background);
 	if (!j.done && withdraw(&j))
 		return fiber_wait_failed(e);
 	while (!j.done) {

@@ -1,0 +1,161 @@
+/* What the files of core/vectors share: the table of tenants (vectors.c), the worker (vectors_work.c), reading the feed and the
+ * walk (vectors_find.c), making vectors (vectors_make.c), texts (vectors_text.c). Private to core.
+ *
+ * Who may touch what
+ *  1. Fields marked `lock` are read and changed under vectors.lock, which is never held across a call of the store or the encoder.
+ *  2. Fields marked `worker` belong to whoever has set vectors.busy (under the lock): the worker, or without one the caller of
+ *     vectors_wait. The rest does not change after vectors_new.
+ *  3. A tenant, once in the table, stays until vectors_free. */
+#ifndef CENOTE_CORE_VECTORS_IMPL_H
+#define CENOTE_CORE_VECTORS_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "base/map.h"
+#include "core/vectors.h"
+#include "index/marks.h"
+
+#define MODEL_ROOM 288 /* of a name with its dimensions, "NAME/384" */
+#define KINDS 2	       /* enum doc_kind */
+/* Documents whose vector is missing are remembered up to so many; beyond that only from where on there are some. */
+#define QUEUE_MAX 16384
+
+/* A document that waits. */
+struct todo {
+	int64_t id, since_us;
+	uint64_t mark;
+	char *doc; /* its index document when that says which paths were indexed, else NULL */
+	size_t doc_n;
+};
+/* First in, first out. seq: of the first; it grows by one with everything taken out. */
+struct queue {
+	struct todo *v;
+	size_t at, n, cap;
+	uint64_t seq;
+};
+
+struct kind_state {	/* worker */
+	bool following; /* cursor is good */
+	uint64_t cursor;
+	bool walking; /* documents after `after` have yet to be looked at */
+	int64_t after;
+	int64_t again_from; /* reindex: documents after this one are made again although they have a vector; INT64_MAX: none */
+	struct queue queue;
+	struct marks refused; /* by the encoder; not asked again before their text changes */
+	int64_t walked;	      /* documents that the walk has seen */
+};
+
+struct vtenant {
+	char *name;
+	struct principal who;
+	/* lock */
+	bool known;		/* model and next have been read from the store */
+	char model[MODEL_ROOM]; /* in use, "" : none */
+	char next[MODEL_ROOM];	/* being made, "" : none */
+	bool dirty;		/* written to since the worker looked */
+	int64_t waiting, refused_n, oldest_us;
+	bool counted, again_shown;
+	bool again_wanted; /* a reindex is to begin */
+	struct list waiters;
+	/* worker */
+	struct kind_state kind[KINDS];
+	bool again;	 /* a reindex is under way */
+	bool busy;	 /* the last round left something to do */
+	bool looked;	 /* there has been a round */
+	int64_t to_walk; /* documents that the walk will see, estimated when it began */
+	int64_t walk_since_us;
+	bool others_next; /* the store names a model being made that is not this process's */
+	bool gave_way;	  /* another process has changed the model in use: this one does not change it back */
+	uint64_t drop_at; /* monotonic: other models' vectors may go from then on; 0: there are none to be dropped */
+};
+
+/* One who waits; on its own stack. lock */
+struct vwaiter {
+	struct list node;
+	int fd;			 /* eventfd that is written when it has ended */
+	bool seen, armed, ended; /* seen: before the feed was read last; armed: seq is set */
+	uint64_t seq[KINDS];	 /* armed: until these have been taken out of the queues, and the walk is done */
+	enum err err;
+	struct diag diag;
+};
+
+/* The encoder of a model that was in use before, for questions. lock */
+struct former {
+	struct list node;
+	char model[MODEL_ROOM];
+	struct embedder *e; /* NULL: there is none to be had */
+	unsigned users;
+};
+
+/* Why the encoder, or the store, does not answer, and when it is tried again. lock */
+struct trouble {
+	char text[512];
+	enum err err;
+	unsigned failures; /* in a row */
+	uint64_t until;	   /* monotonic */
+};
+
+struct vectors {
+	struct store *store;
+	struct embedder *embedder;
+	struct vectors_options opt;
+	char name[MODEL_ROOM - 16]; /* of the encoder's model, without dimensions */
+	int wake_fd;
+	atomic_bool woken;
+	pthread_mutex_t lock;
+	struct map tenants;  /* lock */
+	struct list formers; /* lock */
+	bool busy;	     /* lock: somebody does the worker's job */
+	bool running;	     /* lock: the worker is there */
+	struct trouble work, question;
+	atomic_uint waiters;
+	_Atomic uint64_t made, refused, failures, switches, dropped;
+};
+
+/* ---- vectors.c */
+/* "NAME/DIMS" of the encoder, "" as long as its dimensions are not known. out: MODEL_ROOM. */
+void vectors_key(const struct vectors *v, char *out);
+/* Reads what the store says of the tenant's models, once. */
+enum err vectors_learn(struct vectors *v, struct vtenant *t, bool again) MUST_CHECK;
+enum err vectors_tell(struct vectors *v, struct vtenant *t) MUST_CHECK; /* writes it. worker */
+/* All tenants, into an array of the arena. */
+enum err vectors_tenants(struct vectors *v, struct arena *a, struct vtenant ***out, size_t *n) MUST_CHECK;
+enum err vectors_tenant(struct vectors *v, struct str name, struct vtenant **out) MUST_CHECK;
+/* Notes a failure (the diagnostic is the reason), or that all is well again. */
+void trouble_note(struct vectors *v, struct trouble *t, enum err e, uint32_t first_ms, uint32_t most_ms);
+void trouble_over(struct vectors *v, struct trouble *t);
+/* Waiting: who is there before the feed is read (see) is done when all that is in the queues after it (arm) has been taken out and
+ * nothing is left to be walked through (settle). */
+void vectors_see(struct vectors *v, struct vtenant *t);
+void vectors_arm(struct vectors *v, struct vtenant *t);
+void vectors_settle(struct vectors *v, struct vtenant *t, bool walked);
+/* Ends all waiters of a tenant with an error, the diagnostic's. */
+void vectors_fail_waiters(struct vectors *v, struct vtenant *t, enum err e);
+
+/* ---- vectors_work.c: one round of a tenant. *more: there is something left to do at once. worker */
+enum err vectors_round(struct vectors *v, struct vtenant *t, bool *more) MUST_CHECK;
+
+/* ---- vectors_find.c. worker */
+enum err queue_add(struct queue *q, const struct doc_change *d) MUST_CHECK;
+/* Gives the first n away. */
+void queue_drop(struct queue *q, size_t n);
+void queue_release(struct queue *q);
+/* What has changed since the last call goes into the queue. */
+enum err vectors_follow(struct vectors *v, struct vtenant *t, enum doc_kind kind, struct str model) MUST_CHECK;
+/* The next documents of the walk that need a vector, at most `most` of them, into the arena; *last: the walk stands there when they
+ * are done; *end: that is all. */
+enum err vectors_walk(struct vectors *v, struct vtenant *t, enum doc_kind kind, struct str model, struct arena *a, size_t most,
+		      struct todo **out, size_t *n, int64_t *last, bool *end) MUST_CHECK;
+
+/* ---- vectors_make.c: makes and keeps the vectors of n documents (of at most EMBED_BATCH_MAX). worker */
+enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, const struct todo *todo, size_t n) MUST_CHECK;
+
+/* ---- vectors_text.c */
+/* What the encoder reads of a message, of an item. Never longer than VECTOR_TEXT_MAX. */
+#define VECTOR_TEXT_MAX ((size_t)32 << 10)
+enum err vectors_item_text(struct arena *a, struct str value, struct str doc, struct str *out) MUST_CHECK;
+struct str vectors_message_text(struct str content);
+
+#endif

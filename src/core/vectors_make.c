@@ -1,0 +1,215 @@
+/* Makes vectors of documents: reads their texts, has them encoded, keeps what came.
+ *
+ * An encoder takes a call as a whole or not at all. When it refuses one (E_INVALID), or gives something that is no vector
+ * (E_CORRUPT), the call is cut into halves until the culprits stand alone; a long text that is refused alone is tried again
+ * shortened, since services refuse what exceeds their model's window. */
+#include "core/vectors_impl.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/utf8.h"
+#include "index/vector.h"
+
+/* Values of 4 MiB at most; read by so few that they take little room together. */
+#define READ_STEP 32
+#define READ_ROOM ((size_t)256 << 20)
+#define ENCODE_ROOM ((size_t)256 << 20)
+/* A text that is refused is cut in half until it is shorter than this. */
+#define SHORTEN_TO 2048
+
+struct maker {
+	struct vectors *v;
+	struct vtenant *t;
+	enum doc_kind kind;
+	struct arena *a;
+	/* The texts that are there, and of which document they are; vector .p NULL: none was made. */
+	struct str *texts, *vectors;
+	const struct todo **of;
+	size_t n, good;
+	enum err odd; /* what the encoder gave for a single text that was no vector */
+	struct diag odd_diag;
+};
+
+/* ----------------------------------------------------------------- reading */
+
+static enum err add_text(struct maker *m, const struct todo *todo, struct str text)
+{
+	m->texts[m->n] = arena_str(m->a, text);
+	m->of[m->n] = todo;
+	return m->texts[m->n++].p ? OK : E_NOMEM;
+}
+
+static enum err read_items(struct maker *m, struct arena *a, const struct todo *todo, const int64_t *ids, size_t n)
+{
+	struct store *s = m->v->store;
+	struct item *items = ARENA_ARRAY(a, struct item, n);
+	struct str text;
+
+	if (!items)
+		return E_NOMEM;
+	TRY(s->ops->item_by_id(s, a, &m->t->who, ids, n, items));
+	for (size_t i = 0; i < n; i++) {
+		if (items[i].id == 0)
+			continue; /* gone in the meantime */
+		TRY(vectors_item_text(a, items[i].value, str_of(todo[i].doc, todo[i].doc_n), &text));
+		TRY(add_text(m, &todo[i], text));
+	}
+	return OK;
+}
+
+static enum err read_messages(struct maker *m, struct arena *a, const struct todo *todo, const int64_t *ids, size_t n)
+{
+	struct store *s = m->v->store;
+	struct message *msgs = ARENA_ARRAY(a, struct message, n);
+
+	if (!msgs)
+		return E_NOMEM;
+	TRY(s->ops->message_by_id(s, a, &m->t->who, ids, n, msgs));
+	for (size_t i = 0; i < n; i++)
+		if (msgs[i].id)
+			TRY(add_text(m, &todo[i], vectors_message_text(msgs[i].content)));
+	return OK;
+}
+
+static enum err read_texts(struct maker *m, const struct todo *todo, size_t n)
+{
+	int64_t ids[READ_STEP];
+	struct arena a;
+	enum err e = OK;
+
+	arena_init(&a, READ_ROOM);
+	for (size_t at = 0; at < n && e == OK; at += READ_STEP) {
+		size_t step = n - at < READ_STEP ? n - at : READ_STEP;
+
+		for (size_t i = 0; i < step; i++)
+			ids[i] = todo[at + i].id;
+		e = m->kind == DOC_ITEM ? read_items(m, &a, todo + at, ids, step) : read_messages(m, &a, todo + at, ids, step);
+		arena_clear(&a);
+	}
+	arena_release(&a);
+	return e;
+}
+
+/* ---------------------------------------------------------------- encoding */
+
+static enum err encode_some(struct maker *m, size_t from, size_t n)
+{
+	struct embed_vectors got = {0};
+	struct arena a;
+	enum err e;
+
+	arena_init(&a, ENCODE_ROOM);
+	CHECK(embed_encode(m->v->embedder, &a, m->texts + from, n, &got));
+	for (size_t i = 0; i < n; i++) {
+		e = vector_pack(m->a, got.v + i * got.dims, got.dims, &m->vectors[from + i]);
+		if (e == E_INVALID) /* without direction: this text has no vector */
+			e = n == 1 ? E_CORRUPT : OK;
+		if (e != OK)
+			goto out;
+		m->good += m->vectors[from + i].p != NULL;
+	}
+out:
+	arena_release(&a);
+	return e;
+}
+
+static enum err encode_one(struct maker *m, size_t i)
+{
+	struct str whole = m->texts[i];
+	enum err e;
+
+	while ((e = encode_some(m, i, 1)) == E_INVALID && m->texts[i].n > SHORTEN_TO)
+		m->texts[i] = utf8_cut(whole, m->texts[i].n / 2);
+	if (e != E_INVALID && e != E_CORRUPT)
+		return e;
+	if (e == E_CORRUPT) {
+		m->odd = e;
+		m->odd_diag = *diag_get();
+	}
+	return OK;
+}
+
+/* Depth: log2 of the texts of a call. */
+static enum err encode_range(struct maker *m, size_t from, size_t n)
+{
+	enum err e;
+
+	if (n == 0)
+		return OK;
+	if (n == 1)
+		return encode_one(m, from);
+	e = encode_some(m, from, n);
+	if (e != E_INVALID && e != E_CORRUPT)
+		return e;
+	TRY(encode_range(m, from, n / 2));
+	return encode_range(m, from + n / 2, n - n / 2);
+}
+
+/* ----------------------------------------------------------------- keeping */
+
+/* Texts that got no vector are not tried again before they change. */
+static enum err refuse(struct maker *m)
+{
+	struct kind_state *k = &m->t->kind[m->kind];
+	size_t before = k->refused.n;
+
+	for (size_t i = 0; i < m->n; i++)
+		if (!m->vectors[i].p)
+			TRY(marks_put(&k->refused, m->of[i]->id, m->of[i]->mark));
+	if (k->refused.n == before)
+		return OK;
+	atomic_fetch_add(&m->v->refused, k->refused.n - before);
+	LOG(LOG_WARN, "core.vectors", "the encoder refuses texts; they are found by words", LF_C("tenant", m->t->name),
+	    LF_INT("texts", (int64_t)(k->refused.n - before)), LF_C("reason", diag_get()->text));
+	return OK;
+}
+
+static enum err keep(struct maker *m)
+{
+	struct doc_vector *out = ARENA_ARRAY(m->a, struct doc_vector, m->n + 1);
+	struct store *s = m->v->store;
+	char model[MODEL_ROOM];
+	size_t n = 0;
+
+	if (!out)
+		return E_NOMEM;
+	for (size_t i = 0; i < m->n; i++)
+		if (m->vectors[i].p)
+			out[n++] = (struct doc_vector){m->of[i]->id, m->of[i]->mark, m->vectors[i]};
+	if (n == 0)
+		return OK;
+	vectors_key(m->v, model);
+	TRY(s->ops->vector_put(s, &m->t->who, m->kind, str_c(model), out, n));
+	atomic_fetch_add(&m->v->made, n);
+	return OK;
+}
+
+enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, const struct todo *todo, size_t n)
+{
+	struct maker m = {.v = v, .t = t, .kind = kind};
+	struct arena a;
+	enum err e;
+
+	m.a = &a;
+	arena_init(&a, ENCODE_ROOM);
+	m.texts = ARENA_ARRAY(&a, struct str, n + 1);
+	m.vectors = arena_zalloc(&a, (n + 1) * sizeof *m.vectors);
+	m.of = ARENA_ARRAY(&a, const struct todo *, n + 1);
+	if (!m.texts || !m.vectors || !m.of) {
+		e = E_NOMEM;
+		goto out;
+	}
+	CHECK(read_texts(&m, todo, n));
+	CHECK(encode_range(&m, 0, m.n));
+	/* Nothing but nonsense: the encoder is out of order, rather than all of the texts. */
+	if (m.good == 0 && m.odd != OK) {
+		*diag_get() = m.odd_diag;
+		e = m.odd;
+		goto out;
+	}
+	CHECK(keep(&m));
+	e = refuse(&m);
+out:
+	arena_release(&a);
+	return e;
+}

@@ -1,0 +1,547 @@
+/* The worker: round after round over the tenants until nothing is left, then asleep until somebody writes.
+ *
+ * A round of a tenant: what has changed goes into the queues; one call of the encoder for the first in each queue; then one step of
+ * the walk through what was there before. So a text that has just been written does not wait for the million before it.
+ *
+ *   no model --first round--> in use = ours
+ *   in use = another's --its encoder can be had--> next = ours --walk done, queues empty--> in use = ours --> the others' vectors
+ * go
+ *                      --it cannot--> in use = ours (incomplete until the walk is done) */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/vectors_impl.h"
+#include "rt/wait.h"
+
+/* Texts of a call of the encoder: what it likes best, several times where that does not keep others waiting. */
+#define CALLS_AT_ONCE 4
+#define BATCH_DEFAULT 32
+/* Writes that come one by one are taken together for so long, unless somebody waits for them. */
+#define GATHER_MS 10
+#define PAUSE_FIRST_MS 100
+#define PAUSE_MOST_MS 60000
+/* Other models' vectors go so many polls after the change, when other processes have heard of it. */
+#define DROP_AFTER_POLLS 3
+#define DROP_STEP 500
+#define WORK_ROOM ((size_t)64 << 20)
+
+/* ---------------------------------------------------------------- the models */
+
+static size_t batch_of(const struct vectors *v)
+{
+	size_t n = v->embedder->batch ? v->embedder->batch : BATCH_DEFAULT;
+
+	n *= CALLS_AT_ONCE;
+	return n < EMBED_BATCH_MAX ? n : EMBED_BATCH_MAX;
+}
+
+/* A service whose dimensions are not known before it has answered once. */
+static enum err learn_dims(struct vectors *v, char *key)
+{
+	static const struct str text = STR_INIT("dimensions");
+	struct embed_vectors got;
+	struct arena a;
+	enum err e;
+
+	vectors_key(v, key);
+	if (key[0])
+		return OK;
+	arena_init(&a, 1 << 20);
+	e = embed_encode(v->embedder, &a, &text, 1, &got);
+	arena_release(&a);
+	vectors_key(v, key);
+	if (e == OK && !key[0])
+		e = err_set(E_INTERNAL, "an encoder that has answered does not say its dimensions");
+	return e;
+}
+
+static struct former *former_find(struct vectors *v, const char *model)
+{
+	struct former *found = NULL;
+
+	pthread_mutex_lock(&v->lock);
+	LIST_EACH (node, &v->formers) {
+		struct former *f = CONTAINER(node, struct former, node);
+
+		if (strcmp(f->model, model) == 0)
+			found = f;
+	}
+	pthread_mutex_unlock(&v->lock);
+	return found;
+}
+
+/* Can questions still be asked by this model? Opens its encoder, once. */
+static bool former_serves(struct vectors *v, const char *model)
+{
+	struct former *f = former_find(v, model);
+	const char *slash = strrchr(model, '/');
+	int64_t dims = 0;
+	enum err e;
+
+	if (f)
+		return f->e != NULL;
+	if (!v->opt.open || !slash || !str_int(str_c(slash + 1), 1, EMBED_DIMS_MAX, &dims))
+		return false;
+	f = calloc(1, sizeof *f);
+	if (!f)
+		return false;
+	memcpy(f->model, model, strlen(model) + 1);
+	e = v->opt.open(v->opt.ctx, str_of(model, (size_t)(slash - model)), (uint32_t)dims, &f->e);
+	if (e != OK) {
+		f->e = NULL;
+		LOG(LOG_WARN, "core.vectors", "the model in use before cannot be asked any more: the new one is in use at once",
+		    LF_C("model", model), LF_C("reason", diag_get()->text));
+	}
+	pthread_mutex_lock(&v->lock);
+	list_add_tail(&v->formers, &f->node);
+	pthread_mutex_unlock(&v->lock);
+	return f->e != NULL;
+}
+
+static void close_formers(struct vectors *v, const char *model)
+{
+	struct former *done = NULL;
+
+	pthread_mutex_lock(&v->lock);
+	LIST_EACH (node, &v->formers) {
+		struct former *f = CONTAINER(node, struct former, node);
+
+		if (strcmp(f->model, model) == 0 && f->users == 0) {
+			list_del(&f->node);
+			done = f;
+		}
+	}
+	pthread_mutex_unlock(&v->lock);
+	if (done)
+		embed_close(done->e);
+	free(done);
+}
+
+static void set_models(struct vectors *v, struct vtenant *t, const char *model, const char *next)
+{
+	pthread_mutex_lock(&v->lock);
+	memmove(t->model, model, strlen(model) + 1);
+	memmove(t->next, next, strlen(next) + 1);
+	pthread_mutex_unlock(&v->lock);
+}
+
+/* What becomes of the model in use, at the first look at a tenant. *make: this process makes vectors. */
+static enum err settle_models(struct vectors *v, struct vtenant *t, const char *key, bool *make)
+{
+	bool first = !t->looked;
+
+	t->looked = true;
+	*make = !t->gave_way;
+	if (t->gave_way) {
+		(void)former_serves(v, t->model);
+		return OK;
+	}
+	if (first)
+		t->drop_at = deadline_in_ms(v->opt.poll_ms * DROP_AFTER_POLLS);
+	/* A change to another model that somebody has begun and not finished ends here: who was started last decides. */
+	if (strcmp(t->model, key) == 0)
+		return first && t->others_next ? vectors_tell(v, t) : OK;
+	if (strcmp(t->next, key) == 0)
+		return OK;
+	if (t->model[0] && former_serves(v, t->model)) {
+		LOG(LOG_INFO, "core.vectors", "change of model: vectors are made anew, the old model serves meanwhile",
+		    LF_C("tenant", t->name), LF_C("from", t->model), LF_C("to", key));
+		set_models(v, t, t->model, key);
+	} else {
+		if (t->model[0])
+			atomic_fetch_add(&v->switches, 1);
+		set_models(v, t, key, "");
+	}
+	t->drop_at = deadline_in_ms(v->opt.poll_ms * DROP_AFTER_POLLS);
+	return vectors_tell(v, t);
+}
+
+/* ------------------------------------------------------------- one tenant */
+
+static bool walked(const struct vtenant *t)
+{
+	return !t->kind[DOC_ITEM].walking && !t->kind[DOC_MESSAGE].walking;
+}
+
+static bool idle(const struct vtenant *t)
+{
+	return walked(t) && t->kind[DOC_ITEM].queue.n == 0 && t->kind[DOC_MESSAGE].queue.n == 0;
+}
+
+/* For whoever asks. */
+static void show(struct vectors *v, struct vtenant *t)
+{
+	int64_t waiting = 0, oldest = 0, left = t->to_walk;
+
+	for (int k = 0; k < KINDS; k++) {
+		const struct queue *q = &t->kind[k].queue;
+
+		waiting += (int64_t)q->n;
+		left -= t->kind[k].walked;
+		if (q->n && (oldest == 0 || q->v[q->at].since_us < oldest))
+			oldest = q->v[q->at].since_us;
+	}
+	if (!walked(t))
+		waiting += left > 1 ? left : 1;
+	if (!walked(t) && t->walk_since_us && (oldest == 0 || t->walk_since_us < oldest))
+		oldest = t->walk_since_us;
+	pthread_mutex_lock(&v->lock);
+	t->waiting = waiting;
+	t->oldest_us = oldest;
+	t->refused_n = (int64_t)(t->kind[DOC_ITEM].refused.n + t->kind[DOC_MESSAGE].refused.n);
+	t->counted = walked(t);
+	if (!t->again_wanted)
+		t->again_shown = t->again;
+	pthread_mutex_unlock(&v->lock);
+}
+
+/* How many documents the walk will see at most: an estimate, for the progress. */
+static enum err count(struct vectors *v, struct vtenant *t)
+{
+	struct store_stats st;
+
+	TRY(v->store->ops->stats(v->store, &t->who, &st));
+	t->to_walk = st.items + st.messages;
+	t->walk_since_us = clock_wall_us();
+	return OK;
+}
+
+static enum err begin_again(struct vectors *v, struct vtenant *t)
+{
+	bool wanted;
+
+	pthread_mutex_lock(&v->lock);
+	wanted = t->again_wanted;
+	t->again_wanted = false;
+	pthread_mutex_unlock(&v->lock);
+	if (!wanted)
+		return OK;
+	t->again = true;
+	for (int k = 0; k < KINDS; k++) {
+		t->kind[k].again_from = 0;
+		t->kind[k].following = false; /* so the walk begins anew */
+		marks_release(&t->kind[k].refused);
+	}
+	LOG(LOG_INFO, "core.vectors", "all vectors are made again", LF_C("tenant", t->name));
+	return vectors_tell(v, t);
+}
+
+/* The first of a queue. */
+static enum err queue_step(struct vectors *v, struct vtenant *t, enum doc_kind kind)
+{
+	struct queue *q = &t->kind[kind].queue;
+	size_t n = q->n < batch_of(v) ? q->n : batch_of(v);
+
+	if (n == 0)
+		return OK;
+	TRY(vectors_make(v, t, kind, q->v + q->at, n));
+	queue_drop(q, n);
+	return OK;
+}
+
+static enum err walk_step(struct vectors *v, struct vtenant *t, enum doc_kind kind, const char *key)
+{
+	struct kind_state *k = &t->kind[kind];
+	struct todo *todo;
+	struct arena a;
+	int64_t last;
+	size_t n;
+	bool end;
+	enum err e;
+
+	arena_init(&a, WORK_ROOM);
+	CHECK(vectors_walk(v, t, kind, str_c(key), &a, batch_of(v), &todo, &n, &last, &end));
+	if (n > 0)
+		CHECK(vectors_make(v, t, kind, todo, n));
+	k->after = last;
+	if (end)
+		k->walking = false;
+	if (t->again && last > k->again_from)
+		k->again_from = last;
+	if (t->again && end)
+		k->again_from = INT64_MAX;
+	if (t->again && n > 0)
+		e = vectors_tell(v, t);
+out:
+	arena_release(&a);
+	return e;
+}
+
+/* All that was there has its vector. */
+static enum err finish(struct vectors *v, struct vtenant *t, const char *key)
+{
+	char old[MODEL_ROOM];
+
+	if (t->again) {
+		t->again = false;
+		LOG(LOG_INFO, "core.vectors", "all vectors have been made again", LF_C("tenant", t->name));
+		TRY(vectors_tell(v, t));
+	}
+	if (strcmp(t->next, key) != 0)
+		return OK;
+	memcpy(old, t->model, sizeof old);
+	set_models(v, t, key, "");
+	if (vectors_tell(v, t) != OK) { /* not durable: not done */
+		enum err e = diag_get()->code;
+
+		set_models(v, t, old, key);
+		return e;
+	}
+	atomic_fetch_add(&v->switches, 1);
+	t->drop_at = deadline_in_ms(v->opt.poll_ms * DROP_AFTER_POLLS);
+	LOG(LOG_INFO, "core.vectors", "change of model: done", LF_C("tenant", t->name), LF_C("from", old), LF_C("to", key));
+	return OK;
+}
+
+/* --------------------------------------------------------- others' vectors */
+
+struct others {
+	const struct vtenant *t;
+	char model[MODEL_ROOM];
+};
+
+static void on_model(void *ctx, struct str model, int64_t n)
+{
+	struct others *o = ctx;
+
+	if (n == 0 || model.n >= MODEL_ROOM || str_eq(model, str_c(o->t->model)) || str_eq(model, str_c(o->t->next)))
+		return;
+	memcpy(o->model, model.p, model.n);
+	o->model[model.n] = 0;
+}
+
+/* One step of removing what no model in use needs. *more: there is another. */
+static enum err drop_step(struct vectors *v, struct vtenant *t, bool *more)
+{
+	struct others o = {.t = t};
+	bool left = false;
+
+	*more = false;
+	TRY(v->store->ops->vector_models(v->store, &t->who, on_model, &o));
+	if (!o.model[0]) {
+		t->drop_at = 0;
+		return OK;
+	}
+	TRY(v->store->ops->vector_drop(v->store, &t->who, str_c(o.model), DROP_STEP, &left));
+	*more = true;
+	if (!left) {
+		close_formers(v, o.model);
+		LOG(LOG_INFO, "core.vectors", "vectors of a former model are removed", LF_C("tenant", t->name),
+		    LF_C("model", o.model));
+	}
+	return OK;
+}
+
+/* ------------------------------------------------------------------ rounds */
+
+static enum err follow(struct vectors *v, struct vtenant *t, const char *key)
+{
+	bool was = walked(t);
+
+	vectors_see(v, t);
+	for (int k = 0; k < KINDS; k++)
+		TRY(vectors_follow(v, t, (enum doc_kind)k, str_c(key)));
+	if (was && !walked(t))
+		TRY(count(v, t));
+	vectors_arm(v, t);
+	return OK;
+}
+
+static enum err round_of(struct vectors *v, struct vtenant *t, bool *more)
+{
+	char key[MODEL_ROOM];
+	uint64_t made = atomic_load(&v->made), refused = atomic_load(&v->refused);
+	bool make;
+
+	TRY(vectors_learn(v, t, false));
+	TRY(learn_dims(v, key));
+	TRY(settle_models(v, t, key, &make));
+	if (!make) {
+		vectors_see(v, t);
+		vectors_arm(v, t);
+		vectors_settle(v, t, true);
+		return OK;
+	}
+	TRY(begin_again(v, t));
+	TRY(follow(v, t, key));
+	show(v, t);
+	for (int k = 0; k < KINDS; k++)
+		TRY(queue_step(v, t, (enum doc_kind)k));
+	for (int k = 0; k < KINDS; k++)
+		if (t->kind[k].walking)
+			TRY(walk_step(v, t, (enum doc_kind)k, key));
+	if (idle(t))
+		TRY(finish(v, t, key));
+	show(v, t);
+	vectors_settle(v, t, walked(t));
+	*more = !idle(t);
+	/* A service that refuses all of them is asked the slower the longer it does. */
+	if (atomic_load(&v->refused) > refused + 1 && atomic_load(&v->made) == made)
+		trouble_note(v, &v->work, E_INVALID, PAUSE_FIRST_MS, PAUSE_MOST_MS);
+	else if (atomic_load(&v->made) != made || idle(t))
+		trouble_over(v, &v->work);
+	if (!*more && t->drop_at && clock_mono_ns() >= t->drop_at)
+		TRY(drop_step(v, t, more));
+	return OK;
+}
+
+enum err vectors_round(struct vectors *v, struct vtenant *t, bool *more)
+{
+	enum err e;
+
+	*more = false;
+	pthread_mutex_lock(&v->lock);
+	t->dirty = false;
+	pthread_mutex_unlock(&v->lock);
+	e = round_of(v, t, more);
+	if (e == OK || e == E_CANCELLED)
+		return e;
+	show(v, t);
+	atomic_fetch_add(&v->failures, 1);
+	trouble_note(v, &v->work, e, PAUSE_FIRST_MS, PAUSE_MOST_MS);
+	LOG(LOG_WARN, "core.vectors", "vectors could not be made; it is tried again", LF_C("tenant", t->name),
+	    LF_C("error", err_name(e)), LF_C("reason", diag_get()->text));
+	vectors_fail_waiters(v, t, e);
+	return e;
+}
+
+/* ------------------------------------------------------------------ forever */
+
+static bool on_tenant(void *ctx, struct str name)
+{
+	struct vectors *v = ctx;
+	struct vtenant *t;
+
+	return vectors_tenant(v, name, &t) == OK;
+}
+
+/* Looks at what other processes may have done. */
+static enum err look_around(struct vectors *v)
+{
+	struct vtenant **ts;
+	struct arena a;
+	size_t n;
+	enum err e;
+
+	arena_init(&a, 16 << 20);
+	CHECK(v->store->ops->tenants(v->store, on_tenant, v));
+	CHECK(vectors_tenants(v, &a, &ts, &n));
+	for (size_t i = 0; i < n; i++) {
+		CHECK(vectors_learn(v, ts[i], true));
+		pthread_mutex_lock(&v->lock);
+		ts[i]->dirty = true;
+		pthread_mutex_unlock(&v->lock);
+	}
+out:
+	arena_release(&a);
+	return e;
+}
+
+/* One round of every tenant that has something to do. */
+static enum err rounds(struct vectors *v, bool *more)
+{
+	struct vtenant **ts;
+	struct arena a;
+	bool again, dirty;
+	size_t n;
+	enum err e;
+
+	*more = false;
+	arena_init(&a, 16 << 20);
+	CHECK(vectors_tenants(v, &a, &ts, &n));
+	for (size_t i = 0; i < n; i++) {
+		pthread_mutex_lock(&v->lock);
+		dirty = ts[i]->dirty || !list_empty(&ts[i]->waiters);
+		pthread_mutex_unlock(&v->lock);
+		again = false;
+		if (!dirty && !ts[i]->busy && !(ts[i]->drop_at && clock_mono_ns() >= ts[i]->drop_at))
+			continue;
+		if (e != OK) { /* the encoder fails, or the store: nobody is to wait for the same again */
+			vectors_fail_waiters(v, ts[i], e);
+			ts[i]->busy = true;
+			continue;
+		}
+		e = vectors_round(v, ts[i], &again);
+		ts[i]->busy = again || e != OK;
+		*more |= again;
+		if (e == E_CANCELLED)
+			break;
+	}
+out:
+	arena_release(&a);
+	return e;
+}
+
+static bool somebody_waits(struct vectors *v)
+{
+	return atomic_load(&v->waiters) > 0;
+}
+
+/* Until something is written, or the next look around. In trouble: until it is time to try again, or somebody waits. */
+static enum err nap(struct vectors *v, uint64_t look_at)
+{
+	uint64_t pause, n;
+	bool paused;
+	ssize_t got;
+	enum err e;
+
+	do {
+		pthread_mutex_lock(&v->lock);
+		pause = v->work.until;
+		pthread_mutex_unlock(&v->lock);
+		paused = pause > clock_mono_ns();
+		/* Writes do not end a pause: woken stays set, so that they do not even try to. */
+		atomic_store(&v->woken, paused);
+		e = wait_fd(v->wake_fd, WAIT_READ, paused ? pause : look_at, NULL);
+		if (e == E_TIMEOUT)
+			e = OK;
+		TRY(e);
+		got = read(v->wake_fd, &n, sizeof n);
+		(void)got;
+	} while (paused && !somebody_waits(v) && pause > clock_mono_ns());
+	atomic_store(&v->woken, false);
+	return somebody_waits(v) || paused ? OK : wait_until(deadline_in_ms(GATHER_MS));
+}
+
+static enum err work_on(struct vectors *v)
+{
+	uint64_t look_at = 0;
+	bool more = false;
+	enum err e;
+
+	for (;;) {
+		e = OK;
+		if (clock_mono_ns() >= look_at) {
+			e = look_around(v);
+			look_at = deadline_in_ms(v->opt.poll_ms);
+		}
+		if (e == OK)
+			e = rounds(v, &more);
+		if (e == E_CANCELLED)
+			return e;
+		if (e == OK && more)
+			e = wait_until(clock_mono_ns()); /* has it been cancelled? */
+		else
+			e = nap(v, look_at);
+		if (e == E_CANCELLED)
+			return e;
+	}
+}
+
+enum err vectors_forever(struct vectors *v)
+{
+	enum err e;
+
+	if (!v->embedder)
+		return OK;
+	pthread_mutex_lock(&v->lock);
+	v->running = v->busy = true;
+	pthread_mutex_unlock(&v->lock);
+	e = work_on(v);
+	pthread_mutex_lock(&v->lock);
+	v->running = v->busy = false;
+	pthread_mutex_unlock(&v->lock);
+	return e;
+}
