@@ -10,11 +10,14 @@
 #include "core/store.h"
 
 struct vectors;
+struct rank_weights;
 struct memory_options {
-	size_t index_cache_bytes;   /* ceiling of the scope cache; 0 = no cache (every search scans) */
-	bool refresh_on_read;	    /* default of refresh_ttl when a request does not say */
-	double default_ttl_minutes; /* for puts that do not mention ttl; 0 = none */
-	bool omit_expired;	    /* hide what has expired but is not swept yet */
+	size_t index_cache_bytes;	    /* ceiling of the scope cache; 0 = no cache (every search scans) */
+	bool refresh_on_read;		    /* default of refresh_ttl when a request does not say */
+	double default_ttl_minutes;	    /* for puts that do not mention ttl; 0 = none */
+	bool omit_expired;		    /* hide what has expired but is not swept yet */
+	const struct rank_weights *weights; /* index/rank.h; NULL: the default ones. Must outlive the memory */
+	double near;		 /* recall: results of at least this cosine with a better one are left out; 0: none are */
 	struct vectors *vectors; /* core/vectors.h; NULL: none. Must outlive the memory */
 	struct str languages;	 /* "english" or "english,notes.de=german": language of the longest namespace prefix that matches */
 };

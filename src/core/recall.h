@@ -1,9 +1,9 @@
-/* Recall: the question's words against the messages and items of a scope, best first (design/ranking.md; words-only weights until
- * vectors exist). */
+/* Recall: a question against the messages and items of a scope, best first, by words and by meaning (design/ranking.md). */
 #ifndef CENOTE_CORE_RECALL_H
 #define CENOTE_CORE_RECALL_H
 
 #include "core/session.h"
+#include "index/rank.h"
 
 struct recall_request {
 	struct str query;
@@ -14,11 +14,17 @@ struct recall_request {
 	size_t namespaces_n;
 	bool want_messages, want_items; /* kinds; both false = both */
 	struct filter *filter;		/* items only */
-	int64_t from_us, to_us;		/* 0: open */
+	int64_t from_us, to_us;		/* 0: open, both inclusive: of a message's time, of an item's last change */
 	uint32_t limit;			/* 1..1000 */
-	uint32_t budget_tokens;		/* 0: none; texts are dropped from the end when bytes/4 exceed it */
+	/* 0: none. Results are taken by score as long as their texts fit together; what does not fit is passed over, and a lower
+	 * one that fits is taken in its place. A text counts recall_tokens of it: an estimate that errs to the safe side. */
+	uint32_t budget_tokens;
+	enum rank_mode mode; /* RANK_BY_VECTORS without an encoder: E_INVALID */
 	bool explain;
-	const char **why; /* out, may be NULL: why there are fewer results than limit; NULL when there are not */
+	/* out, may be NULL */
+	const char **why;     /* why there are fewer results than limit, or not by meaning; NULL: neither */
+	enum rank_mode *used; /* RANK_AUTO: words and vectors */
+	uint64_t *pending;    /* texts of the scopes looked at that have no vector yet by the model in use; 0 when there is none */
 };
 struct recall_hit {
 	bool is_item;
@@ -27,7 +33,12 @@ struct recall_hit {
 	double score;	    /* [0, 1] within one answer */
 	struct str explain; /* JSON object */
 };
+/* Of results that say the same (equal texts, or vectors with a cosine of at least memory_options.near) only the best is given. */
 enum err recall(struct memory *m, struct arena *a, const struct principal *who, const struct recall_request *rq,
 		struct recall_hit **out, size_t *n) MUST_CHECK;
+
+/* About how many tokens a model counts in a text: a quarter of its ASCII characters, and each other character as one; rounded up.
+ */
+uint32_t recall_tokens(struct str text);
 
 #endif

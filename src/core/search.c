@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "core/words.h"
+#include "core/items_search.h"
 
 enum { SEARCH_LIMIT_MAX = 1000, OFFSET_MAX = 1000000, FETCH_STEP = 256 };
 /* Room for the values that are looked at on the way; cleared after every step. */
@@ -98,7 +98,7 @@ static enum err search_newest(struct memory *m, struct arena *a, const struct pr
 /* ------------------------------------------------------------ with a query */
 
 struct candidate {
-	const struct word_hit *word;
+	const struct item_hit *hit;
 	struct str ns, key;
 };
 
@@ -108,6 +108,7 @@ struct ranking {
 	const struct principal *who;
 	struct op_search *op;
 	struct arena scratch, round;
+	struct items_found items;
 	struct candidate *found;
 	size_t n;
 };
@@ -117,14 +118,14 @@ static int by_score(const void *x, const void *y)
 	const struct candidate *a = x, *b = y;
 	int c;
 
-	if (a->word->score != b->word->score)
-		return a->word->score > b->word->score ? -1 : 1;
+	if (a->hit->score != b->hit->score)
+		return a->hit->score > b->hit->score ? -1 : 1;
 	c = str_cmp(a->ns, b->ns);
 	return c ? c : str_cmp(a->key, b->key);
 }
 
 /* Looks at some of the hits: those that exist, are not expired and pass the filter become candidates. */
-static enum err screen(struct ranking *r, const struct word_hit *hits, size_t n, int64_t omit_us)
+static enum err screen(struct ranking *r, const struct item_hit *hits, size_t n, int64_t omit_us)
 {
 	int64_t ids[FETCH_STEP];
 	struct item *items;
@@ -164,7 +165,7 @@ static size_t step_size(const struct op_search *op, size_t left)
 }
 
 /* Screens hits, best first, until there are enough candidates and the last score group is complete. */
-static enum err screen_all(struct ranking *r, const struct word_hit *hits, size_t n, size_t need)
+static enum err screen_all(struct ranking *r, const struct item_hit *hits, size_t n, size_t need)
 {
 	int64_t omit_us = memory_omit_us(r->m);
 	size_t at = 0;
@@ -176,7 +177,7 @@ static enum err screen_all(struct ranking *r, const struct word_hit *hits, size_
 	while (at < n) {
 		size_t step = step_size(r->op, n - at);
 
-		if (r->n >= need && hits[at].score < r->found[r->n - 1].word->score)
+		if (r->n >= need && hits[at].score < r->found[r->n - 1].hit->score)
 			break;
 		TRY(screen(r, hits + at, step, omit_us));
 		at += step;
@@ -184,6 +185,20 @@ static enum err screen_all(struct ranking *r, const struct word_hit *hits, size_
 	if (r->n > 0)
 		qsort(r->found, r->n, sizeof *r->found, by_score);
 	return OK;
+}
+
+static enum err explain_hit(const struct ranking *r, const struct item_hit *h, struct str *out)
+{
+	struct buf b;
+	struct jw w;
+
+	buf_init(&b, r->a, (size_t)1 << 20);
+	jw_init(&w, &b);
+	jw_obj(&w);
+	items_explain(&w, h, r->items.weights, r->items.best);
+	jw_end_obj(&w);
+	*out = buf_slice(&b);
+	return b.err == OK ? OK : err_set(E_LIMIT, "the explanation of a hit is too large");
 }
 
 /* Fetches the page; what was deleted since it was screened is left out. */
@@ -201,49 +216,48 @@ static enum err fetch_page(struct ranking *r)
 	if (!ids || !items)
 		return E_NOMEM;
 	for (size_t i = 0; i < count; i++)
-		ids[i] = r->found[op->offset + i].word->id;
+		ids[i] = r->found[op->offset + i].hit->id;
 	TRY(r->m->store->ops->item_by_id(r->m->store, r->a, r->who, ids, count, items));
 	for (size_t i = 0; i < count; i++) {
-		const struct word_hit *w = r->found[op->offset + i].word;
-
+		const struct item_hit *h = r->found[op->offset + i].hit;
 		struct str explain = {0};
 
 		if (items[i].id == 0)
 			continue;
-		if (op->explain) {
-			explain = arena_str(r->a, w->explain);
-			if (!explain.p)
-				return E_NOMEM;
-		}
-		op->hits[op->n++] = (struct hit){items[i], true, w->score, explain};
+		if (op->explain)
+			TRY(explain_hit(r, h, &explain));
+		op->hits[op->n++] = (struct hit){items[i], true, h->score, explain};
 	}
 	return OK;
 }
 
-/* *ignored: the query has no words to look for. */
-static enum err search_words(struct memory *m, struct arena *a, const struct principal *who, struct op_search *op, bool *ignored)
+/* *ignored: there is nothing to look for in the query. */
+static enum err search_best(struct memory *m, struct arena *a, const struct principal *who, struct op_search *op, bool *ignored)
 {
 	struct ranking r = {.m = m, .a = a, .who = who, .op = op};
-	struct doc_scope scope = {DOC_ITEM, op->prefix};
-	size_t need = (size_t)op->offset + op->limit, want = op->filter ? need * 4 : need, n, total;
-	struct word_hit *hits;
-	unsigned terms;
+	size_t need = (size_t)op->offset + op->limit;
+	struct items_query q = {.prefix = op->prefix, .query = op->query, .weights = m->opt.weights, .explain = op->explain};
+	struct meaning meaning;
 	enum err e;
 
 	*ignored = false;
+	q.want = op->filter ? need * 4 : need;
 	arena_init(&r.scratch, scratch_bytes);
 	arena_init(&r.round, round_bytes);
+	CHECK(meaning_begin(&meaning, m, a, who, RANK_AUTO));
+	CHECK(meaning_of(&meaning, a, op->query, &q.question));
+	q.model = meaning.model;
 	for (;;) {
-		CHECK(words_search(m->words, &r.round, who, &scope, op->query, want, op->explain, &hits, &n, &total, &terms));
-		if (terms == 0) {
+		CHECK(items_search(m, &r.round, who, &q, &r.items));
+		if (r.items.no_words) {
 			*ignored = true;
 			goto out;
 		}
-		CHECK(screen_all(&r, hits, n, need));
-		if (r.n >= need || n >= total || n == 0)
+		CHECK(screen_all(&r, r.items.v, r.items.n, need));
+		if (r.n >= need || r.items.complete || r.items.n == 0)
 			break;
 		atomic_fetch_add_explicit(&m->widened, 1, memory_order_relaxed);
-		want = want * 4 > n * 2 ? want * 4 : n * 2;
+		q.want = q.want * 4 > r.items.n * 2 ? q.want * 4 : r.items.n * 2;
 		arena_clear(&r.round);
 	}
 	e = fetch_page(&r);
@@ -277,9 +291,10 @@ enum err memory_search(struct memory *m, struct arena *a, const struct principal
 	op->hits = arena_zalloc(a, op->limit * sizeof *op->hits);
 	if (!op->hits)
 		return E_NOMEM;
-	/* A query without words (only stop words, only punctuation) says nothing about items: it counts as none. */
+	/* A query without words (only stop words, only punctuation) says nothing about items, unless it has a vector: it counts as
+	 * none. */
 	if (!newest)
-		TRY(search_words(m, a, who, op, &newest));
+		TRY(search_best(m, a, who, op, &newest));
 	if (newest)
 		TRY(search_newest(m, a, who, op));
 	if (op->n == 0 || !memory_refreshes(m, op->refresh))

@@ -649,8 +649,8 @@ struct search {
 	size_t n, total;
 };
 
-static enum err explain_hit(struct arena *a, const struct query_term *q, size_t q_n, const uint32_t *tf, uint32_t len,
-			    const struct bm25 *c, struct str *out)
+enum err words_explain(struct arena *a, const struct query_term *q, size_t q_n, const uint32_t *tf, uint32_t len,
+		       const struct bm25 *c, struct str *out)
 {
 	struct buf b;
 	struct jw w;
@@ -701,7 +701,7 @@ static enum err explain_from_scope(struct search *s, const struct scope *sc, con
 
 	for (size_t i = 0; i < s->n; i++)
 		if (scope_term_counts(sc, s->hits[i].id, s->q, s->q_n, tf, &len))
-			TRY(explain_hit(s->a, s->q, s->q_n, tf, len, c, &s->hits[i].explain));
+			TRY(words_explain(s->a, s->q, s->q_n, tf, len, c, &s->hits[i].explain));
 	return OK;
 }
 
@@ -765,7 +765,7 @@ static enum err search_by_scan(struct search *s, const struct principal *who, co
 	for (size_t i = 0; s->explain && i < s->n; i++) {
 		for (size_t t = 0; t < s->q_n; t++)
 			tf[t] = j.r.tf[i * s->q_n + t];
-		TRY(explain_hit(s->a, s->q, s->q_n, tf, j.r.len[i], &j.r.figures, &s->hits[i].explain));
+		TRY(words_explain(s->a, s->q, s->q_n, tf, j.r.len[i], &j.r.figures, &s->hits[i].explain));
 	}
 	for (size_t t = 0; t < s->q_n; t++)
 		used += !j.r.langs || (s->q[t].langs & j.r.langs);

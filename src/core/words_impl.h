@@ -44,6 +44,10 @@ void remake_release(struct remake *r);
 
 #define TOP_EXTRA 4096
 
+/* What each term adds to the BM25 of a document that has them tf times, as JSON. */
+enum err words_explain(struct arena *a, const struct query_term *q, size_t q_n, const uint32_t *tf, uint32_t len,
+		       const struct bm25 *c, struct str *out) MUST_CHECK;
+
 /* Scores a scope while scanning it, in bounded memory. q: terms of all configured languages. */
 struct scan_result {
 	struct scored *best;

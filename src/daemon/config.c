@@ -16,6 +16,7 @@
 #include "http/outbound.h"
 #include "http/server.h"
 #include "index/doc.h"
+#include "index/rank.h"
 #include "store/open.h"
 
 #define CONFIG_ARENA (4u << 20)
@@ -286,6 +287,22 @@ static void check_languages(const struct config *c, struct problems *p)
 	}
 }
 
+static void check_weights(const struct config *c, struct problems *p)
+{
+	const struct {
+		const char *key;
+		const struct str_list *list;
+		enum rank_form form;
+	} forms[] = {{"recall.weights.full", &c->recall_weights_full, RANK_FULL},
+		     {"recall.weights.words", &c->recall_weights_words, RANK_WORDS},
+		     {"recall.weights.items", &c->recall_weights_items, RANK_ITEMS}};
+	struct rank_weights w;
+	for (size_t f = 0; f < sizeof forms / sizeof forms[0]; f++)
+		for (size_t i = 0; i < forms[f].list->n; i++)
+			if (rank_weight_set(&w, forms[f].form, forms[f].list->v[i]) != OK)
+				problem_add(p, NONE, 0, 0, str_c(forms[f].key), NONE, "%s", diag_get()->text);
+}
+
 static void check_layout(const struct config *c, struct problems *p)
 {
 	if (c->checkpoints_layout == LAYOUT_LANGGRAPH && str_starts(c->store, STR("sqlite:")))
@@ -350,6 +367,7 @@ void config_check(const struct config *c, struct problems *p)
 				    "\"%.*s\" is not an origin; write https://HOST or https://HOST:PORT", STR_ARG(o));
 	}
 	check_languages(c, p);
+	check_weights(c, p);
 	check_layout(c, p);
 	check_retention(c, p);
 	check_pg(c, p);

@@ -30,6 +30,7 @@
 #include "core/checkpoint.h"
 #include "daemon/admin.h"
 #include "daemon/auth.h"
+#include "index/rank.h"
 #include "rt/fiber.h"
 #include "rt/work.h"
 #include "store/open.h"
@@ -52,6 +53,7 @@ struct worker {
 
 struct node {
 	struct arena arena;
+	struct rank_weights weights; /* of recall */
 	struct config *cfg;
 	struct store *store;
 	struct embed_state embed;
@@ -173,6 +175,19 @@ struct str node_languages(const struct config *c, struct buf *out)
 	return out->n ? buf_slice(out) : STR("english");
 }
 
+/* The weights of recall: the usual ones, and over them what the configuration says. */
+static enum err set_weights(const struct config *c, struct rank_weights *w)
+{
+	const struct str_list *lists[RANK_FORMS] = {[RANK_FULL] = &c->recall_weights_full,
+						    [RANK_WORDS] = &c->recall_weights_words,
+						    [RANK_ITEMS] = &c->recall_weights_items};
+	*w = *rank_weights_default();
+	for (int f = 0; f < RANK_FORMS; f++)
+		for (size_t i = 0; i < lists[f]->n; i++)
+			TRY(rank_weight_set(w, (enum rank_form)f, lists[f]->v[i]));
+	return OK;
+}
+
 static enum err open_encoder(struct node *n)
 {
 	struct embed_settings es = node_embed_settings(n->cfg);
@@ -193,6 +208,7 @@ static enum err open_store(struct node *n, uint32_t busy_ms)
 	struct store_options so = node_store_options(c, busy_ms);
 	struct buf langs;
 	tell_store(n);
+	TRY(set_weights(c, &n->weights));
 	TRY(store_open(c->store, &so, &n->store));
 	buf_init(&langs, &n->arena, 64 << 10);
 	struct memory_options mo = {
@@ -200,6 +216,8 @@ static enum err open_store(struct node *n, uint32_t busy_ms)
 		.refresh_on_read = c->ttl_refresh_on_read,
 		.default_ttl_minutes = (double)c->ttl_default / 60000.0,
 		.omit_expired = c->ttl_omit_expired,
+		.weights = &n->weights,
+		.near = (double)c->recall_near / 100.0,
 		.languages = node_languages(c, &langs),
 	};
 	return memory_new(n->store, &mo, &n->memory);

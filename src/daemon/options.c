@@ -87,6 +87,18 @@ static const struct opt rows[] = {
 	    "memory for word indexes of scopes; 0: search scans each time"),
 	ROW("index.languages", OPT_LIST, OPT_EMBED, index_languages, "english", NULL,
 	    "language of the texts, and of namespaces below a prefix: english, notes.de=german; none: no stemming"),
+	ROW("recall.near", OPT_INT, OPT_EMBED, recall_near, "97", "0..100",
+	    "recall gives only the best of results that say the same: those with equal texts, or with vectors whose cosine is at "
+	    "least so many percent; 0: gives all"),
+	ROW("recall.weights.full", OPT_LIST, OPT_EMBED, recall_weights_full, "", NULL,
+	    "weights in the ranking of messages that have vectors, as FEATURE=NUMBER, where they are to be others than the usual "
+	    "ones: lex=2, pair=1, prev2=0.7, sess=0.5, date=3.8, when=0.8, v=3.4, vnext=1.2, cover=3.3, answer=2.8, ask=-3, spk=1.2, "
+	    "user=2"),
+	ROW("recall.weights.words", OPT_LIST, OPT_EMBED, recall_weights_words, "", NULL,
+	    "the same for messages without vectors: lex=3.7, pair=1.5, prev2=0.9, sess=0.8, date=3.9, when=0.9, cover=3.6, "
+	    "answer=3.1, ask=-2.3, spk=1.2, user=2.6"),
+	ROW("recall.weights.items", OPT_LIST, OPT_EMBED, recall_weights_items, "", NULL,
+	    "the same for items that have vectors: lex=1, v=1"),
 	ROW("embed.kind", OPT_ENUM, OPT_EMBED, embed_kind, "auto", "auto|minilm|remote|off",
 	    "what turns texts into vectors, for search by meaning: minilm (built in, needs the model's files), remote (the service "
 	    "at "

@@ -36,7 +36,7 @@ struct rank_weights {
 #define RANK_WEIGHT_MAX 1000.0
 /* Those of the design. */
 const struct rank_weights *rank_weights_default(void);
-/* One weight from "name=number", -1000..1000. E_INVALID: says what is wrong, and which features the form has. */
+/* One weight from "name=number", -1000..1000, of items 0..1000. E_INVALID: says what is wrong, and which features the form has. */
 enum err rank_weight_set(struct rank_weights *w, enum rank_form form, struct str assignment) MUST_CHECK;
 
 #define RANK_WHOLE_BELOW 1000 /* admitted messages; more are reached through the best of each arm */

@@ -124,9 +124,9 @@ enum err rank_weight_set(struct rank_weights *w, enum rank_form form, struct str
 	for (int f = 0; f < RF_COUNT; f++) {
 		if (!form_has(form, (enum rank_feature)f) || !str_eq(name, str_c(features[f].name)))
 			continue;
-		if (!number_of(number, &value))
-			return err_set(E_INVALID, "the weight of %s must be a number from -1000 to 1000, got \"%.*s\"",
-				       features[f].name, STR_ARG(str_sub(number, 0, 60)));
+		if (!number_of(number, &value) || (form == RANK_ITEMS && value < 0))
+			return err_set(E_INVALID, "the weight of %s must be a number from %d to 1000, got \"%.*s\"",
+				       features[f].name, form == RANK_ITEMS ? 0 : -1000, STR_ARG(str_sub(number, 0, 60)));
 		w->of[form][f] = value;
 		return OK;
 	}

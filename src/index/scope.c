@@ -520,6 +520,19 @@ enum err scope_best(const struct scope *s, const double *score, size_t want, siz
 	return OK;
 }
 
+bool scope_slot(const struct scope *s, int64_t id, uint32_t *slot)
+{
+	unsigned seg;
+	uint32_t doc;
+
+	if (!find(s, id, &seg, &doc))
+		return false;
+	*slot = segment_first(s->segs[seg], doc);
+	for (unsigned i = 0; i < seg; i++)
+		*slot += s->segs[i]->rows;
+	return true;
+}
+
 bool scope_term_counts(const struct scope *s, int64_t id, const struct query_term *q, size_t n, uint32_t *tf, uint32_t *len)
 {
 	unsigned seg;

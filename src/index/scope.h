@@ -95,6 +95,9 @@ size_t scope_row_slots(const struct scope *s);
  * stay 0. */
 void scope_score(const struct scope *s, const struct query_term *q, size_t n, const struct bm25 *c, double *score, uint64_t *mask);
 
+/* The place of an item's row in these arrays; false: the scope does not have it. */
+bool scope_slot(const struct scope *s, int64_t id, uint32_t *slot);
+
 /* The best `want` documents of an item scope, best first (equal: lower id first), and those equal to the last of them, `extra` at
  * most. */
 struct scored {

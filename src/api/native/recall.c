@@ -90,16 +90,24 @@ static enum err read_times(struct arena *a, struct jval body, struct recall_requ
 	return OK;
 }
 
-static enum err read_mode(struct arena *a, struct jval body)
+static enum err read_mode(struct arena *a, struct jval body, enum rank_mode *out)
 {
 	struct str mode;
 
+	*out = RANK_AUTO;
 	TRY(nv_str(a, body, "", "mode", &mode));
-	if (!mode.p || str_eq(mode, STR("auto")) || str_eq(mode, STR("words")))
+	if (!mode.p || str_eq(mode, STR("auto")))
 		return OK;
-	if (str_eq(mode, STR("vectors")))
-		return nv_bad("/mode", "vectors needs an embedder, and this server has none; use auto or words");
-	return nv_bad("/mode", "must be auto, words or vectors");
+	*out = RANK_BY_WORDS;
+	if (str_eq(mode, STR("words")))
+		return OK;
+	*out = RANK_BY_VECTORS;
+	return str_eq(mode, STR("vectors")) ? OK : nv_bad("/mode", "must be auto, words or vectors");
+}
+
+static const char *mode_name(enum rank_mode mode)
+{
+	return mode == RANK_AUTO ? "auto" : mode == RANK_BY_WORDS ? "words" : "vectors";
 }
 
 static enum err read_recall(struct http_req *rq, struct jval body, struct recall_request *out, struct str *user, bool *nothing)
@@ -118,7 +126,7 @@ static enum err read_recall(struct http_req *rq, struct jval body, struct recall
 	TRY(read_kinds(j_get(body, STR("kinds")), out, nothing));
 	TRY(filter_compile(a, j_get(body, STR("filter")), "/filter", &out->filter));
 	TRY(read_times(a, body, out));
-	TRY(read_mode(a, body));
+	TRY(read_mode(a, body, &out->mode));
 	TRY(nv_uint(body, "", "limit", 1, PAGE_MAX, 10, &out->limit));
 	TRY(nv_uint(body, "", "budget_tokens", 1, BUDGET_MAX, 0, &out->budget_tokens));
 	return nv_bool(body, "", "explain", &given, &out->explain);
@@ -217,7 +225,15 @@ static enum err write_item(struct arena *a, struct jw *w, const struct item *it)
 	return OK;
 }
 
-static enum err write_hits(struct arena *a, struct jw *w, const struct recall_hit *hits, size_t n, bool explain, const char *why)
+/* What the answer says besides the hits. */
+struct about {
+	const char *why;
+	enum rank_mode mode;
+	uint64_t pending;
+};
+
+static enum err write_hits(struct arena *a, struct jw *w, const struct recall_hit *hits, size_t n, bool explain,
+			   const struct about *about)
 {
 	jw_obj(w);
 	jw_key(w, "results");
@@ -238,12 +254,12 @@ static enum err write_hits(struct arena *a, struct jw *w, const struct recall_hi
 	}
 	jw_end_arr(w);
 	jw_key(w, "mode");
-	jw_cstr(w, "words");
+	jw_cstr(w, mode_name(about->mode));
 	jw_key(w, "pending");
-	jw_i64(w, 0);
-	if (why) {
+	jw_u64(w, about->pending);
+	if (about->why) {
 		jw_key(w, "note");
-		jw_cstr(w, why);
+		jw_cstr(w, about->why);
 	}
 	jw_end_obj(w);
 	return OK;
@@ -260,19 +276,22 @@ void nv_recall(struct http_req *rq, void *ctx)
 	struct jw w;
 	size_t n = 0;
 	bool nothing = false;
-	const char *why = NULL;
+	struct about about = {0};
 	enum err e;
 
 	buf_init(&b, a, ANSWER_MAX);
 	CHECK(nv_body(rq, members, sizeof members / sizeof members[0], &doc));
 	CHECK(read_recall(rq, json_root(&doc), &request, &user, &nothing));
-	request.why = &why;
+	request.why = &about.why;
+	request.used = &about.mode;
+	request.pending = &about.pending;
+	about.mode = request.mode;
 	if (nothing)
-		why = "no facts are kept, only messages and items";
+		about.why = "no facts are kept, only messages and items";
 	else
 		CHECK(recall(ctx, a, rq_principal(rq), &request, &hits, &n));
 	jw_init(&w, &b);
-	e = write_hits(a, &w, hits, n, request.explain, why);
+	e = write_hits(a, &w, hits, n, request.explain, &about);
 out:
 	nv_answer(rq, e, &b);
 }

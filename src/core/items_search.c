@@ -1,0 +1,197 @@
+/* See core/items_search.h. A scope that does not fit the cache is searched by words alone: its vectors are not in memory. */
+#include "core/items_search.h"
+
+#include <math.h>
+
+#include "core/memory_impl.h"
+#include "core/words_impl.h"
+#include "index/rank_items.h"
+
+#define LIKE_MAX 512 /* hits that are compared with each other */
+
+struct job {
+	struct words *w;
+	struct arena *a;
+	const struct items_query *q;
+	struct items_found *out;
+	bool done;
+};
+
+static enum err explain_words(struct job *j, const struct scope *s, const struct query_term *q, size_t q_n, const struct bm25 *c)
+{
+	uint32_t tf[QUESTION_TERMS_MAX], len;
+
+	for (size_t i = 0; i < j->out->n; i++)
+		if (j->out->v[i].bm25 > 0 && scope_term_counts(s, j->out->v[i].id, q, q_n, tf, &len))
+			TRY(words_explain(j->a, q, q_n, tf, len, c, &j->out->v[i].words));
+	return OK;
+}
+
+static enum err take_ranked(struct job *j, const struct rank_items_result *res)
+{
+	struct items_found *out = j->out;
+
+	double most = out->weights[RF_LEX] + out->weights[RF_V];
+
+	out->v = ARENA_ARRAY(j->a, struct item_hit, res->n + 1);
+	if (!out->v)
+		return E_NOMEM;
+	for (size_t i = 0; i < res->n; i++) {
+		const struct ranked_item *r = &res->r[i];
+
+		out->v[i] = (struct item_hit){r->id, most > 0 ? r->sum / most : 0, r->bm25, r->cosine, r->lex, r->v, 0, STR("")};
+	}
+	out->n = res->n;
+	out->complete = res->complete;
+	out->by_meaning = true;
+	out->best = res->best;
+	out->lowest = res->lowest;
+	out->highest = res->highest;
+	return OK;
+}
+
+/* Of the best hits, marks those that are near to a better one. */
+static enum err mark_like(struct job *j, const struct vector_scope *vs)
+{
+	size_t n = j->out->n < LIKE_MAX ? j->out->n : LIKE_MAX, kept_n = 0;
+	struct vector_question *kept = ARENA_ARRAY(j->a, struct vector_question, n + 1);
+	int64_t ids[LIKE_MAX];
+	struct vector v;
+
+	if (!kept)
+		return E_NOMEM;
+	for (size_t i = 0; i < n; i++) {
+		struct item_hit *h = &j->out->v[i];
+
+		if (!vector_scope_get(vs, h->id, &v))
+			continue;
+		for (size_t k = 0; k < kept_n && !h->like; k++)
+			if (vector_cosine(&kept[k], v.high, v.low, v.scale) >= j->q->near)
+				h->like = ids[k];
+		if (h->like)
+			continue;
+		TRY(vector_question_like(j->a, &v, &kept[kept_n]));
+		ids[kept_n++] = h->id;
+	}
+	return OK;
+}
+
+static enum err search_by_meaning(void *ctx, const struct scope *s, const struct vector_scope *vectors)
+{
+	struct job *j = ctx;
+	const struct items_query *q = j->q;
+	bool alone = q->mode == RANK_BY_VECTORS;
+	uint32_t langs = scope_langs(s);
+	struct rank_items_result res;
+	struct query_term *terms;
+	struct bm25 figures;
+	size_t n;
+
+	j->out->pending = !vectors ? s->docs : s->docs > vectors->rows ? s->docs - vectors->rows : 0;
+	if (!q->question || !vectors || (!alone && !rank_items_ready(s, vectors)))
+		return OK;
+	if (vectors->dims != q->question->dims)
+		return err_set(E_INTERNAL, "a question of %u dimensions for vectors of %u", q->question->dims, vectors->dims);
+	TRY(question_terms(j->a, langs ? langs : j->w->langs, q->query, &terms, &n));
+	scope_query_prepare(s, terms, n, &figures);
+	TRY(rank_items(s, j->a,
+		       &(struct rank_items_request){terms, n, &figures, vectors, q->question, j->out->weights[RF_LEX],
+						    j->out->weights[RF_V], alone, q->want, TOP_EXTRA},
+		       &res));
+	TRY(take_ranked(j, &res));
+	if (q->near > 0)
+		TRY(mark_like(j, vectors));
+	j->done = true;
+	return q->explain ? explain_words(j, s, terms, n, &figures) : OK;
+}
+
+static enum err search_by_words(struct job *j, const struct principal *who, const struct doc_scope *scope)
+{
+	const struct items_query *q = j->q;
+	struct items_found *out = j->out;
+	struct word_hit *hits;
+	size_t n, total;
+	unsigned terms;
+
+	TRY(words_search(j->w, j->a, who, scope, q->query, q->want, q->explain, &hits, &n, &total, &terms));
+	out->v = ARENA_ARRAY(j->a, struct item_hit, n + 1);
+	if (!out->v)
+		return E_NOMEM;
+	out->best = n ? hits[0].score : 0;
+	for (size_t i = 0; i < n; i++)
+		out->v[i] = (struct item_hit){hits[i].id, hits[i].score,  hits[i].score, NAN, hits[i].score / out->best, 0,
+					      0,	  hits[i].explain};
+	out->n = n;
+	out->complete = n >= total;
+	out->no_words = terms == 0;
+	out->weights[RF_LEX] = 1;
+	out->weights[RF_V] = 0;
+	return OK;
+}
+
+static void choose_weights(struct items_found *out, const struct items_query *q)
+{
+	const struct rank_weights *w = q->weights ? q->weights : rank_weights_default();
+	bool alone = q->mode == RANK_BY_VECTORS;
+
+	out->weights[RF_LEX] = alone ? 0 : w->of[RANK_ITEMS][RF_LEX];
+	out->weights[RF_V] = alone ? 1 : w->of[RANK_ITEMS][RF_V];
+}
+
+enum err items_search(struct memory *m, struct arena *a, const struct principal *who, const struct items_query *q,
+		      struct items_found *out)
+{
+	struct job j = {.w = memory_words(m), .a = a, .q = q, .out = out};
+	struct doc_scope scope = {.kind = DOC_ITEM, .prefix = q->prefix, .model = q->model};
+	bool skipped;
+
+	*out = (struct items_found){0};
+	choose_weights(out, q);
+	if (q->model.n)
+		TRY(words_with_scope(j.w, a, who, &scope, search_by_meaning, &j, &skipped));
+	if (j.done)
+		return OK;
+	if (q->mode == RANK_BY_VECTORS) {
+		out->complete = true; /* nothing has a vector yet */
+		return OK;
+	}
+	return search_by_words(&j, who, &scope);
+}
+
+static void explain_feature(struct jw *w, enum rank_feature f, double value, double weight)
+{
+	if (weight == 0)
+		return;
+	jw_key(w, rank_feature_name(f));
+	jw_obj(w);
+	jw_key(w, "value");
+	jw_double(w, value);
+	jw_key(w, "weight");
+	jw_double(w, weight);
+	jw_key(w, "contribution");
+	jw_double(w, value * weight);
+	jw_end_obj(w);
+}
+
+void items_explain(struct jw *w, const struct item_hit *h, const double *weights, double best)
+{
+	jw_key(w, "features");
+	jw_obj(w);
+	explain_feature(w, RF_LEX, h->lex, weights[RF_LEX]);
+	explain_feature(w, RF_V, h->v, weights[RF_V]);
+	jw_end_obj(w);
+	jw_key(w, "sum");
+	jw_double(w, h->lex * weights[RF_LEX] + h->v * weights[RF_V]);
+	if (!isnan(h->cosine)) {
+		jw_key(w, "cosine");
+		jw_double(w, h->cosine);
+	}
+	jw_key(w, "bm25");
+	jw_double(w, h->bm25);
+	jw_key(w, "best");
+	jw_double(w, best);
+	if (h->words.n > 0) {
+		jw_key(w, "detail");
+		jw_raw(w, h->words);
+	}
+}

@@ -1,0 +1,51 @@
+/* See core/meaning.h. */
+#include "core/meaning.h"
+
+#include "core/vectors.h"
+
+enum err meaning_begin(struct meaning *x, struct memory *m, struct arena *a, const struct principal *who, enum rank_mode mode)
+{
+	*x = (struct meaning){.m = m, .who = who, .mode = mode, .model = STR("")};
+	TRY(vectors_model(memory_vectors(m), a, who, &x->model));
+	if (mode == RANK_BY_VECTORS && x->model.n == 0)
+		return err_field(
+			E_INVALID, "/mode", -1,
+			"vectors needs an embedder and texts that have been embedded, and there are none; use auto or words");
+	return OK;
+}
+
+/* Errors that say nothing of the question, so that it may be answered without the encoder. */
+static bool encoder_failed(enum err e)
+{
+	return e == E_UPSTREAM || e == E_TIMEOUT || e == E_BUSY || e == E_CORRUPT || e == E_INVALID || e == E_IO;
+}
+
+enum err meaning_of(struct meaning *x, struct arena *a, struct str text, const struct vector_question **out)
+{
+	struct vectors *v = memory_vectors(x->m);
+	struct vector_question *q;
+	uint32_t dims;
+	struct str now;
+	float *f;
+	enum err e;
+
+	*out = NULL;
+	if (x->mode == RANK_BY_WORDS || x->model.n == 0 || str_trim(text).n == 0)
+		return OK;
+	q = ARENA_NEW(a, struct vector_question);
+	if (!q)
+		return E_NOMEM;
+	e = vectors_question(v, a, x->who, text, &f, &dims);
+	if (e == OK && f)
+		e = vector_question_make(a, f, dims, q);
+	if (e != OK && (x->mode == RANK_BY_VECTORS || !encoder_failed(e)))
+		return e;
+	x->failed |= e != OK || !f;
+	diag_clear();
+	/* The model in use may have changed on the way: a vector of another model is no question to these. */
+	TRY(vectors_model(v, a, x->who, &now));
+	if (x->failed || !str_eq(now, x->model))
+		return x->mode == RANK_BY_VECTORS ? err_set(E_BUSY, "the model of the vectors is being changed") : OK;
+	*out = q;
+	return OK;
+}

@@ -1,0 +1,47 @@
+/* What the files of recall share: gathering (recall.c), items (recall_items.c), the answer (recall_answer.c), explanations
+ * (recall_explain.c). Private to core. */
+#ifndef CENOTE_CORE_RECALL_IMPL_H
+#define CENOTE_CORE_RECALL_IMPL_H
+
+#include "core/items_search.h"
+#include "core/memory_impl.h"
+#include "core/recall.h"
+#include "core/words_impl.h"
+
+struct item_candidate {
+	struct item_hit hit;
+	double sum, score; /* of features times weights; sum as a share of the greatest */
+	struct str ns, key;
+	int64_t updated_us;
+};
+struct candidate {
+	double score;
+	const struct ranked *message; /* or */
+	const struct item_candidate *item;
+	size_t place; /* among its kind */
+};
+struct recaller {
+	struct memory *m;
+	struct arena *a;
+	const struct recall_request *rq;
+	const struct principal *who;
+	struct meaning meaning;
+	struct rank_request rank_rq;
+	struct rank_result ranked;
+	struct item_candidate *items;
+	size_t items_n, items_cap;
+	uint64_t pending;
+	bool items_newest;	       /* nothing to look for: items by update */
+	bool items_by_meaning;	       /* vectors counted in at least one namespace */
+	double item_weights[RF_COUNT]; /* as used */
+	double best, lowest, highest;  /* what the items' lex and v are made of, over all namespaces */
+};
+
+/* recall_items.c: fills items, best first. */
+enum err recall_items(struct recaller *r) MUST_CHECK;
+/* recall_answer.c: chooses among messages and items. */
+enum err recall_answer(struct recaller *r, struct recall_hit **out, size_t *n) MUST_CHECK;
+/* recall_explain.c */
+enum err recall_explain(struct recaller *r, const struct candidate *c, struct str *out) MUST_CHECK;
+
+#endif

@@ -1,0 +1,280 @@
+/* The items of an answer: what each namespace finds, those that exist, are in the range of time and pass the filter, in one order.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/recall_impl.h"
+
+#define NAMESPACES_MAX 64
+#define FETCH_STEP 256
+#define SCRATCH_ROOM ((size_t)256 << 20)
+
+/* Without a namespace a bound principal searches everything and keeps what is its own. */
+static bool may_see(const struct recaller *r, struct str ns)
+{
+	return !r->who->user_bound || principal_namespace(r->who, ns) == OK;
+}
+
+static bool in_time(const struct recall_request *rq, int64_t us)
+{
+	return (!rq->from_us || us >= rq->from_us) && (!rq->to_us || us <= rq->to_us);
+}
+
+static enum err item_passes(const struct recaller *r, struct arena *scratch, const struct item *it, bool *passes)
+{
+	int64_t omit_us = memory_omit_us(r->m);
+
+	*passes = false;
+	if (it->id == 0 || (omit_us > 0 && it->expires_us > 0 && it->expires_us < omit_us) || !may_see(r, it->ns) ||
+	    !in_time(r->rq, it->updated_us))
+		return OK;
+	*passes = true;
+	return r->rq->filter ? filter_match(r->rq->filter, scratch, it->value, passes) : OK;
+}
+
+/* Overlapping namespaces find an item twice. */
+static bool have_item(const struct recaller *r, int64_t id)
+{
+	for (size_t i = 0; i < r->items_n; i++)
+		if (r->items[i].hit.id == id)
+			return true;
+	return false;
+}
+
+static enum err keep_item(struct recaller *r, const struct item *it, const struct item_hit *hit)
+{
+	struct item_candidate *c;
+
+	if (r->items_n == r->items_cap) {
+		size_t cap = r->items_cap ? r->items_cap * 2 : 32;
+
+		c = arena_grow(r->a, r->items, r->items_cap * sizeof *c, cap * sizeof *c);
+		if (!c)
+			return E_NOMEM;
+		r->items = c;
+		r->items_cap = cap;
+	}
+	c = &r->items[r->items_n];
+	*c = (struct item_candidate){.hit = *hit, .ns = arena_str(r->a, it->ns), .key = arena_str(r->a, it->key)};
+	c->updated_us = it->updated_us;
+	c->hit.words = arena_str(r->a, hit->words);
+	if (!c->ns.p || !c->key.p || !c->hit.words.p)
+		return E_NOMEM;
+	r->items_n++;
+	return OK;
+}
+
+/* Of hits, best first, keeps those that pass until `want` are kept and the last group of equal scores is complete. */
+static enum err screen(struct recaller *r, struct arena *scratch, const struct items_found *found, size_t want, size_t *kept)
+{
+	struct store *s = memory_store(r->m);
+	int64_t ids[FETCH_STEP];
+	double last = 0;
+
+	for (size_t at = 0; at < found->n; at += FETCH_STEP) {
+		size_t step = found->n - at < FETCH_STEP ? found->n - at : FETCH_STEP;
+		struct item *items = ARENA_ARRAY(scratch, struct item, step);
+
+		if (!items)
+			return E_NOMEM;
+		for (size_t i = 0; i < step; i++)
+			ids[i] = found->v[at + i].id;
+		TRY(s->ops->item_by_id(s, scratch, r->who, ids, step, items));
+		for (size_t i = 0; i < step; i++) {
+			const struct item_hit *h = &found->v[at + i];
+			bool passes;
+
+			if (*kept >= want && h->score < last)
+				return OK;
+			TRY(item_passes(r, scratch, &items[i], &passes));
+			if (!passes)
+				continue;
+			if (!have_item(r, h->id))
+				TRY(keep_item(r, &items[i], h));
+			++*kept;
+			last = h->score;
+		}
+	}
+	return OK;
+}
+
+/* What lex and v are made of, over all namespaces. */
+static void take_range(struct recaller *r, const struct items_found *f)
+{
+	r->best = fmax(r->best, f->best);
+	for (int x = 0; x < RF_COUNT; x++)
+		r->item_weights[x] = f->by_meaning || !r->items_by_meaning ? f->weights[x] : r->item_weights[x];
+	if (!f->by_meaning)
+		return;
+	r->lowest = r->items_by_meaning ? fmin(r->lowest, f->lowest) : f->lowest;
+	r->highest = fmax(r->highest, f->highest);
+	r->items_by_meaning = true;
+}
+
+/* How many are needed: some more than wanted, to take the place of repetitions and of what a budget has no room for. */
+static size_t needed(const struct recall_request *rq)
+{
+	return (size_t)rq->limit * (rq->budget_tokens ? 4 : 1) + 32;
+}
+
+static enum err find_in_namespace(struct recaller *r, struct str prefix, const struct vector_question *question)
+{
+	struct items_query q = {.prefix = prefix,
+				.query = r->rq->query,
+				.model = r->meaning.model,
+				.question = question,
+				.mode = r->rq->mode,
+				.weights = r->m->opt.weights,
+				.near = r->m->opt.near,
+				.want = needed(r->rq),
+				.explain = r->rq->explain};
+	size_t kept, before = r->items_n, want = q.want;
+	struct items_found found;
+	struct arena scratch;
+	enum err e;
+
+	arena_init(&scratch, SCRATCH_ROOM);
+	if (r->rq->filter || r->who->user_bound || r->rq->from_us || r->rq->to_us)
+		q.want *= 4;
+	for (;;) {
+		CHECK(items_search(r->m, &scratch, r->who, &q, &found));
+		if (found.no_words) {
+			r->items_newest = true;
+			break;
+		}
+		kept = 0;
+		r->items_n = before;
+		CHECK(screen(r, &scratch, &found, want, &kept));
+		if (kept >= want || found.complete)
+			break;
+		q.want = q.want * 4 > found.n * 2 ? q.want * 4 : found.n * 2;
+		arena_clear(&scratch);
+	}
+	r->pending += found.pending;
+	if (!found.no_words)
+		take_range(r, &found);
+	e = OK;
+out:
+	arena_release(&scratch);
+	return e;
+}
+
+/* ------------------------------------------------------------- newest first */
+
+struct newest {
+	struct recaller *r;
+	struct arena scratch;
+	size_t kept;
+	enum err err;
+	struct diag diag;
+};
+
+static bool on_newest(void *ctx, const struct item *it)
+{
+	struct newest *n = ctx;
+	bool passes = false;
+
+	arena_clear(&n->scratch);
+	n->err = item_passes(n->r, &n->scratch, it, &passes);
+	if (n->err == OK && passes && !have_item(n->r, it->id)) {
+		n->err = keep_item(n->r, it, &(struct item_hit){.id = it->id, .cosine = NAN, .words = STR("")});
+		n->kept++;
+	}
+	if (n->err != OK)
+		n->diag = *diag_get();
+	return n->err == OK && n->kept < needed(n->r->rq);
+}
+
+static enum err newest_in_namespace(struct recaller *r, struct str prefix)
+{
+	struct store *s = memory_store(r->m);
+	struct newest n = {.r = r};
+	enum err e;
+
+	arena_init(&n.scratch, SCRATCH_ROOM);
+	e = s->ops->item_scan(s, r->who, prefix, memory_omit_us(r->m), NULL, on_newest, &n);
+	if (e == OK && n.err != OK) {
+		*diag_get() = n.diag;
+		e = n.err;
+	}
+	arena_release(&n.scratch);
+	return e;
+}
+
+/* -------------------------------------------------------------------- order */
+
+static int cmp_place(const struct item_candidate *x, const struct item_candidate *y)
+{
+	int c = str_cmp(x->ns, y->ns);
+
+	return c ? c : str_cmp(x->key, y->key);
+}
+
+static int cmp_sum(const void *a, const void *b)
+{
+	const struct item_candidate *x = a, *y = b;
+
+	if (x->sum != y->sum)
+		return x->sum > y->sum ? -1 : 1;
+	return cmp_place(x, y);
+}
+
+static int cmp_updated(const void *a, const void *b)
+{
+	const struct item_candidate *x = a, *y = b;
+
+	if (x->updated_us != y->updated_us)
+		return x->updated_us > y->updated_us ? -1 : 1;
+	return cmp_place(x, y);
+}
+
+/* Each namespace's search has its own M and its own range of cosines; in one answer they must be one. */
+static void weigh(struct recaller *r, struct item_candidate *c)
+{
+	struct item_hit *h = &c->hit;
+
+	h->lex = r->best > 0 ? h->bm25 / r->best : 0;
+	h->v = h->lex;
+	if (!isnan(h->cosine))
+		h->v = fmin(1, fmax(0, (fmax(0, h->cosine) - r->lowest) / (r->highest - r->lowest + 1e-9)));
+	c->sum = h->lex * r->item_weights[RF_LEX] + h->v * r->item_weights[RF_V];
+}
+
+static void order(struct recaller *r)
+{
+	size_t n = r->items_n;
+
+	if (n == 0)
+		return;
+	if (r->items_newest) {
+		qsort(r->items, n, sizeof *r->items, cmp_updated);
+		for (size_t i = 0; i < n; i++)
+			r->items[i].score = 1.0 - (double)i / (double)n;
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		weigh(r, &r->items[i]);
+	qsort(r->items, n, sizeof *r->items, cmp_sum);
+	for (size_t i = 0; i < n; i++)
+		r->items[i].score = r->items[0].sum > 0 ? r->items[i].sum / r->items[0].sum : 0;
+}
+
+enum err recall_items(struct recaller *r)
+{
+	static const struct str everything = STR_INIT("");
+	const struct str *ns = r->rq->namespaces_n ? r->rq->namespaces : &everything;
+	size_t n = r->rq->namespaces_n ? r->rq->namespaces_n : 1;
+	const struct vector_question *question;
+
+	if (n > NAMESPACES_MAX)
+		return err_field(E_INVALID, "/namespaces", -1, "at most %d namespaces, got %zu", NAMESPACES_MAX, n);
+	for (size_t i = 0; r->rq->namespaces_n && i < n; i++)
+		TRY(principal_namespace(r->who, ns[i]));
+	TRY(meaning_of(&r->meaning, r->a, r->rq->query, &question));
+	for (size_t i = 0; i < n; i++)
+		TRY(find_in_namespace(r, ns[i], question));
+	for (size_t i = 0; r->items_newest && i < n; i++)
+		TRY(newest_in_namespace(r, ns[i]));
+	order(r);
+	return OK;
+}
