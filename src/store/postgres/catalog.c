@@ -116,11 +116,30 @@ enum err pg_exec_text(PGconn *c, const char *sql)
 
 /* ---------------------------------------------------------------- reading */
 
-static const char *const names[TB_COUNT] = {
-	"store",	  "store_migrations", "checkpoint_migrations", "checkpoints", "checkpoint_blobs",     "checkpoint_writes",
-	"agent_sessions", "agent_messages",   "conversations",	       "cenote_meta", "cenote_value",	      "cenote_item",
-	"cenote_journal", "cenote_thread",    "cenote_message",	       "cenote_key",  "cenote_checkpoint_ns", "cenote_checkpoint",
-	"cenote_pending", "cenote_stream",    "cenote_version",	       "cenote_chunk"};
+static const char *const names[TB_COUNT] = {"store",
+					    "store_migrations",
+					    "checkpoint_migrations",
+					    "checkpoints",
+					    "checkpoint_blobs",
+					    "checkpoint_writes",
+					    "agent_sessions",
+					    "agent_messages",
+					    "conversations",
+					    "cenote_meta",
+					    "cenote_value",
+					    "cenote_item",
+					    "cenote_journal",
+					    "cenote_thread",
+					    "cenote_message",
+					    "cenote_model",
+					    "cenote_vector",
+					    "cenote_key",
+					    "cenote_checkpoint_ns",
+					    "cenote_checkpoint",
+					    "cenote_pending",
+					    "cenote_stream",
+					    "cenote_version",
+					    "cenote_chunk"};
 
 const char *pg_table_name(enum pg_table t)
 {

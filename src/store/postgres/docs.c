@@ -23,7 +23,21 @@ static const struct pg_stmt st_message_by_id = {
 	ST_DOC_MESSAGE_BY_ID, LANE_SEARCH, "doc_message_by_id",
 	"SELECT m.id, m.terms, t.thread, 0::bigint FROM unnest($1::bigint[]) i(id) JOIN @cenote_message m ON m.id = i.id"
 	" JOIN @cenote_thread t ON t.id = m.thread_id ORDER BY m.id"};
-enum { D_ID, D_TERMS, D_WHERE, D_VERSION };
+static const struct pg_stmt st_messages_all = {ST_DOC_MESSAGES_ALL, LANE_SCAN, "doc_messages_all",
+					       "SELECT array_agg(id) FROM @cenote_message WHERE terms IS DISTINCT FROM ''"};
+/* $2: the model whose vectors come along */
+#define VECTOR(kind)                                                                                                               \
+	" LEFT JOIN @cenote_vector v ON v.model = (SELECT o.id FROM @cenote_model o WHERE o.name = $2::text) AND v.kind = '" kind  \
+	"' AND v.id = i.id"
+static const struct pg_stmt st_item_vector = {
+	ST_DOC_ITEM_VECTOR, LANE_SEARCH, "doc_item_vector",
+	"SELECT c.id, c.terms, c.prefix, c.version, v.data, v.mark FROM unnest($1::bigint[]) i(id) JOIN @cenote_item c ON c.id ="
+	" i.id" VECTOR("i") " ORDER BY c.id"};
+static const struct pg_stmt st_message_vector = {
+	ST_DOC_MESSAGE_VECTOR, LANE_SEARCH, "doc_message_vector",
+	"SELECT m.id, m.terms, t.thread, 0::bigint, v.data, v.mark FROM unnest($1::bigint[]) i(id) JOIN @cenote_message m ON m.id ="
+	" i.id JOIN @cenote_thread t ON t.id = m.thread_id" VECTOR("m") " ORDER BY m.id"};
+enum { D_ID, D_TERMS, D_WHERE, D_VERSION, D_VECTOR, D_MARK };
 
 /* Only rows that nobody works on, and only where the document still belongs to what is stored. */
 static const struct pg_stmt st_keep_items = {
@@ -50,23 +64,35 @@ struct docs {
 
 static enum err check_scope(const struct principal *who, const struct doc_scope *scope)
 {
-	if (scope->kind == DOC_MESSAGE && who && who->user_bound && !str_eq(scope->prefix, who->user))
+	if (scope->kind == DOC_MESSAGE && who && who->user_bound && (scope->every_user || !str_eq(scope->prefix, who->user)))
 		return err_set(E_DENIED, "this key may only read messages of its own user");
 	return OK;
 }
 
-static struct doc_change row_of(const PGresult *r, int row)
+struct doc_change pg_doc_row(const PGresult *r, int row, bool with)
 {
 	return (struct doc_change){.id = pg_get_i64(r, row, D_ID),
 				   .terms = pg_is_null(r, row, D_TERMS) ? STR("\0") : pg_get_str(r, row, D_TERMS),
 				   .lang_ns = pg_get_str(r, row, D_WHERE),
-				   .version = pg_get_i64(r, row, D_VERSION)};
+				   .version = pg_get_i64(r, row, D_VERSION),
+				   .vector = with ? pg_get_str(r, row, D_VECTOR) : STR(""),
+				   .mark = with ? (uint64_t)pg_get_i64(r, row, D_MARK) : 0};
 }
 
-/* Rows of these documents, in order of their ids. */
+static bool with_vectors(const struct docs *x)
+{
+	return x->scope->model.n > 0;
+}
+
+/* Rows of these documents, in order of their ids. p: the ids. */
 static enum err rows_of(struct docs *x, struct pg_params *p, PGresult **r)
 {
-	return pg_query(x->t, x->scope->kind == DOC_ITEM ? &st_item_by_id : &st_message_by_id, p, r);
+	bool items = x->scope->kind == DOC_ITEM;
+
+	if (!with_vectors(x))
+		return pg_query(x->t, items ? &st_item_by_id : &st_message_by_id, p, r);
+	pg_text(p, x->scope->model);
+	return pg_query(x->t, items ? &st_item_vector : &st_message_vector, p, r);
 }
 
 /* ----------------------------------------------------------------- a scan */
@@ -84,7 +110,7 @@ static enum err scan_page(struct docs *x, struct pg_array *ids, size_t n)
 	pg_array_end(&p);
 	TRY(rows_of(x, &p, &r));
 	for (int row = 0; row < PQntuples(r) && !x->stopped; row++) {
-		struct doc_change d = row_of(r, row);
+		struct doc_change d = pg_doc_row(r, row, with_vectors(x));
 
 		if (d.terms.n)
 			x->stopped = !x->fn(x->ctx, &d);
@@ -104,9 +130,9 @@ static enum err scan(struct docs *x)
 	pg_params_init(&p);
 	if (items)
 		pg_scope(&p, x->scope->prefix);
-	else
+	else if (!x->scope->every_user)
 		pg_text(&p, x->scope->prefix);
-	TRY(pg_query(x->t, items ? &st_items : &st_messages, &p, &r));
+	TRY(pg_query(x->t, items ? &st_items : x->scope->every_user ? &st_messages_all : &st_messages, &p, &r));
 	pg_get_array(r, 0, 0, &ids);
 	while (ids.n > 0 && e == OK && !x->stopped)
 		e = scan_page(x, &ids, ids.n < PAGE ? (size_t)ids.n : PAGE);
@@ -151,7 +177,7 @@ static enum err report(struct docs *x, const struct feed_hit *h, size_t n)
 		struct doc_change d = {.id = h[i].id, .lang_ns = h[i].name->lang_ns};
 
 		if (row < rows && pg_get_i64(r, row, D_ID) == d.id)
-			d = row_of(r, row++);
+			d = pg_doc_row(r, row++, with_vectors(x));
 		d.removed = d.terms.n == 0;
 		x->stopped = !x->fn(x->ctx, &d);
 	}

@@ -238,9 +238,9 @@ static bool of_one(const char *sqlstate)
 
 static enum err run(struct batch *b, bool *alone)
 {
-	struct pg_params p[3];
-	struct pg_step steps[3] = {0};
-	unsigned k = 0;
+	struct pg_params p[4];
+	struct pg_step steps[4] = {0};
+	unsigned k = 0, write;
 	int64_t op = pg_new_op();
 	for (size_t i = 0; i < b->n; i++) {
 		b->sorted[i] = &b->rows[i];
@@ -259,7 +259,13 @@ static enum err run(struct batch *b, bool *alone)
 	pg_params_init(&p[k]);
 	pg_write_params(&p[k], op, 0, false, b->sorted, b->n);
 	steps[k] = (struct pg_step){.st = pg_write_stmt(b->rows[0].st), .p = &p[k]};
-	k++;
+	write = k++;
+	if (pg_rows_end_documents(b->sorted, b->n)) {
+		pg_params_init(&p[k]);
+		pg_i64(&p[k], op);
+		steps[k] = (struct pg_step){.st = &pg_vectors_gone, .p = &p[k]};
+		k++;
+	}
 	fiber_set_deadline(last_deadline(b));
 	set_open(b, true);
 	struct pg_job j = {.t = b->t, .steps = steps, .n = k, .lane = LANE_WRITE, .write = true};
@@ -267,7 +273,7 @@ static enum err run(struct batch *b, bool *alone)
 	if (e == OK && j.repeated)
 		e = recall(b, op);
 	else if (e == OK)
-		pg_write_result(steps[k - 1].res, b->sorted, b->n);
+		pg_write_result(steps[write].res, b->sorted, b->n);
 	else
 		*alone = strcmp(j.sqlstate, "55P03") == 0 || (b->reqs_n > 1 && of_one(j.sqlstate));
 	pg_job_clear(&j);

@@ -231,6 +231,22 @@ enum pg_st {
 	ST_DOC_MESSAGE_BY_ID,
 	ST_DOC_KEEP,
 	ST_DOC_KEEP_MESSAGE,
+	ST_DOC_MESSAGES_ALL,
+	ST_DOC_ITEM_VECTOR,
+	ST_DOC_MESSAGE_VECTOR,
+	/* vectors.c */
+	ST_VECTOR_ITEMS,
+	ST_VECTOR_ITEM,
+	ST_VECTOR_MESSAGES,
+	ST_VECTOR_MESSAGE,
+	ST_VECTOR_PATIENCE,
+	ST_VECTOR_DROP,
+	ST_VECTORS_GONE,
+	ST_MODEL_ADD,
+	ST_MODEL_LOCK,
+	ST_MODELS,
+	ST_DOC_WALK_ITEMS,
+	ST_DOC_WALK_MESSAGES,
 	/* ckpt*.c */
 	ST_CKPT_LOOK,
 	ST_CKPT_CLAIM,
@@ -483,6 +499,15 @@ void pg_item_read(const PGresult *r, int row, struct item *out);
 /* Into the arena. */
 enum err pg_item_copy(struct arena *a, const struct item *it, struct item *out) MUST_CHECK;
 
+/* vectors.c: vectors go with their documents. A step of the same job, after the statement (journal row op) that removed documents
+ * or took their terms away. $1: op. */
+extern const struct pg_stmt pg_vectors_gone;
+/* pg_write with that step after it. */
+enum err pg_write_gone(struct pg_tenant *t, const struct pg_stmt *st, struct pg_params *p, int64_t op, PGresult **res,
+		       bool *repeated) MUST_CHECK;
+/* docs.c: a document as its statements give it: id, terms, where, version, and with: vector and mark. */
+struct doc_change pg_doc_row(const PGresult *r, int row, bool with);
+
 /* ckpt_gather.c: the same for checkpoints */
 struct pg_ckpt_gather;
 enum err pg_ckpt_gather_start(struct pg *s) MUST_CHECK;
@@ -504,7 +529,7 @@ unsigned pg_gather_waiting(struct pg *s, unsigned *batches);
 /* ---------------------------------------------------------------------- the store (postgres.c) */
 
 /* tables.c: what /metrics shows of the tables */
-#define PG_TABLES 17
+#define PG_TABLES 18
 struct pg_table_figures {
 	int64_t bytes, live, dead;
 };
@@ -550,6 +575,13 @@ enum err pg_sweep(struct store *, int64_t, unsigned, unsigned *, int64_t *) MUST
 enum err pg_doc_scan(struct store *, const struct principal *, const struct doc_scope *, uint64_t *, doc_fn, void *) MUST_CHECK;
 enum err pg_doc_changes(struct store *, const struct principal *, const struct doc_scope *, uint64_t *, doc_fn, void *) MUST_CHECK;
 enum err pg_doc_keep(struct store *, const struct principal *, enum doc_kind, const struct doc_kept *, size_t) MUST_CHECK;
+/* vectors.c */
+enum err pg_vector_put(struct store *, const struct principal *, enum doc_kind, struct str, const struct doc_vector *,
+		       size_t) MUST_CHECK;
+enum err pg_doc_walk(struct store *, const struct principal *, enum doc_kind, struct str, int64_t, size_t, doc_fn,
+		     void *) MUST_CHECK;
+enum err pg_vector_models(struct store *, const struct principal *, void (*)(void *, struct str, int64_t), void *) MUST_CHECK;
+enum err pg_vector_drop(struct store *, const struct principal *, struct str, size_t, bool *) MUST_CHECK;
 /* message.c */
 enum err pg_message_append(struct store *, const struct principal *, struct message *, size_t) MUST_CHECK;
 enum err pg_message_list(struct store *, const struct principal *, struct str, int64_t, size_t, message_fn, void *) MUST_CHECK;

@@ -213,6 +213,14 @@ bool pg_row_alike(const struct pg_row *a, const struct pg_row *b)
 	return a->st == b->st && a->given == b->given && (a->st != ST_PUT_VERSION || a->w->keep_newer == b->w->keep_newer);
 }
 
+bool pg_rows_end_documents(struct pg_row *const *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (rows[i]->w->op == W_DELETE || (rows[i]->w->op == W_PUT && rows[i]->w->terms.n == 0))
+			return true;
+	return false;
+}
+
 /* ---------------------------------------------------------------- parameters */
 
 void pg_names_params(struct pg_params *p, struct pg_row *const *rows, size_t n)

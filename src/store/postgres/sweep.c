@@ -38,11 +38,12 @@ static enum err sweep_some(struct pg_tenant *t, int64_t now_us, unsigned max, un
 	struct pg_params p;
 	PGresult *res;
 	bool repeated;
+	int64_t op = pg_new_op();
 	pg_params_init(&p);
-	pg_i64(&p, pg_new_op());
+	pg_i64(&p, op);
 	pg_time(&p, now_us);
 	pg_i64(&p, max);
-	TRY(pg_write(t, &st_sweep, &p, &res, &repeated));
+	TRY(pg_write_gone(t, &st_sweep, &p, op, &res, &repeated));
 	if (!repeated) /* else their number is lost, and the next sweep goes on */
 		*removed = (unsigned)pg_get_i64(res, 0, 0);
 	PQclear(res);

@@ -5,14 +5,14 @@ static const char *const names[PG_TABLES] = {
 	"store",	  "store_vectors",	  "cenote_item",       "cenote_journal",    "cenote_thread",
 	"cenote_message", "checkpoints",	  "checkpoint_blobs",  "checkpoint_writes", "agent_sessions",
 	"agent_messages", "cenote_checkpoint_ns", "cenote_checkpoint", "cenote_pending",    "cenote_stream",
-	"cenote_version", "cenote_chunk"};
+	"cenote_version", "cenote_chunk",	  "cenote_vector"};
 
 static const struct pg_stmt st_tables = {
 	ST_TABLES, LANE_SEARCH, "tables",
 	"SELECT relname::text, pg_total_relation_size(relid), n_live_tup, n_dead_tup FROM pg_stat_user_tables WHERE schemaname = $1"
 	" AND relname IN ('store', 'store_vectors', 'cenote_item', 'cenote_journal', 'cenote_thread', 'cenote_message',"
 	" 'checkpoints', 'checkpoint_blobs', 'checkpoint_writes', 'agent_sessions', 'agent_messages', 'cenote_checkpoint_ns',"
-	" 'cenote_checkpoint', 'cenote_pending', 'cenote_stream', 'cenote_version', 'cenote_chunk')"};
+	" 'cenote_checkpoint', 'cenote_pending', 'cenote_stream', 'cenote_version', 'cenote_chunk', 'cenote_vector')"};
 
 static void add(struct pg_table_figures *sum, const PGresult *r, int row)
 {

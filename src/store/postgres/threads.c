@@ -386,7 +386,7 @@ static const struct pg_stmt st_record = {
 									      "(SELECT count(*) FROM d) + (SELECT "
 									      "count(*) FROM u) ELSE 0 END"};
 
-#define STEPS_MAX 10
+#define STEPS_MAX 11
 struct removal {
 	struct pg_params p[STEPS_MAX];
 	struct pg_step steps[STEPS_MAX];
@@ -405,6 +405,14 @@ static struct pg_params *add(struct removal *x, const struct pg_stmt *st)
 	return p;
 }
 
+static void add_vectors_gone(struct removal *x, int64_t op)
+{
+	struct pg_params *p = &x->p[x->j.n];
+	x->steps[x->j.n++] = (struct pg_step){.st = &pg_vectors_gone, .p = p};
+	pg_params_init(p);
+	pg_i64(p, op);
+}
+
 static void compose(struct removal *x, unsigned has, unsigned parts)
 {
 	int64_t op = pg_new_op();
@@ -417,8 +425,10 @@ static void compose(struct removal *x, unsigned has, unsigned parts)
 	}
 	if ((parts & THREAD_CHECKPOINTS) && (has & PG_HAS_COMPACT))
 		(void)add(x, compact_thread_gone);
-	if (parts & THREAD_MESSAGES)
+	if (parts & THREAD_MESSAGES) {
 		pg_i64(add(x, &st_messages), op);
+		add_vectors_gone(x, op);
+	}
 	if ((parts & THREAD_ENTRIES) && (has & PG_HAS_AGENT)) {
 		(void)add(x, &st_items);
 		(void)add(x, &st_session);
@@ -431,13 +441,13 @@ static void compose(struct removal *x, unsigned has, unsigned parts)
 	pg_i64(p, op);
 }
 
-/* Rows that went; the steps that only lock give none. */
+/* Rows that went; the steps that only lock give none, nor do those that follow from others. */
 static int64_t gone(const struct removal *x)
 {
 	int64_t n = 0;
 	for (unsigned i = 0; i < x->j.n; i++) {
 		const struct pg_stmt *st = x->steps[i].st;
-		if (st != &st_lock && st != &st_lock_session && st != &st_lock_values)
+		if (st != &st_lock && st != &st_lock_session && st != &st_lock_values && st != &pg_vectors_gone)
 			n += pg_get_i64(x->steps[i].res, 0, 0);
 	}
 	return n;

@@ -170,12 +170,12 @@ static size_t count(const PGresult *r, int from, int to, bool names)
 	return n;
 }
 
-static void adopt_params(struct pg_params *p, const PGresult *r, int from, int to)
+static void adopt_params(struct pg_params *p, int64_t op, const PGresult *r, int from, int to)
 {
 	size_t names = count(r, from, to, true), lone = count(r, from, to, false);
 
 	pg_params_init(p);
-	pg_i64(p, pg_new_op());
+	pg_i64(p, op);
 	for (int col = V_PREFIX; col <= V_KEY; col++) {
 		pg_array(p, PG_TEXTS, names);
 		for (int i = from; i < to; i++)
@@ -206,17 +206,21 @@ static bool is_refusal(const char *sqlstate)
 /* *n: rows that were taken in. What the server refuses is no error here (v->refused). */
 static enum err adopt_chunk(struct verify *v, const PGresult *r, int from, int to, int64_t *n)
 {
-	struct pg_params p;
-	struct pg_step step = {.st = &st_adopt, .p = &p};
-	struct pg_job j = {.t = v->t, .steps = &step, .n = 1, .lane = LANE_WRITE, .write = true};
+	struct pg_params p, gone;
+	struct pg_step steps[2] = {{&st_adopt, &p, NULL}, {&pg_vectors_gone, &gone, NULL}};
+	struct pg_job j = {.t = v->t, .steps = steps, .n = 2, .lane = LANE_WRITE, .write = true};
+	int64_t op = pg_new_op();
 	enum err e;
 
-	adopt_params(&p, r, from, to);
+	adopt_params(&p, op, r, from, to);
+	pg_params_init(&gone);
+	pg_i64(&gone, op);
 	e = pg_run(&j);
 	pg_params_release(&p);
+	pg_params_release(&gone);
 	*n = 0;
 	if (e == OK)
-		*n = j.repeated ? 1 : pg_get_i64(step.res, 0, 0);
+		*n = j.repeated ? 1 : pg_get_i64(steps[0].res, 0, 0);
 	else if (is_refusal(j.sqlstate)) {
 		v->refused = true;
 		complain(v->t, diag_get()->text);

@@ -225,6 +225,10 @@ static enum err plan(struct call *c)
 			pg_look_params(p, 0, rows, k);
 		}
 	}
+	if (pg_rows_end_documents(c->sorted, c->n)) {
+		TRY(add_step(c, &pg_vectors_gone, NULL, 0, &p));
+		pg_i64(p, c->op);
+	}
 	for (unsigned i = 0; i < c->steps_n; i++)
 		c->steps[i].p = &c->params[i];
 	return OK;
