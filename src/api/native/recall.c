@@ -285,7 +285,7 @@ void nv_recall(struct http_req *rq, void *ctx)
 	request.why = &about.why;
 	request.used = &about.mode;
 	request.pending = &about.pending;
-	about.mode = request.mode;
+	about.mode = RANK_BY_WORDS;
 	if (nothing)
 		about.why = "no facts are kept, only messages and items";
 	else
