@@ -10,6 +10,7 @@
 
 #include "base/map.h"
 #include "core/parse.h"
+#include "core/vectors.h"
 
 enum { BATCH_MAX = 10000 };
 
@@ -186,6 +187,8 @@ static enum err commit(struct memory *m, struct arena *a, const struct principal
 				return at_op(e, ws->op_of[i]);
 		return e;
 	}
+	if (ws->n > 0)
+		vectors_wake(m->opt.vectors, who->tenant);
 	for (size_t i = 0; i < ws->n; i++) {
 		struct op *op = &ops[ws->op_of[i]];
 

@@ -14,6 +14,7 @@
 #include "base/map.h"
 #include "core/memory_impl.h"
 #include "core/parse.h"
+#include "core/vectors.h"
 
 enum { STALLS_MAX = 8 };
 /* Room for the tapes and index documents of one call. */
@@ -174,6 +175,7 @@ static enum err write_lines(struct import *im, struct line **ls, size_t n, size_
 	for (size_t i = 0; i < n; i++)
 		w[i] = ls[i]->write;
 	TRY(s->ops->item_write(s, im->who, w, n, false));
+	vectors_wake(memory_vectors(im->m), im->who->tenant);
 	for (size_t i = 0; i < n; i++) {
 		if (w[i].err != OK)
 			continue;

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "core/parse.h"
+#include "core/vectors.h"
 #include "core/words.h"
 
 /* A hundred years: a longer ttl is a mistake of units. */
@@ -200,6 +201,8 @@ enum err memory_put(struct memory *m, struct arena *a, const struct principal *w
 	TRY(run_sized(op->value.n, prepare_run, &j));
 	TRY(m->store->ops->item_write(m->store, who, &w, 1, true));
 	memory_finish(m, op, &w);
+	if (w.terms.n > 0)
+		vectors_wake(m->opt.vectors, who->tenant);
 	return w.err;
 }
 

@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "core/parse.h"
 #include "core/thread_store.h"
+#include "core/vectors.h"
 #include "core/words.h"
 
 enum { NAME_MAX_BYTES = 256, METADATA_MAX_BYTES = 64 << 10 };
@@ -279,6 +280,8 @@ enum err session_append(struct memory *m, struct arena *a, const struct principa
 		TRY(s->ops->message_append(s, who, msgs, n));
 	for (size_t i = 0; i < n; i++)
 		*(msgs[i].stored ? stored : unchanged) += 1;
+	if (*stored > 0)
+		vectors_wake(memory_vectors(m), who->tenant);
 	return OK;
 }
 

@@ -91,7 +91,7 @@ static bool former_serves(struct vectors *v, const char *model)
 	e = v->opt.open(v->opt.ctx, str_of(model, (size_t)(slash - model)), (uint32_t)dims, &f->e);
 	if (e != OK) {
 		f->e = NULL;
-		LOG(LOG_WARN, "core.vectors", "the model in use before cannot be asked any more: the new one is in use at once",
+		LOG(LOG_WARN, "core.vectors", "the encoder of the model in use cannot be had: questions are not asked by it",
 		    LF_C("model", model), LF_C("reason", diag_get()->text));
 	}
 	pthread_mutex_lock(&v->lock);

@@ -1,0 +1,934 @@
+/* Vectors in the background: found by feed and walk, made, kept; models changed in one step; encoders that fail. The worker runs in
+ * a thread with a loop of its own where it matters, else the tests do its work by waiting. */
+#include <math.h>
+#include <pthread.h>
+
+#include "core/session.h"
+#include "core/testing.h"
+#include "core/vectors_impl.h"
+#include "core/words_impl.h"
+#include "rt/fiber.h"
+#include "rt/wait.h"
+
+#define DIMS 8
+
+/* --------------------------------------------------------- a scripted encoder */
+
+struct scripted {
+	struct embedder base;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	uint32_t dims, late_dims; /* late: not said before the first answer */
+	unsigned calls, texts, closed;
+	enum err fail;	    /* every call */
+	unsigned fail_n;    /* so many calls, then all is well */
+	bool gate, at_gate; /* calls wait until it opens */
+	size_t longest;	    /* texts above are refused; 0: none are */
+	char last[256];
+};
+
+static void vector_of(struct str text, uint32_t dims, float *out)
+{
+	double sum = 0;
+
+	for (uint32_t i = 0; i < dims; i++) {
+		out[i] = (float)((double)((text.n * 31 + i * 17 + (text.n ? (unsigned char)text.p[i % text.n] : 1)) % 97) + 1);
+		sum += (double)out[i] * out[i];
+	}
+	for (uint32_t i = 0; i < dims; i++)
+		out[i] /= (float)sqrt(sum);
+}
+
+static bool has(struct str text, const char *word)
+{
+	return text.n && memmem(text.p, text.n, word, strlen(word)) != NULL;
+}
+
+static enum err answer(struct scripted *s, const struct str *texts, size_t n)
+{
+	s->calls++;
+	s->texts += (unsigned)n;
+	s->at_gate = s->gate;
+	pthread_cond_broadcast(&s->cond);
+	while (s->gate)
+		pthread_cond_wait(&s->cond, &s->lock);
+	if (s->fail_n > 0) {
+		s->fail_n--;
+		return err_set(s->fail, "the encoder was told to fail");
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (has(texts[i], "nonsense"))
+			return err_set(E_CORRUPT, "a component is not finite");
+		if (has(texts[i], "forbidden") || (s->longest && texts[i].n > s->longest))
+			return err_set(E_INVALID, "the service refuses a text");
+	}
+	if (n)
+		snprintf(s->last, sizeof s->last, "%.*s", (int)(texts[n - 1].n < 250 ? texts[n - 1].n : 250), texts[n - 1].p);
+	return OK;
+}
+
+static enum err scripted_encode(struct embedder *base, struct arena *a, const struct str *texts, size_t n,
+				struct embed_vectors *out)
+{
+	struct scripted *s = (struct scripted *)base;
+	enum err e;
+
+	pthread_mutex_lock(&s->lock);
+	e = answer(s, texts, n);
+	pthread_mutex_unlock(&s->lock);
+	if (e != OK)
+		return e;
+	*out = (struct embed_vectors){.v = arena_array(a, n * s->dims, sizeof(float)), .dims = s->dims, .n = n};
+	if (!out->v)
+		return E_NOMEM;
+	for (size_t i = 0; i < n; i++)
+		vector_of(texts[i], s->dims, out->v + i * s->dims);
+	__atomic_store_n(&s->base.dims, s->dims, __ATOMIC_RELEASE);
+	return OK;
+}
+
+static void scripted_close(struct embedder *base)
+{
+	((struct scripted *)base)->closed++;
+}
+
+static const struct embed_ops scripted_ops = {scripted_encode, scripted_close};
+
+static void scripted_init(struct scripted *s, const char *model, uint32_t dims)
+{
+	*s = (struct scripted){.base = {.ops = &scripted_ops, .model = str_c(model), .dims = dims, .batch = 4}, .dims = dims};
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->cond, NULL);
+}
+
+/* ------------------------------------------------------------------ the bench */
+
+struct rig {
+	struct bench b;
+	struct scripted enc, old;
+	bool old_there;
+	struct vectors *v;
+};
+
+static enum err open_old(void *ctx, struct str model, uint32_t dims, struct embedder **out)
+{
+	struct rig *r = ctx;
+
+	if (!r->old_there || !str_eq(model, r->old.base.model) || dims != r->old.dims)
+		return err_set(E_NOT_FOUND, "no such model");
+	*out = &r->old.base;
+	return OK;
+}
+
+/* The process begins: on the store that is there. */
+static void rig_start(struct rig *r, const char *model, uint32_t dims)
+{
+	struct vectors_options vo = {.poll_ms = 20, .open = open_old, .ctx = r};
+	struct memory_options mo = {.refresh_on_read = true, .languages = STR("english"), .index_cache_bytes = (size_t)8 << 20};
+
+	scripted_init(&r->enc, model, dims);
+	OKAY(vectors_new(r->b.store, &r->enc.base, &vo, &r->v));
+	mo.vectors = r->v;
+	OKAY(memory_new(r->b.store, &mo, &r->b.m));
+}
+
+static void rig_stop(struct rig *r)
+{
+	memory_free(r->b.m);
+	vectors_free(r->v);
+	pthread_mutex_destroy(&r->enc.lock);
+	pthread_cond_destroy(&r->enc.cond);
+}
+
+static void rig_init(struct rig *r)
+{
+	*r = (struct rig){0};
+	arena_init(&r->b.a, (size_t)256 << 20);
+	r->b.store = fake_store_new();
+	rig_start(r, "first", DIMS);
+}
+
+static void rig_release(struct rig *r)
+{
+	rig_stop(r);
+	r->b.store->ops->close(r->b.store);
+	arena_release(&r->b.a);
+}
+
+static void say_as(struct rig *r, const struct principal *who, const char *thread, const char *user, const char *text)
+{
+	struct message m = {.thread = str_c(thread), .user = str_c(user), .role = STR("user"), .content = str_c(text)};
+	size_t stored, unchanged;
+
+	OKAY(session_append(r->b.m, &r->b.a, who, &m, 1, &stored, &unchanged));
+}
+
+static void say(struct rig *r, const char *text)
+{
+	say_as(r, &ann, "t1", "ann", text);
+}
+
+struct counted {
+	size_t docs, good, stale;
+};
+
+static bool on_doc(void *ctx, const struct doc_change *d)
+{
+	struct counted *c = ctx;
+
+	c->docs++;
+	c->good += d->vector.n > 0 && d->mark == doc_mark(d->terms);
+	c->stale += d->vector.n > 0 && d->mark != doc_mark(d->terms);
+	return true;
+}
+
+static struct counted count_as(struct rig *r, const struct principal *who, enum doc_kind kind, const char *model)
+{
+	struct counted c = {0};
+
+	OKAY(r->b.store->ops->doc_walk(r->b.store, who, kind, str_c(model), 0, 100000, on_doc, &c));
+	return c;
+}
+
+static struct counted count(struct rig *r, enum doc_kind kind, const char *model)
+{
+	return count_as(r, &ann, kind, model);
+}
+
+static struct vectors_state state_of(struct rig *r)
+{
+	struct vectors_state s;
+
+	OKAY(vectors_state(r->v, &r->b.a, &ann, &s));
+	return s;
+}
+
+static const char *in_use(struct rig *r)
+{
+	struct str model;
+
+	OKAY(vectors_model(r->v, &r->b.a, &ann, &model));
+	return model.p;
+}
+
+/* ---------------------------------------------------------------------- tests */
+
+static void items_and_messages(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	put(&r.b, "n", "before", "{\"text\":\"was there before the first look\"}");
+	OKAY(vectors_wait(r.v, &ann));
+	assert_string_equal(in_use(&r), "first/8");
+	for (int i = 0; i < 30; i++) {
+		char key[32], text[64];
+
+		snprintf(key, sizeof key, "k%d", i);
+		snprintf(text, sizeof text, "{\"text\":\"item number %d\"}", i);
+		put(&r.b, "n", key, text);
+		snprintf(text, sizeof text, "message number %d", i);
+		say(&r, text);
+	}
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 1);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 31);
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 30);
+	/* A text that changes gets another one; meanwhile the old one does not count. */
+	put(&r.b, "n", "k3", "{\"text\":\"something else\"}");
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 30);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 31);
+	assert_string_equal(r.enc.last, "something else");
+	assert_int_equal(state_of(&r).pending, 0);
+	assert_int_equal(state_of(&r).done, 61);
+	assert_int_equal(state_of(&r).documents, 61);
+	assert_true(state_of(&r).counted);
+	/* What is not indexed has none. */
+	struct op_put op = {.ns = STR("n"), .key = STR("hidden"), .value = STR("{\"a\":\"b\"}"), .index = TRI_NO};
+	unsigned texts = r.enc.texts;
+	OKAY(memory_put(r.b.m, &r.b.a, &ann, &op));
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(r.enc.texts, texts);
+	rig_release(&r);
+}
+
+static void after_a_restart(void **state)
+{
+	struct rig r;
+	unsigned texts;
+
+	(void)state;
+	rig_init(&r);
+	for (int i = 0; i < 40; i++) {
+		char text[64];
+
+		snprintf(text, sizeof text, "message number %d", i);
+		say(&r, text);
+	}
+	r.enc.fail = E_UPSTREAM;
+	r.enc.fail_n = 1000;
+	FAILS(vectors_wait(r.v, &ann), E_UPSTREAM);
+	rig_stop(&r);
+	rig_start(&r, "first", DIMS);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 40);
+	assert_int_equal(r.enc.texts, 40);
+	/* Another restart makes nothing again. */
+	rig_stop(&r);
+	rig_start(&r, "first", DIMS);
+	texts = r.enc.texts;
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(r.enc.texts, texts);
+	rig_release(&r);
+}
+
+static void more_than_the_queue_holds(void **state)
+{
+	enum { N = QUEUE_MAX + 2000, STEP = 5000 };
+	struct message *m = calloc(STEP, sizeof *m);
+	size_t stored, unchanged;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	OKAY(vectors_wait(r.v, &ann));
+	for (size_t at = 0; at < N; at += STEP) {
+		size_t n = N - at < STEP ? N - at : STEP;
+
+		for (size_t i = 0; i < n; i++)
+			m[i] = (struct message){.thread = STR("t"),
+						.user = STR("ann"),
+						.role = STR("user"),
+						.content = arena_printf(&r.b.a, "number %zu", at + i)};
+		OKAY(session_append(r.b.m, &r.b.a, &ann, m, n, &stored, &unchanged));
+		assert_int_equal(stored, n);
+	}
+	r.enc.base.batch = 500;
+	bool more;
+	struct vtenant *t;
+	OKAY(vectors_tenant(r.v, STR("default"), &t));
+	OKAY(vectors_round(r.v, t, &more));
+	assert_true(more);
+	assert_true(t->kind[DOC_MESSAGE].walking);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, N);
+	assert_int_equal(r.enc.texts, N);
+	free(m);
+	rig_release(&r);
+}
+
+static void refused_texts(void **state)
+{
+	struct rig r;
+	unsigned calls;
+
+	(void)state;
+	rig_init(&r);
+	say(&r, "one");
+	say(&r, "this is forbidden");
+	say(&r, "this is nonsense");
+	say(&r, "four");
+	say(&r, "five");
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 3);
+	assert_int_equal(state_of(&r).refused, 2);
+	assert_int_equal(state_of(&r).pending, 0);
+	/* They are not asked again, until they change. */
+	calls = r.enc.calls;
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(r.enc.calls, calls);
+	put(&r.b, "n", "k", "{\"text\":\"also forbidden\"}");
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(state_of(&r).refused, 3);
+	put(&r.b, "n", "k", "{\"text\":\"allowed\"}");
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 1);
+	rig_release(&r);
+}
+
+static void long_and_empty_texts(void **state)
+{
+	struct rig r;
+	char *big;
+
+	(void)state;
+	rig_init(&r);
+	big = malloc((1u << 20) + 1);
+	for (size_t i = 0; i < 1u << 20; i++)
+		big[i] = i % 8 == 7 ? ' ' : (char)('a' + i % 7);
+	big[1u << 20] = 0;
+	r.enc.longest = 5000;
+	say(&r, big);
+	say(&r, "...");
+	put(&r.b, "n", "empty", "{}");
+	put(&r.b, "n", "bare", "{\"text\":\"\"}");
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(state_of(&r).refused, 0);
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 2);
+	free(big);
+	rig_release(&r);
+}
+
+static void an_encoder_that_fails(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	r.enc.fail = E_TIMEOUT;
+	r.enc.fail_n = 2;
+	say(&r, "one");
+	FAILS(vectors_wait(r.v, &ann), E_TIMEOUT);
+	assert_true(state_of(&r).trouble.n > 0);
+	assert_int_equal(state_of(&r).pending, 1);
+	FAILS(vectors_wait(r.v, &ann), E_TIMEOUT);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(state_of(&r).trouble.n, 0);
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 1);
+	/* Nothing but nonsense comes: that is the encoder's fault, not the texts'. */
+	say(&r, "nonsense");
+	FAILS(vectors_wait(r.v, &ann), E_CORRUPT);
+	assert_int_equal(state_of(&r).refused, 0);
+	/* A store that fails. */
+	put(&r.b, "n", "k", "{\"text\":\"hello\"}");
+	fake_store_fail(r.b.store, E_BUSY, 1);
+	FAILS(vectors_wait(r.v, &ann), E_BUSY);
+	rig_release(&r);
+}
+
+static void questions(void **state)
+{
+	struct rig r;
+	float *v;
+	uint32_t dims;
+
+	(void)state;
+	rig_init(&r);
+	OKAY(vectors_question(r.v, &r.b.a, &ann, STR("before the first look"), &v, &dims));
+	assert_null(v);
+	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_question(r.v, &r.b.a, &ann, STR("what"), &v, &dims));
+	assert_non_null(v);
+	assert_int_equal(dims, DIMS);
+	/* After a failure questions are not asked for a while. */
+	r.enc.fail = E_UPSTREAM;
+	r.enc.fail_n = 1;
+	FAILS(vectors_question(r.v, &r.b.a, &ann, STR("who"), &v, &dims), E_UPSTREAM);
+	unsigned calls = r.enc.calls;
+	FAILS(vectors_question(r.v, &r.b.a, &ann, STR("who"), &v, &dims), E_UPSTREAM);
+	assert_int_equal(r.enc.calls, calls);
+	FAILS(vectors_question(r.v, &r.b.a, NULL, STR("who"), &v, &dims), E_DENIED);
+	/* Without vectors. */
+	OKAY(vectors_question(NULL, &r.b.a, &ann, STR("who"), &v, &dims));
+	assert_null(v);
+	OKAY(vectors_wait(NULL, &ann));
+	rig_release(&r);
+}
+
+static void tenants_and_users(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	say_as(&r, &ann, "a", "ann", "mine");
+	say_as(&r, &ann, "b", "bob", "his");
+	say_as(&r, &other, "a", "ann", "another tenant's");
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 2);
+	assert_int_equal(count_as(&r, &other, DOC_MESSAGE, "first/8").good, 0);
+	OKAY(vectors_wait(r.v, &other));
+	assert_int_equal(count_as(&r, &other, DOC_MESSAGE, "first/8").good, 1);
+	rig_release(&r);
+}
+
+/* One round of the default tenant. */
+static bool round_once(struct rig *r)
+{
+	struct vtenant *t;
+	bool more;
+
+	OKAY(vectors_tenant(r->v, STR("default"), &t));
+	OKAY(vectors_round(r->v, t, &more));
+	return more;
+}
+
+static void fill(struct rig *r, int n)
+{
+	for (int i = 0; i < n; i++) {
+		char text[64];
+
+		snprintf(text, sizeof text, "message number %d", i);
+		say(r, text);
+	}
+}
+
+static void change_of_model(void **state)
+{
+	struct rig r;
+	float *v;
+	uint32_t dims;
+	int rounds = 0;
+
+	(void)state;
+	rig_init(&r);
+	fill(&r, 100);
+	OKAY(vectors_wait(r.v, &ann));
+	rig_stop(&r);
+	scripted_init(&r.old, "first", DIMS);
+	r.old_there = true;
+	rig_start(&r, "second", 16);
+	while (round_once(&r)) {
+		/* Until the last step the old one serves, whole. */
+		if (strcmp(in_use(&r), "first/8") == 0) {
+			assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 100);
+			assert_string_equal(state_of(&r).next.p, "second/16");
+			OKAY(vectors_question(r.v, &r.b.a, &ann, STR("what"), &v, &dims));
+			assert_int_equal(dims, DIMS);
+			rounds++;
+		}
+	}
+	assert_true(rounds > 3);
+	assert_string_equal(in_use(&r), "second/16");
+	assert_int_equal(count(&r, DOC_MESSAGE, "second/16").good, 100);
+	OKAY(vectors_question(r.v, &r.b.a, &ann, STR("what"), &v, &dims));
+	assert_int_equal(dims, 16);
+	/* Then the old one's vectors go, when others have heard of it. */
+	struct vtenant *t;
+	OKAY(vectors_tenant(r.v, STR("default"), &t));
+	assert_true(t->drop_at > 0);
+	t->drop_at = 1;
+	while (round_once(&r) || t->drop_at)
+		;
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 0);
+	assert_int_equal(r.old.closed, 1);
+	assert_int_equal(count(&r, DOC_MESSAGE, "second/16").good, 100);
+	rig_release(&r);
+}
+
+static void change_without_the_old_encoder(void **state)
+{
+	struct rig r;
+	float *v;
+	uint32_t dims;
+
+	(void)state;
+	rig_init(&r);
+	fill(&r, 50);
+	OKAY(vectors_wait(r.v, &ann));
+	rig_stop(&r);
+	rig_start(&r, "first", 16); /* the same name, other dimensions: another model */
+	assert_true(round_once(&r));
+	assert_string_equal(in_use(&r), "first/16");
+	OKAY(vectors_question(r.v, &r.b.a, &ann, STR("what"), &v, &dims));
+	assert_int_equal(dims, 16);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/16").good, 50);
+	rig_release(&r);
+}
+
+static void change_interrupted(void **state)
+{
+	struct rig r;
+	size_t made;
+
+	(void)state;
+	rig_init(&r);
+	fill(&r, 100);
+	OKAY(vectors_wait(r.v, &ann));
+	rig_stop(&r);
+	scripted_init(&r.old, "first", DIMS);
+	r.old_there = true;
+	rig_start(&r, "second", 16);
+	assert_true(round_once(&r));
+	assert_true(round_once(&r));
+	made = count(&r, DOC_MESSAGE, "second/16").good;
+	assert_true(made > 0 && made < 100);
+	rig_stop(&r); /* killed, as far as the store can tell */
+	rig_start(&r, "second", 16);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_string_equal(in_use(&r), "second/16");
+	assert_int_equal(r.enc.texts, 100 - made);
+	/* Taken back half way: the first model is in use as ever, and what was begun of the second goes. */
+	rig_stop(&r);
+	rig_start(&r, "third", 4);
+	r.old = r.enc;
+	scripted_init(&r.old, "second", 16);
+	assert_true(round_once(&r));
+	assert_string_equal(in_use(&r), "second/16");
+	rig_stop(&r);
+	rig_start(&r, "second", 16);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_string_equal(in_use(&r), "second/16");
+	assert_string_equal(state_of(&r).next.p, "");
+	struct vtenant *t;
+	OKAY(vectors_tenant(r.v, STR("default"), &t));
+	t->drop_at = 1;
+	while (round_once(&r) || t->drop_at)
+		;
+	assert_int_equal(count(&r, DOC_MESSAGE, "third/4").good, 0);
+	assert_int_equal(r.enc.texts, 0);
+	rig_release(&r);
+}
+
+static void two_processes(void **state)
+{
+	struct rig r, s;
+
+	(void)state;
+	rig_init(&r);
+	fill(&r, 20);
+	OKAY(vectors_wait(r.v, &ann));
+	/* Another process of another model starts on the same store. */
+	s = (struct rig){.b.store = r.b.store, .old_there = true};
+	arena_init(&s.b.a, (size_t)16 << 20);
+	scripted_init(&s.old, "first", DIMS);
+	rig_start(&s, "second", 16);
+	OKAY(vectors_wait(s.v, &ann));
+	assert_string_equal(in_use(&s), "second/16");
+	/* The first one follows: it neither changes back nor makes vectors that nobody asks for. */
+	struct vtenant *t;
+	OKAY(vectors_tenant(r.v, STR("default"), &t));
+	OKAY(vectors_learn(r.v, t, true));
+	fill(&r, 30);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_string_equal(in_use(&r), "second/16");
+	assert_int_equal(r.enc.texts, 20);
+	OKAY(vectors_wait(s.v, &ann));
+	assert_int_equal(count(&s, DOC_MESSAGE, "second/16").good, 30);
+	rig_stop(&s);
+	arena_release(&s.b.a);
+	rig_release(&r);
+}
+
+static void made_again(void **state)
+{
+	struct rig r;
+	unsigned texts;
+
+	(void)state;
+	rig_init(&r);
+	fill(&r, 100);
+	put(&r.b, "n", "k", "{\"text\":\"an item\"}");
+	OKAY(vectors_wait(r.v, &ann));
+	FAILS(vectors_reindex(r.v, &reader), E_DENIED);
+	OKAY(vectors_reindex(r.v, &ann));
+	assert_true(state_of(&r).again);
+	round_once(&r);
+	round_once(&r);
+	texts = r.enc.texts - 101;
+	assert_true(texts > 0 && texts < 101);
+	rig_stop(&r); /* in the middle of it */
+	rig_start(&r, "first", DIMS);
+	assert_true(state_of(&r).again || round_once(&r));
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(texts + r.enc.texts, 101);
+	assert_false(state_of(&r).again);
+	assert_int_equal(state_of(&r).pending, 0);
+	rig_release(&r);
+}
+
+static void dims_not_known_before(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	rig_stop(&r);
+	rig_start(&r, "first", 0);
+	r.enc.dims = 12;
+	r.enc.fail = E_UPSTREAM;
+	r.enc.fail_n = 1;
+	say(&r, "hello");
+	FAILS(vectors_wait(r.v, &ann), E_UPSTREAM);
+	assert_string_equal(in_use(&r), "");
+	OKAY(vectors_wait(r.v, &ann));
+	assert_string_equal(in_use(&r), "first/12");
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/12").good, 1);
+	rig_release(&r);
+}
+
+/* ---------------------------------------------------- the scope of a search */
+
+struct seen {
+	uint64_t version;
+	size_t docs, rows;
+};
+
+static enum err look(void *ctx, const struct scope *s, const struct vector_scope *v)
+{
+	struct seen *x = ctx;
+
+	*x = (struct seen){s->version, s->docs, v ? v->rows : 0};
+	return OK;
+}
+
+static struct seen scope_of(struct rig *r, const char *model)
+{
+	struct doc_scope scope = {.kind = DOC_MESSAGE, .prefix = STR("ann"), .model = str_c(model)};
+	struct seen x = {0};
+	bool skipped;
+
+	OKAY(words_with_scope(memory_words(r->b.m), &r->b.a, &ann, &scope, look, &x, &skipped));
+	assert_false(skipped);
+	return x;
+}
+
+static void scopes_follow(void **state)
+{
+	struct seen a, b;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	fill(&r, 10);
+	a = scope_of(&r, "first/8");
+	assert_int_equal(a.docs, 10);
+	assert_int_equal(a.rows, 0);
+	OKAY(vectors_wait(r.v, &ann));
+	/* The vectors come in; the words are not indexed again for that. */
+	b = scope_of(&r, "first/8");
+	assert_int_equal(b.rows, 10);
+	assert_int_equal(b.version, a.version);
+	/* One more: found by words at once. */
+	say(&r, "another one");
+	b = scope_of(&r, "first/8");
+	assert_int_equal(b.docs, 11);
+	assert_int_equal(b.rows, 10);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(scope_of(&r, "first/8").rows, 11);
+	OKAY(session_delete(r.b.m, &ann, STR("t1")));
+	b = scope_of(&r, "first/8");
+	assert_int_equal(b.docs, 0);
+	assert_int_equal(b.rows, 0);
+	/* Loaded anew it is the same; without a model it has none. */
+	fill(&r, 5);
+	OKAY(vectors_wait(r.v, &ann));
+	rig_stop(&r);
+	rig_start(&r, "first", DIMS);
+	assert_int_equal(scope_of(&r, "first/8").rows, 5);
+	assert_int_equal(scope_of(&r, "").rows, 0);
+	rig_release(&r);
+}
+
+/* ----------------------------------------------------------------- the worker */
+
+struct runner {
+	struct rig *r;
+	struct loop *loop;
+	struct fiber *fiber;
+	pthread_t thread;
+	struct loop_task start, stop;
+	enum err ended;
+};
+
+static void run_fiber(void *arg)
+{
+	struct runner *x = arg;
+
+	x->ended = vectors_forever(x->r->v);
+	x->fiber = NULL;
+}
+
+static void run_start(void *arg)
+{
+	struct runner *x = arg;
+	bool ended;
+
+	if (fiber_spawn(run_fiber, x, &x->fiber, &ended) != OK || ended)
+		abort();
+}
+
+static void run_stop(void *arg)
+{
+	struct runner *x = arg;
+
+	if (x->fiber)
+		fiber_cancel(x->fiber);
+	loop_stop(x->loop);
+}
+
+static void *run_thread(void *arg)
+{
+	loop_run(((struct runner *)arg)->loop);
+	return NULL;
+}
+
+static void runner_start(struct runner *x, struct rig *r)
+{
+	*x = (struct runner){.r = r};
+	OKAY(loop_new(&x->loop));
+	loop_set_background(x->loop);
+	x->start = (struct loop_task){.fn = run_start, .arg = x};
+	loop_post(x->loop, &x->start);
+	assert_int_equal(pthread_create(&x->thread, NULL, run_thread, x), 0);
+	for (bool there = false; !there;) {
+		pthread_mutex_lock(&r->v->lock);
+		there = r->v->running;
+		pthread_mutex_unlock(&r->v->lock);
+		sched_yield();
+	}
+}
+
+static void runner_stop(struct runner *x)
+{
+	x->stop = (struct loop_task){.fn = run_stop, .arg = x};
+	loop_post(x->loop, &x->stop);
+	pthread_join(x->thread, NULL);
+	loop_free(x->loop);
+	assert_string_equal(err_name(x->ended), err_name(E_CANCELLED));
+}
+
+static void worker(void **state)
+{
+	struct runner x;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	fill(&r, 30);
+	runner_start(&x, &r);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 30);
+	for (int i = 0; i < 20; i++) {
+		char key[16];
+
+		snprintf(key, sizeof key, "k%d", i);
+		put(&r.b, "n", key, "{\"text\":\"written while it runs\"}");
+		OKAY(vectors_wait(r.v, &ann));
+		assert_int_equal(count(&r, DOC_ITEM, "first/8").good, i + 1);
+	}
+	/* A write never waits: the encoder stands still, and the put is there. */
+	pthread_mutex_lock(&r.enc.lock);
+	r.enc.gate = true;
+	pthread_mutex_unlock(&r.enc.lock);
+	put(&r.b, "n", "late", "{\"text\":\"the encoder hangs\"}");
+	pthread_mutex_lock(&r.enc.lock);
+	while (!r.enc.at_gate)
+		pthread_cond_wait(&r.enc.cond, &r.enc.lock);
+	pthread_mutex_unlock(&r.enc.lock);
+	assert_string_equal(value_as(&r.b, &ann, "n", "late"), "{\"text\":\"the encoder hangs\"}");
+	/* Who waits for it does so until his deadline. */
+	uint64_t before = wait_within(deadline_in_ms(30));
+	FAILS(vectors_wait(r.v, &ann), E_TIMEOUT);
+	wait_restore(before);
+	pthread_mutex_lock(&r.enc.lock);
+	r.enc.gate = r.enc.at_gate = false;
+	pthread_cond_broadcast(&r.enc.cond);
+	pthread_mutex_unlock(&r.enc.lock);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 21);
+	/* In a pause after a failure, one who waits makes it try at once, and is told when it fails. */
+	pthread_mutex_lock(&r.enc.lock);
+	r.enc.fail = E_UPSTREAM;
+	r.enc.fail_n = 2;
+	pthread_mutex_unlock(&r.enc.lock);
+	put(&r.b, "n", "more", "{\"text\":\"more\"}");
+	int failures = 0;
+	while (vectors_wait(r.v, &ann) != OK)
+		failures++;
+	assert_true(failures >= 1 && failures <= 2);
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 22);
+	runner_stop(&x);
+	rig_release(&r);
+}
+
+struct writer {
+	struct rig *r;
+	int from;
+};
+
+static void *write_many(void *arg)
+{
+	struct writer *w = arg;
+	struct arena a;
+
+	arena_init(&a, 16 << 20);
+	for (int i = 0; i < 200; i++) {
+		struct op_put op = {.ns = STR("n"), .ttl_minutes = TTL_DEFAULT};
+
+		op.key = arena_printf(&a, "k%d", w->from + i);
+		op.value = arena_printf(&a, "{\"text\":\"number %d\"}", w->from + i);
+		if (memory_put(w->r->b.m, &a, &ann, &op) != OK)
+			abort();
+		if (i % 50 == 49 && vectors_wait(w->r->v, &ann) != OK)
+			abort();
+	}
+	arena_release(&a);
+	return NULL;
+}
+
+static void many_writers(void **state)
+{
+	struct writer w[4];
+	pthread_t th[4];
+	struct runner x;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	runner_start(&x, &r);
+	for (int i = 0; i < 4; i++) {
+		w[i] = (struct writer){&r, i * 1000};
+		assert_int_equal(pthread_create(&th[i], NULL, write_many, &w[i]), 0);
+	}
+	for (int i = 0; i < 4; i++)
+		pthread_join(th[i], NULL);
+	OKAY(vectors_wait(r.v, &ann));
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 800);
+	runner_stop(&x);
+	rig_release(&r);
+}
+
+static void item_texts(void **state)
+{
+	struct arena a;
+	struct str out;
+
+	(void)state;
+	arena_init(&a, 16 << 20);
+	OKAY(vectors_item_text(&a, STR("{\"text\":\"I like tea\"}"), STR(""), &out));
+	assert_true(str_eq(out, STR("I like tea")));
+	OKAY(vectors_item_text(&a, STR("{\"favourite\":{\"drink\":\"tea\",\"cups\":3},\"x\":null,\"y\":true}"), STR(""), &out));
+	assert_true(str_eq(out, STR("favourite drink tea cups 3 x y")));
+	OKAY(vectors_item_text(&a, STR("{}"), STR(""), &out));
+	assert_int_equal(out.n, 0);
+	/* Of some paths only. */
+	struct str path = STR("a.b"), doc;
+	struct bench b;
+	bench_init(&b);
+	OKAY(words_item_doc(memory_words(b.m), &a, STR("n"), parsed(&a, "{\"a\":{\"b\":\"this\"},\"c\":\"not this\"}").doc, &path,
+			    1, &doc));
+	OKAY(vectors_item_text(&a, STR("{\"a\":{\"b\":\"this\"},\"c\":\"not this\"}"), doc, &out));
+	assert_true(str_eq(out, STR("this")));
+	bench_release(&b);
+	arena_release(&a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(items_and_messages),
+		cmocka_unit_test(after_a_restart),
+		cmocka_unit_test(more_than_the_queue_holds),
+		cmocka_unit_test(refused_texts),
+		cmocka_unit_test(long_and_empty_texts),
+		cmocka_unit_test(an_encoder_that_fails),
+		cmocka_unit_test(questions),
+		cmocka_unit_test(tenants_and_users),
+		cmocka_unit_test(change_of_model),
+		cmocka_unit_test(change_without_the_old_encoder),
+		cmocka_unit_test(change_interrupted),
+		cmocka_unit_test(two_processes),
+		cmocka_unit_test(made_again),
+		cmocka_unit_test(dims_not_known_before),
+		cmocka_unit_test(scopes_follow),
+		cmocka_unit_test(worker),
+		cmocka_unit_test(many_writers),
+		cmocka_unit_test(item_texts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
