@@ -25,6 +25,7 @@
 /* Other models' vectors go so many polls after the change, when other processes have heard of it. */
 #define DROP_AFTER_POLLS 3
 #define DROP_STEP 500
+#define PROBE_MS 10000
 #define WORK_ROOM ((size_t)64 << 20)
 
 /* ---------------------------------------------------------------- the models */
@@ -55,6 +56,24 @@ static enum err learn_dims(struct vectors *v, char *key)
 	if (e == OK && !key[0])
 		e = err_set(E_INTERNAL, "an encoder that has answered does not say its dimensions");
 	return e;
+}
+
+/* Does it answer, with vectors like those that are kept? */
+static enum err probe(struct embedder *e, uint32_t dims)
+{
+	static const struct str text = STR_INIT("dimensions");
+	uint64_t before = wait_within(deadline_in_ms(PROBE_MS));
+	struct embed_vectors got = {0};
+	struct arena a;
+	enum err r;
+
+	arena_init(&a, 1 << 20);
+	r = embed_encode(e, &a, &text, 1, &got);
+	if (r == OK && got.dims != dims)
+		r = err_set(E_CORRUPT, "it has %u dimensions now, not %u", (unsigned)got.dims, (unsigned)dims);
+	arena_release(&a);
+	wait_restore(before);
+	return r;
 }
 
 static struct former *former_find(struct vectors *v, const char *model)
@@ -89,7 +108,17 @@ static bool former_serves(struct vectors *v, const char *model)
 		return false;
 	memcpy(f->model, model, strlen(model) + 1);
 	e = v->opt.open(v->opt.ctx, str_of(model, (size_t)(slash - model)), (uint32_t)dims, &f->e);
+	if (e != OK)
+		f->e = NULL;
+	else
+		e = probe(f->e, (uint32_t)dims);
+	if (e == E_CANCELLED) {
+		embed_close(f->e);
+		free(f);
+		return false;
+	}
 	if (e != OK) {
+		embed_close(f->e);
 		f->e = NULL;
 		LOG(LOG_WARN, "core.vectors", "the encoder of the model in use cannot be had: questions are not asked by it",
 		    LF_C("model", model), LF_C("reason", diag_get()->text));
@@ -530,6 +559,22 @@ static enum err work_on(struct vectors *v)
 	}
 }
 
+/* Nobody works for those who still wait. */
+static void send_home(struct vectors *v)
+{
+	struct diag before = *diag_get();
+	struct vtenant **ts;
+	struct arena a;
+	size_t n;
+
+	arena_init(&a, 16 << 20);
+	if (vectors_tenants(v, &a, &ts, &n) == OK)
+		for (size_t i = 0; i < n; i++)
+			vectors_fail_waiters(v, ts[i], err_set(E_BUSY, "the server is being stopped"));
+	arena_release(&a);
+	*diag_get() = before;
+}
+
 enum err vectors_forever(struct vectors *v)
 {
 	enum err e;
@@ -543,5 +588,6 @@ enum err vectors_forever(struct vectors *v)
 	pthread_mutex_lock(&v->lock);
 	v->running = v->busy = false;
 	pthread_mutex_unlock(&v->lock);
+	send_home(v);
 	return e;
 }

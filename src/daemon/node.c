@@ -1,7 +1,8 @@
 /* Wiring: what the server is made of, in the order in which it is built up and torn down.
  *
  * Invariants
- *  1. store, encoder < memory < auth, routes < loops: each lives longer than what comes after it; node_close goes backwards.
+ *  1. store, encoder < vectors < memory < auth, routes < loops: each lives longer than what comes after it; node_close goes
+ *     backwards. The thread that makes vectors ends before anything is freed.
  *  2. Every loop has its own server with its own descriptors: TCP listeners share a port by SO_REUSEPORT, unix and inherited
  * sockets are duplicates of one.
  *  3. A loop's thread touches only its own struct worker after node_start, but for `left`, `asked` and `answered`, which are
@@ -28,8 +29,10 @@
 #include "api/ops/ops.h"
 #include "base/log.h"
 #include "core/checkpoint.h"
+#include "core/vectors.h"
 #include "daemon/admin.h"
 #include "daemon/auth.h"
+#include "daemon/background.h"
 #include "index/rank.h"
 #include "rt/fiber.h"
 #include "rt/work.h"
@@ -58,6 +61,8 @@ struct node {
 	struct store *store;
 	struct embed_state embed;
 	struct openai_models models;
+	struct vectors *vectors;
+	struct background *maker; /* of vectors; NULL: none */
 	struct memory *memory;
 	struct retention *retention; /* NULL: no rules */
 	struct auth *auth;
@@ -202,6 +207,19 @@ static enum err open_encoder(struct node *n)
 	return OK;
 }
 
+static enum err open_former(void *ctx, struct str model, uint32_t dims, struct embedder **out)
+{
+	struct node *n = ctx;
+	struct embed_settings es = node_embed_settings(n->cfg);
+	return embed_open_model(&es, model, dims, out);
+}
+
+static enum err open_vectors(struct node *n)
+{
+	struct vectors_options vo = {.question_ms = (uint32_t)n->cfg->embed_question_timeout, .open = open_former, .ctx = n};
+	return vectors_new(n->store, n->embed.encoder, &vo, &n->vectors);
+}
+
 static enum err open_store(struct node *n, uint32_t busy_ms)
 {
 	const struct config *c = n->cfg;
@@ -210,12 +228,14 @@ static enum err open_store(struct node *n, uint32_t busy_ms)
 	tell_store(n);
 	TRY(set_weights(c, &n->weights));
 	TRY(store_open(c->store, &so, &n->store));
+	TRY(open_vectors(n));
 	buf_init(&langs, &n->arena, 64 << 10);
 	struct memory_options mo = {
 		.index_cache_bytes = (size_t)c->index_cache,
 		.refresh_on_read = c->ttl_refresh_on_read,
 		.default_ttl_minutes = (double)c->ttl_default / 60000.0,
 		.omit_expired = c->ttl_omit_expired,
+		.vectors = n->vectors,
 		.weights = &n->weights,
 		.near = (double)c->recall_near / 100.0,
 		.languages = node_languages(c, &langs),
@@ -229,6 +249,7 @@ static void more_metrics(void *arg, struct buf *out)
 	auth_metrics(n->auth, out);
 	retention_metrics(out);
 	embed_metrics(&n->embed, out);
+	vectors_metrics(n->vectors, out);
 }
 
 static enum err add_routes(struct node *n)
@@ -470,6 +491,14 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
+static void make_vectors(void *arg)
+{
+	struct node *n = arg;
+	enum err e = vectors_forever(n->vectors);
+	if (e != OK && e != E_CANCELLED)
+		LOG(LOG_ERROR, "vectors", "making vectors has stopped", LF_C("err", diag_get()->text));
+}
+
 enum err node_start(struct node *n, bool sweep)
 {
 	sigset_t all, old;
@@ -497,6 +526,8 @@ enum err node_start(struct node *n, bool sweep)
 	if (e != OK)
 		*diag_get() = n->up_diag;
 	pthread_mutex_unlock(&n->mutex);
+	if (e == OK && sweep && n->embed.encoder)
+		e = background_start("vectors", make_vectors, n, &n->maker);
 	atomic_store(&n->ops.ready, e == OK);
 	return e;
 }
@@ -596,12 +627,14 @@ void node_close(struct node *n)
 		if (w->loop)
 			loop_free(w->loop);
 	}
+	background_stop(n->maker);
 	if (n->router)
 		http_router_free(n->router);
 	auth_free(n->auth);
 	retention_free(n->retention);
 	if (n->memory)
 		memory_free(n->memory);
+	vectors_free(n->vectors);
 	embed_state_close(&n->embed);
 	if (n->store)
 		n->store->ops->close(n->store);

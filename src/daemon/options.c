@@ -92,7 +92,8 @@ static const struct opt rows[] = {
 	    "least so many percent; 0: gives all"),
 	ROW("recall.weights.full", OPT_LIST, OPT_EMBED, recall_weights_full, "", NULL,
 	    "weights in the ranking of messages that have vectors, as FEATURE=NUMBER, where they are to be others than the usual "
-	    "ones: lex=2, pair=1, prev2=0.7, sess=0.5, date=3.8, when=0.8, v=3.4, vnext=1.2, cover=3.3, answer=2.8, ask=-3, spk=1.2, "
+	    "ones: lex=2, pair=1, prev2=0.7, sess=0.5, date=3.8, when=0.8, v=3.4, vnext=1.2, cover=3.3, answer=2.8, ask=-3, "
+	    "spk=1.2, "
 	    "user=2"),
 	ROW("recall.weights.words", OPT_LIST, OPT_EMBED, recall_weights_words, "", NULL,
 	    "the same for messages without vectors: lex=3.7, pair=1.5, prev2=0.9, sess=0.8, date=3.9, when=0.9, cover=3.6, "
@@ -116,6 +117,8 @@ static const struct opt rows[] = {
 	ROW("embed.concurrency", OPT_INT, OPT_EMBED, embed_concurrency, "4", "1..256", "requests to the service at a time"),
 	ROW("embed.timeout", OPT_DURATION, OPT_EMBED, embed_timeout, "30s", "100ms..10m",
 	    "time for one request to the service; it is sent up to three times"),
+	ROW("embed.question_timeout", OPT_DURATION, OPT_EMBED, embed_question_timeout, "3s", "10ms..60s",
+	    "how long a search waits for the vector of its question before it goes by words"),
 	ROW("embed.model_dir", OPT_STR, OPT_EMBED, embed_model_dir, "DATA/models", NULL,
 	    "folder where `cenote model` puts models and where they are looked for"),
 	ROW("embed.cache_bytes", OPT_SIZE, OPT_EMBED, embed_cache_bytes, "16MiB", "0..1TiB",

@@ -92,6 +92,46 @@ enum err embed_open(const struct embed_settings *s, struct embed_state *out)
 	return e;
 }
 
+/* *out NULL: the folder has none, or another. */
+static enum err open_if_it_is(const struct embed_settings *s, struct str model, struct embedder **out)
+{
+	struct arena a;
+	struct str path;
+	enum err e = OK;
+
+	*out = NULL;
+	arena_init(&a, 64 << 10);
+	path = embed_model_path(&a, s->model_dir, embed_model_find(STR("minilm")));
+	if (path.p)
+		e = minilm_open(path, out);
+	if (e != OK) {
+		*out = NULL;
+	} else if (*out && !str_eq((*out)->model, model)) {
+		embed_close(*out);
+		*out = NULL;
+	}
+	arena_release(&a);
+	return e;
+}
+
+enum err embed_open_model(const struct embed_settings *s, struct str model, uint32_t dims, struct embedder **out)
+{
+	struct remote_options ro = s->remote;
+	struct embedder *e = NULL;
+
+	*out = NULL;
+	TRY(open_if_it_is(s, model, &e));
+	if (!e) {
+		if (ro.base_url.n == 0)
+			return err_set(E_NOT_FOUND, "there is no model \"%.*s\" here, and embed.base_url names no service",
+				       STR_ARG(model));
+		ro.model = model;
+		ro.dims = dims;
+		TRY(remote_open(&ro, &e));
+	}
+	return embed_cache_open(e, s->cache_bytes, out);
+}
+
 void embed_metrics(const struct embed_state *s, struct buf *out)
 {
 	struct embed_cache_stats c;

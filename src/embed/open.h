@@ -27,6 +27,10 @@ struct embed_state {
  * used are an error with kind minilm; with auto they are told in the state, and search goes by words. E_INVALID: kind remote
  * without base_url or model; E_NOT_FOUND: kind minilm without files. */
 enum err embed_open(const struct embed_settings *s, struct embed_state *out) MUST_CHECK;
+/* Opens the encoder of a model that was in use before, by the name that it has as an embedder: the model in model_dir when that is
+ * it, else a model of that name and so many dimensions at the service. E_NOT_FOUND: neither is there. A service is asked only when
+ * it is used. */
+enum err embed_open_model(const struct embed_settings *s, struct str model, uint32_t dims, struct embedder **out) MUST_CHECK;
 /* Figures in Prometheus text: cenote_embed_*. Nothing without an encoder. */
 void embed_metrics(const struct embed_state *s, struct buf *out);
 void embed_state_close(struct embed_state *s);
