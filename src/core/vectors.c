@@ -495,37 +495,72 @@ void vectors_fail_waiters(struct vectors *v, struct vtenant *t, enum err e)
 	pthread_mutex_unlock(&v->lock);
 }
 
-/* Without a worker the caller does its job, one at a time. */
+/* Without a worker the caller does its job; of several one at a time. */
 static enum err work_for(struct vectors *v, struct vtenant *t, struct vwaiter *w)
 {
-	bool more, mine;
-	enum err e = OK;
+	bool more, mine, ended;
+	enum err e;
 
-	for (bool ended = false; !ended && e == OK;) {
+	for (;;) {
 		pthread_mutex_lock(&v->lock);
-		mine = !v->busy && !v->running;
-		v->busy |= mine;
 		ended = w->ended || v->running;
+		mine = !ended && !v->busy;
+		v->busy |= mine;
 		pthread_mutex_unlock(&v->lock);
-		if (mine && !ended)
-			e = vectors_round(v, t, &more);
-		else if (!ended)
-			e = wait_until(deadline_in_ms(1));
-		if (!mine)
+		if (ended)
+			return OK;
+		if (!mine) {
+			TRY(wait_until(deadline_in_ms(1)));
 			continue;
+		}
+		e = vectors_round(v, t, &more);
 		pthread_mutex_lock(&v->lock);
 		v->busy = false;
-		ended = w->ended;
 		pthread_mutex_unlock(&v->lock);
+		if (e != OK)
+			return w->ended ? OK : e; /* then it has been told */
+		if (wait_expired())
+			return err_set(E_TIMEOUT, "not all texts have their vectors yet");
 	}
+}
+
+static enum err wait_for(struct vectors *v, struct vtenant *t, struct vwaiter *w)
+{
+	bool running;
+	enum err e = OK;
+
+	pthread_mutex_lock(&v->lock);
+	list_add_tail(&t->waiters, &w->node);
+	t->dirty = true;
+	running = v->running;
+	pthread_mutex_unlock(&v->lock);
+	atomic_fetch_add(&v->waiters, 1);
+	if (running)
+		wake_worker(v, true);
+	else
+		e = work_for(v, t, w);
+	if (e == OK)
+		e = wait_fd(w->fd, WAIT_READ, NEVER, NULL);
+	if (e == E_TIMEOUT)
+		e = err_set(E_TIMEOUT, "not all texts have their vectors yet");
+	pthread_mutex_lock(&v->lock);
+	list_del(&w->node);
+	if (w->ended) { /* whatever else has happened since */
+		e = w->err;
+		if (e != OK)
+			*diag_get() = w->diag;
+	}
+	pthread_mutex_unlock(&v->lock);
+	atomic_fetch_sub(&v->waiters, 1);
 	return e;
 }
 
-enum err vectors_wait(struct vectors *v, const struct principal *who)
+enum err vectors_wait(struct vectors *v, const struct principal *who, uint32_t ms)
 {
 	struct vwaiter w = {.fd = -1};
 	struct vtenant *t;
-	enum err e = OK;
+	uint64_t before;
+	enum err e;
 
 	if (!v || !v->embedder)
 		return OK;
@@ -535,27 +570,9 @@ enum err vectors_wait(struct vectors *v, const struct principal *who)
 	if (w.fd < 0)
 		return err_set(E_LIMIT, "no descriptor is left to wait with");
 	list_init(&w.node);
-	pthread_mutex_lock(&v->lock);
-	list_add_tail(&t->waiters, &w.node);
-	t->dirty = true;
-	atomic_fetch_add(&v->waiters, 1);
-	if (!v->running) {
-		pthread_mutex_unlock(&v->lock);
-		e = work_for(v, t, &w);
-	} else {
-		pthread_mutex_unlock(&v->lock);
-		wake_worker(v, true);
-	}
-	if (e == OK)
-		e = wait_fd(w.fd, WAIT_READ, NEVER, NULL);
-	pthread_mutex_lock(&v->lock);
-	list_del(&w.node);
-	atomic_fetch_sub(&v->waiters, 1);
-	if (e == OK && w.err != OK) {
-		*diag_get() = w.diag;
-		e = w.err;
-	}
-	pthread_mutex_unlock(&v->lock);
+	before = wait_within(ms ? deadline_in_ms(ms) : NEVER);
+	e = wait_for(v, t, &w);
+	wait_restore(before);
 	close(w.fd);
 	return e;
 }

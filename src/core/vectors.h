@@ -45,9 +45,9 @@ enum err vectors_model(struct vectors *v, struct arena *a, const struct principa
  * answer a moment ago. */
 enum err vectors_question(struct vectors *v, struct arena *a, const struct principal *who, struct str text, float **out,
 			  uint32_t *dims) MUST_CHECK;
-/* Returns when every document of the tenant that was there at the call has its vector (or was refused); E_TIMEOUT by the fiber's
- * deadline, E_UPSTREAM when the encoder fails meanwhile. */
-enum err vectors_wait(struct vectors *v, const struct principal *who) MUST_CHECK;
+/* Returns when every document of the tenant that was there at the call has its vector (or was refused); E_TIMEOUT after ms (0:
+ * never) or by the fiber's deadline; when the encoder fails meanwhile, what it failed with (E_UPSTREAM, E_TIMEOUT, ...). */
+enum err vectors_wait(struct vectors *v, const struct principal *who, uint32_t ms) MUST_CHECK;
 
 struct vectors_state {
 	struct str model, next; /* next: being made, "" : none */

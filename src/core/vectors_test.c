@@ -220,7 +220,7 @@ static void items_and_messages(void **state)
 	(void)state;
 	rig_init(&r);
 	put(&r.b, "n", "before", "{\"text\":\"was there before the first look\"}");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_string_equal(in_use(&r), "first/8");
 	for (int i = 0; i < 30; i++) {
 		char key[32], text[64];
@@ -232,13 +232,13 @@ static void items_and_messages(void **state)
 		say(&r, text);
 	}
 	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 1);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 31);
 	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 30);
 	/* A text that changes gets another one; meanwhile the old one does not count. */
 	put(&r.b, "n", "k3", "{\"text\":\"something else\"}");
 	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 30);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 31);
 	assert_string_equal(r.enc.last, "something else");
 	assert_int_equal(state_of(&r).pending, 0);
@@ -249,7 +249,7 @@ static void items_and_messages(void **state)
 	struct op_put op = {.ns = STR("n"), .key = STR("hidden"), .value = STR("{\"a\":\"b\"}"), .index = TRI_NO};
 	unsigned texts = r.enc.texts;
 	OKAY(memory_put(r.b.m, &r.b.a, &ann, &op));
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(r.enc.texts, texts);
 	rig_release(&r);
 }
@@ -269,17 +269,17 @@ static void after_a_restart(void **state)
 	}
 	r.enc.fail = E_UPSTREAM;
 	r.enc.fail_n = 1000;
-	FAILS(vectors_wait(r.v, &ann), E_UPSTREAM);
+	FAILS(vectors_wait(r.v, &ann, 0), E_UPSTREAM);
 	rig_stop(&r);
 	rig_start(&r, "first", DIMS);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 40);
 	assert_int_equal(r.enc.texts, 40);
 	/* Another restart makes nothing again. */
 	rig_stop(&r);
 	rig_start(&r, "first", DIMS);
 	texts = r.enc.texts;
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(r.enc.texts, texts);
 	rig_release(&r);
 }
@@ -293,7 +293,7 @@ static void more_than_the_queue_holds(void **state)
 
 	(void)state;
 	rig_init(&r);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	for (size_t at = 0; at < N; at += STEP) {
 		size_t n = N - at < STEP ? N - at : STEP;
 
@@ -312,7 +312,7 @@ static void more_than_the_queue_holds(void **state)
 	OKAY(vectors_round(r.v, t, &more));
 	assert_true(more);
 	assert_true(t->kind[DOC_MESSAGE].walking);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, N);
 	assert_int_equal(r.enc.texts, N);
 	free(m);
@@ -331,19 +331,19 @@ static void refused_texts(void **state)
 	say(&r, "this is nonsense");
 	say(&r, "four");
 	say(&r, "five");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 3);
 	assert_int_equal(state_of(&r).refused, 2);
 	assert_int_equal(state_of(&r).pending, 0);
 	/* They are not asked again, until they change. */
 	calls = r.enc.calls;
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(r.enc.calls, calls);
 	put(&r.b, "n", "k", "{\"text\":\"also forbidden\"}");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(state_of(&r).refused, 3);
 	put(&r.b, "n", "k", "{\"text\":\"allowed\"}");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 1);
 	rig_release(&r);
 }
@@ -364,7 +364,7 @@ static void long_and_empty_texts(void **state)
 	say(&r, "...");
 	put(&r.b, "n", "empty", "{}");
 	put(&r.b, "n", "bare", "{\"text\":\"\"}");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(state_of(&r).refused, 0);
 	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 2);
 	free(big);
@@ -380,21 +380,21 @@ static void an_encoder_that_fails(void **state)
 	r.enc.fail = E_TIMEOUT;
 	r.enc.fail_n = 2;
 	say(&r, "one");
-	FAILS(vectors_wait(r.v, &ann), E_TIMEOUT);
+	FAILS(vectors_wait(r.v, &ann, 0), E_TIMEOUT);
 	assert_true(state_of(&r).trouble.n > 0);
 	assert_int_equal(state_of(&r).pending, 1);
-	FAILS(vectors_wait(r.v, &ann), E_TIMEOUT);
-	OKAY(vectors_wait(r.v, &ann));
+	FAILS(vectors_wait(r.v, &ann, 0), E_TIMEOUT);
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(state_of(&r).trouble.n, 0);
 	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 1);
 	/* Nothing but nonsense comes: that is the encoder's fault, not the texts'. */
 	say(&r, "nonsense");
-	FAILS(vectors_wait(r.v, &ann), E_CORRUPT);
+	FAILS(vectors_wait(r.v, &ann, 0), E_CORRUPT);
 	assert_int_equal(state_of(&r).refused, 0);
 	/* A store that fails. */
 	put(&r.b, "n", "k", "{\"text\":\"hello\"}");
 	fake_store_fail(r.b.store, E_BUSY, 1);
-	FAILS(vectors_wait(r.v, &ann), E_BUSY);
+	FAILS(vectors_wait(r.v, &ann, 0), E_BUSY);
 	rig_release(&r);
 }
 
@@ -408,7 +408,7 @@ static void questions(void **state)
 	rig_init(&r);
 	OKAY(vectors_question(r.v, &r.b.a, &ann, STR("before the first look"), &v, &dims));
 	assert_null(v);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	OKAY(vectors_question(r.v, &r.b.a, &ann, STR("what"), &v, &dims));
 	assert_non_null(v);
 	assert_int_equal(dims, DIMS);
@@ -423,7 +423,7 @@ static void questions(void **state)
 	/* Without vectors. */
 	OKAY(vectors_question(NULL, &r.b.a, &ann, STR("who"), &v, &dims));
 	assert_null(v);
-	OKAY(vectors_wait(NULL, &ann));
+	OKAY(vectors_wait(NULL, &ann, 0));
 	rig_release(&r);
 }
 
@@ -436,10 +436,10 @@ static void tenants_and_users(void **state)
 	say_as(&r, &ann, "a", "ann", "mine");
 	say_as(&r, &ann, "b", "bob", "his");
 	say_as(&r, &other, "a", "ann", "another tenant's");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 2);
 	assert_int_equal(count_as(&r, &other, DOC_MESSAGE, "first/8").good, 0);
-	OKAY(vectors_wait(r.v, &other));
+	OKAY(vectors_wait(r.v, &other, 0));
 	assert_int_equal(count_as(&r, &other, DOC_MESSAGE, "first/8").good, 1);
 	rig_release(&r);
 }
@@ -475,7 +475,7 @@ static void change_of_model(void **state)
 	(void)state;
 	rig_init(&r);
 	fill(&r, 100);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	rig_stop(&r);
 	scripted_init(&r.old, "first", DIMS);
 	r.old_there = true;
@@ -517,14 +517,14 @@ static void change_without_the_old_encoder(void **state)
 	(void)state;
 	rig_init(&r);
 	fill(&r, 50);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	rig_stop(&r);
 	rig_start(&r, "first", 16); /* the same name, other dimensions: another model */
 	assert_true(round_once(&r));
 	assert_string_equal(in_use(&r), "first/16");
 	OKAY(vectors_question(r.v, &r.b.a, &ann, STR("what"), &v, &dims));
 	assert_int_equal(dims, 16);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_MESSAGE, "first/16").good, 50);
 	rig_release(&r);
 }
@@ -537,7 +537,7 @@ static void change_interrupted(void **state)
 	(void)state;
 	rig_init(&r);
 	fill(&r, 100);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	rig_stop(&r);
 	scripted_init(&r.old, "first", DIMS);
 	r.old_there = true;
@@ -548,7 +548,7 @@ static void change_interrupted(void **state)
 	assert_true(made > 0 && made < 100);
 	rig_stop(&r); /* killed, as far as the store can tell */
 	rig_start(&r, "second", 16);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_string_equal(in_use(&r), "second/16");
 	assert_int_equal(r.enc.texts, 100 - made);
 	/* Taken back half way: the first model is in use as ever, and what was begun of the second goes. */
@@ -560,7 +560,7 @@ static void change_interrupted(void **state)
 	assert_string_equal(in_use(&r), "second/16");
 	rig_stop(&r);
 	rig_start(&r, "second", 16);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_string_equal(in_use(&r), "second/16");
 	assert_string_equal(state_of(&r).next.p, "");
 	struct vtenant *t;
@@ -580,23 +580,23 @@ static void two_processes(void **state)
 	(void)state;
 	rig_init(&r);
 	fill(&r, 20);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	/* Another process of another model starts on the same store. */
 	s = (struct rig){.b.store = r.b.store, .old_there = true};
 	arena_init(&s.b.a, (size_t)16 << 20);
 	scripted_init(&s.old, "first", DIMS);
 	rig_start(&s, "second", 16);
-	OKAY(vectors_wait(s.v, &ann));
+	OKAY(vectors_wait(s.v, &ann, 0));
 	assert_string_equal(in_use(&s), "second/16");
 	/* The first one follows: it neither changes back nor makes vectors that nobody asks for. */
 	struct vtenant *t;
 	OKAY(vectors_tenant(r.v, STR("default"), &t));
 	OKAY(vectors_learn(r.v, t, true));
 	fill(&r, 30);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_string_equal(in_use(&r), "second/16");
 	assert_int_equal(r.enc.texts, 20);
-	OKAY(vectors_wait(s.v, &ann));
+	OKAY(vectors_wait(s.v, &ann, 0));
 	assert_int_equal(count(&s, DOC_MESSAGE, "second/16").good, 30);
 	rig_stop(&s);
 	arena_release(&s.b.a);
@@ -612,7 +612,7 @@ static void made_again(void **state)
 	rig_init(&r);
 	fill(&r, 100);
 	put(&r.b, "n", "k", "{\"text\":\"an item\"}");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	FAILS(vectors_reindex(r.v, &reader), E_DENIED);
 	OKAY(vectors_reindex(r.v, &ann));
 	assert_true(state_of(&r).again);
@@ -623,7 +623,7 @@ static void made_again(void **state)
 	rig_stop(&r); /* in the middle of it */
 	rig_start(&r, "first", DIMS);
 	assert_true(state_of(&r).again || round_once(&r));
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(texts + r.enc.texts, 101);
 	assert_false(state_of(&r).again);
 	assert_int_equal(state_of(&r).pending, 0);
@@ -642,9 +642,9 @@ static void dims_not_known_before(void **state)
 	r.enc.fail = E_UPSTREAM;
 	r.enc.fail_n = 1;
 	say(&r, "hello");
-	FAILS(vectors_wait(r.v, &ann), E_UPSTREAM);
+	FAILS(vectors_wait(r.v, &ann, 0), E_UPSTREAM);
 	assert_string_equal(in_use(&r), "");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_string_equal(in_use(&r), "first/12");
 	assert_int_equal(count(&r, DOC_MESSAGE, "first/12").good, 1);
 	rig_release(&r);
@@ -687,7 +687,7 @@ static void scopes_follow(void **state)
 	a = scope_of(&r, "first/8");
 	assert_int_equal(a.docs, 10);
 	assert_int_equal(a.rows, 0);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	/* The vectors come in; the words are not indexed again for that. */
 	b = scope_of(&r, "first/8");
 	assert_int_equal(b.rows, 10);
@@ -697,7 +697,7 @@ static void scopes_follow(void **state)
 	b = scope_of(&r, "first/8");
 	assert_int_equal(b.docs, 11);
 	assert_int_equal(b.rows, 10);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(scope_of(&r, "first/8").rows, 11);
 	OKAY(session_delete(r.b.m, &ann, STR("t1")));
 	b = scope_of(&r, "first/8");
@@ -705,7 +705,7 @@ static void scopes_follow(void **state)
 	assert_int_equal(b.rows, 0);
 	/* Loaded anew it is the same; without a model it has none. */
 	fill(&r, 5);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	rig_stop(&r);
 	rig_start(&r, "first", DIMS);
 	assert_int_equal(scope_of(&r, "first/8").rows, 5);
@@ -790,14 +790,14 @@ static void worker(void **state)
 	rig_init(&r);
 	fill(&r, 30);
 	runner_start(&x, &r);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 30);
 	for (int i = 0; i < 20; i++) {
 		char key[16];
 
 		snprintf(key, sizeof key, "k%d", i);
 		put(&r.b, "n", key, "{\"text\":\"written while it runs\"}");
-		OKAY(vectors_wait(r.v, &ann));
+		OKAY(vectors_wait(r.v, &ann, 0));
 		assert_int_equal(count(&r, DOC_ITEM, "first/8").good, i + 1);
 	}
 	/* A write never waits: the encoder stands still, and the put is there. */
@@ -811,14 +811,12 @@ static void worker(void **state)
 	pthread_mutex_unlock(&r.enc.lock);
 	assert_string_equal(value_as(&r.b, &ann, "n", "late"), "{\"text\":\"the encoder hangs\"}");
 	/* Who waits for it does so until his deadline. */
-	uint64_t before = wait_within(deadline_in_ms(30));
-	FAILS(vectors_wait(r.v, &ann), E_TIMEOUT);
-	wait_restore(before);
+	FAILS(vectors_wait(r.v, &ann, 30), E_TIMEOUT);
 	pthread_mutex_lock(&r.enc.lock);
 	r.enc.gate = r.enc.at_gate = false;
 	pthread_cond_broadcast(&r.enc.cond);
 	pthread_mutex_unlock(&r.enc.lock);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 21);
 	/* In a pause after a failure, one who waits makes it try at once, and is told when it fails. */
 	pthread_mutex_lock(&r.enc.lock);
@@ -827,7 +825,7 @@ static void worker(void **state)
 	pthread_mutex_unlock(&r.enc.lock);
 	put(&r.b, "n", "more", "{\"text\":\"more\"}");
 	int failures = 0;
-	while (vectors_wait(r.v, &ann) != OK)
+	while (vectors_wait(r.v, &ann, 0) != OK)
 		failures++;
 	assert_true(failures >= 1 && failures <= 2);
 	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 22);
@@ -853,7 +851,7 @@ static void *write_many(void *arg)
 		op.value = arena_printf(&a, "{\"text\":\"number %d\"}", w->from + i);
 		if (memory_put(w->r->b.m, &a, &ann, &op) != OK)
 			abort();
-		if (i % 50 == 49 && vectors_wait(w->r->v, &ann) != OK)
+		if (i % 50 == 49 && vectors_wait(w->r->v, &ann, 0) != OK)
 			abort();
 	}
 	arena_release(&a);
@@ -876,7 +874,7 @@ static void many_writers(void **state)
 	}
 	for (int i = 0; i < 4; i++)
 		pthread_join(th[i], NULL);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 800);
 	runner_stop(&x);
 	rig_release(&r);

@@ -147,6 +147,13 @@ void wait_restore(uint64_t deadline_ns)
 	fiber_set_deadline(deadline_ns);
 }
 
+bool wait_expired(void)
+{
+	uint64_t at = fiber_deadline();
+
+	return at != NEVER && clock_mono_ns() >= at;
+}
+
 enum err wait_until(uint64_t at_ns)
 {
 	uint64_t at = earlier(at_ns, fiber_deadline());

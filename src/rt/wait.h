@@ -19,6 +19,7 @@ enum err wait_until(uint64_t at_ns) MUST_CHECK;
  * wait_restore puts back. */
 uint64_t wait_within(uint64_t at_ns);
 void wait_restore(uint64_t deadline_ns);
+bool wait_expired(void); /* that deadline has passed */
 
 /* A one-shot event that another thread sets: event_init by the waiter, then hand it out, event_wait by the waiter, once; event_set
  * exactly once by the other side, from any thread. The memory is the waiter's.

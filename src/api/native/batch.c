@@ -334,10 +334,12 @@ void nv_batch(struct http_req *rq, void *ctx)
 	struct json doc;
 	struct buf b;
 	struct jw w;
+	struct nv_wait wait;
 	bool atomic;
 	enum err e;
 
 	buf_init(&b, a, ANSWER_MAX);
+	CHECK(nv_wait_read(rq, &wait));
 	CHECK(rq_query_bool(rq, "atomic", false, &atomic));
 	CHECK(nv_body(rq, names, 1, &doc));
 	CHECK(read_ops(rq, j_get(json_root(&doc), STR("operations")), &ops, &n));
@@ -349,6 +351,7 @@ void nv_batch(struct http_req *rq, void *ctx)
 	for (size_t i = 0; i < n; i++)
 		write_result(&w, &ops[i]);
 	jw_end_arr(&w);
+	CHECK(nv_wait(rq, ctx, &wait, &w));
 	jw_end_obj(&w);
 out:
 	nv_answer(rq, e, &b);

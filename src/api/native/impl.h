@@ -43,6 +43,19 @@ enum err page_begin(struct http_req *rq, struct memory *m, struct page *p) MUST_
 /* Closes {"data":[ with ],"next_cursor":...,"has_more":...}; last: what the next page goes on from; more: there is one. */
 enum err page_end(struct http_req *rq, struct memory *m, const struct page *p, struct jw *w, bool more, struct str last) MUST_CHECK;
 
+/* ---- vectors.c ---- */
+struct nv_wait {
+	bool asked;
+	uint32_t ms;
+};
+/* ?wait=indexed, ?wait_ms=N. */
+enum err nv_wait_read(struct http_req *rq, struct nv_wait *w) MUST_CHECK;
+/* After a write, when it was asked for: waits until what was written has its vectors; writes the members indexed and, when it has
+ * not, note. */
+enum err nv_wait(struct http_req *rq, struct memory *m, const struct nv_wait *w, struct jw *jw) MUST_CHECK;
+struct vectors_state;
+void nv_write_vectors(struct jw *w, const struct vectors_state *s);
+
 /* ---- handlers; ctx is the struct memory ---- */
 void nv_item_get(struct http_req *rq, void *ctx);
 void nv_item_put(struct http_req *rq, void *ctx);
@@ -70,6 +83,8 @@ void nv_write_thread(struct jw *w, const struct thread_info *t);
 void nv_recall(struct http_req *rq, void *ctx);
 void nv_namespaces(struct http_req *rq, void *ctx);
 void nv_stats(struct http_req *rq, void *ctx);
+void nv_vectors(struct http_req *rq, void *ctx);
+void nv_reindex(struct http_req *rq, void *ctx);
 void nv_import(struct http_req *rq, void *ctx);
 void nv_export(struct http_req *rq, void *ctx);
 

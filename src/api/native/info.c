@@ -1,5 +1,6 @@
 /* GET /namespaces and GET /stats. */
 #include "api/native/impl.h"
+#include "core/vectors.h"
 
 void nv_namespaces(struct http_req *rq, void *ctx)
 {
@@ -49,6 +50,7 @@ void nv_stats(struct http_req *rq, void *ctx)
 	struct store *s = memory_store(ctx);
 	const struct principal *who = rq_principal(rq);
 	struct store_stats st = {0};
+	struct vectors_state vs;
 	struct buf b;
 	struct jw w;
 	enum err e;
@@ -59,6 +61,7 @@ void nv_stats(struct http_req *rq, void *ctx)
 		goto out;
 	}
 	CHECK(s->ops->stats(s, who, &st));
+	CHECK(vectors_state(memory_vectors(ctx), rq_arena(rq), who, &vs));
 	jw_init(&w, &b);
 	jw_obj(&w);
 	jw_key(&w, "tenant");
@@ -80,7 +83,9 @@ void nv_stats(struct http_req *rq, void *ctx)
 	jw_key(&w, "background");
 	jw_obj(&w);
 	member(&w, "queue_depth", st.queue_depth);
-	member(&w, "pending", 0);
+	member(&w, "pending", vs.pending);
+	jw_key(&w, "vectors");
+	nv_write_vectors(&w, &vs);
 	jw_end_obj(&w);
 	jw_end_obj(&w);
 out:

@@ -123,11 +123,13 @@ void nv_item_put(struct http_req *rq, void *ctx)
 {
 	struct arena *a = rq_arena(rq);
 	struct op_put op = {0};
+	struct nv_wait wait;
 	struct buf b;
 	struct jw w;
 	enum err e;
 
 	buf_init(&b, a, ANSWER_MAX);
+	CHECK(nv_wait_read(rq, &wait));
 	CHECK(read_put(rq, &op));
 	CHECK(read_match(rq, ctx, &op));
 	CHECK(memory_put(ctx, a, rq_principal(rq), &op));
@@ -142,6 +144,7 @@ void nv_item_put(struct http_req *rq, void *ctx)
 	jw_i64(&w, op.version);
 	jw_key(&w, "created");
 	jw_bool(&w, !op.existed);
+	CHECK(nv_wait(rq, ctx, &wait, &w));
 	jw_end_obj(&w);
 	CHECK(b.err);
 	rs_json(rq, op.existed ? 200 : 201, buf_slice(&b));

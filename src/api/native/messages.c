@@ -35,12 +35,14 @@ void nv_messages(struct http_req *rq, void *ctx)
 	struct arena *a = rq_arena(rq);
 	struct message *msgs = NULL;
 	size_t n = 0, stored, unchanged;
+	struct nv_wait wait;
 	struct json doc;
 	struct buf b;
 	struct jw w;
 	enum err e;
 
 	buf_init(&b, a, ANSWER_MAX);
+	CHECK(nv_wait_read(rq, &wait));
 	CHECK(nv_body(rq, names, 1, &doc));
 	CHECK(read_messages(rq, j_get(json_root(&doc), STR("messages")), &msgs, &n));
 	CHECK(session_append(ctx, a, rq_principal(rq), msgs, n, &stored, &unchanged));
@@ -50,6 +52,7 @@ void nv_messages(struct http_req *rq, void *ctx)
 	jw_u64(&w, stored);
 	jw_key(&w, "unchanged");
 	jw_u64(&w, unchanged);
+	CHECK(nv_wait(rq, ctx, &wait, &w));
 	jw_end_obj(&w);
 out:
 	nv_answer(rq, e, &b);

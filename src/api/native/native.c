@@ -27,6 +27,8 @@ static const struct http_route routes[] = {
 	{"POST", "/cenote/v1/recall", nv_recall, RIGHT_READ, R_BODY, "recall"},
 	{"GET", "/cenote/v1/namespaces", nv_namespaces, RIGHT_READ, 0, "listNamespaces"},
 	{"GET", "/cenote/v1/stats", nv_stats, RIGHT_READ, 0, "getStats"},
+	{"GET", "/cenote/v1/vectors", nv_vectors, RIGHT_READ, 0, "getVectors"},
+	{"POST", "/cenote/v1/vectors/reindex", nv_reindex, RIGHT_ADMIN, R_BODY | R_BODY_OPTIONAL, "reindexVectors"},
 	{"POST", "/cenote/v1/import", nv_import, RIGHT_WRITE, R_BODY | R_RAW_BODY, "importLines"},
 	{"GET", "/cenote/v1/export", nv_export, RIGHT_READ, R_STREAM_OUT, "exportLines"},
 };
