@@ -111,6 +111,7 @@ int run_import(struct call *c);
 int run_export(struct call *c);
 int run_copy(struct call *c);
 int run_stats(struct call *c);
+int run_reindex(struct call *c);
 int run_migrate(struct call *c);
 int run_grants(struct call *c);
 int run_doctor(struct call *c);

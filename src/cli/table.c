@@ -34,6 +34,11 @@ static const struct flag search_flags[] = {
 	{"limit", 'l', "N", "at most so many results (default 10)"},
 	{"explain", 0, NULL, "show what each score is made of"},
 };
+static const struct flag reindex_flags[] = {
+	{"status", 0, NULL, "begin nothing, only show"},
+	{"wait", 'w', NULL, "wait until every text has its vector"},
+	{"progress", 0, "HOW", "auto (default) or json"},
+};
 static const struct flag ls_flags[] = {
 	{"limit", 'l', "N", "at most so many (default 100)"},
 	{"offset", 0, "N", "leave out the first so many"},
@@ -239,6 +244,11 @@ static const struct cmd table[] = {
 	{"sessions rm", "SESSION...", "delete sessions with everything under their names", FLAGS(sessions_clear_flags), CMD_STORE,
 	 1, 1000, run_sessions_rm, NULL},
 	{"stats", "", "show what the store holds", NO_FLAGS, CMD_STORE, 0, 0, run_stats, NULL},
+	{"reindex", "", "make all vectors again, or show how far they are", FLAGS(reindex_flags), CMD_STORE, 0, 0, run_reindex,
+	 "Vectors, for search by meaning, are made in the background of whatever is written, and made anew by themselves when the "
+	 "model is another one; this is for making them again with the same model. It needs the right admin; searches go on "
+	 "meanwhile, and after a restart of the server it goes on where it was. Exit 5 when the encoder does not answer while "
+	 "--wait waits."},
 	{"migrate", "", "make or upgrade the store's tables, as their owner", FLAGS(migrate_flags), CMD_STORE, 0, 0, run_migrate,
 	 "On PostgreSQL: schema, LangGraph's store tables and Cenote's own, of all tenants; also indexes that are missing or "
 	 "invalid. Nothing is dropped, and running it again changes nothing. The server then needs no right to make tables "

@@ -256,7 +256,7 @@ enum err vectors_learn(struct vectors *v, struct vtenant *t, bool anew)
 		take(t->model, said.model);
 		t->others_next = said.next.n > 0 && !str_eq(said.next, str_c(t->next));
 		if (!t->known && said.again) {
-			t->again = true;
+			t->again = t->again_shown = true;
 			for (int k = 0; k < KINDS; k++)
 				t->kind[k].again_from = said.from[k];
 		}
@@ -271,6 +271,7 @@ out:
 enum err vectors_tell(struct vectors *v, struct vtenant *t)
 {
 	struct arena a;
+	bool wanted;
 	struct buf b;
 	struct jw w;
 	enum err e;
@@ -284,12 +285,14 @@ enum err vectors_tell(struct vectors *v, struct vtenant *t)
 	jw_cstr(&w, t->model);
 	jw_key(&w, "next");
 	jw_cstr(&w, t->next);
+	wanted = t->again_wanted;
 	pthread_mutex_unlock(&v->lock);
-	if (t->again) {
+	/* When a reindex is to begin, this may be called by who asks for it, and what is the worker's is not looked at. */
+	if (wanted || t->again) {
 		jw_key(&w, "again");
 		jw_arr(&w);
 		for (int k = 0; k < KINDS; k++)
-			jw_i64(&w, t->kind[k].again_from);
+			jw_i64(&w, wanted ? 0 : t->kind[k].again_from);
 		jw_end_arr(&w);
 	}
 	jw_end_obj(&w);
@@ -647,6 +650,7 @@ enum err vectors_reindex(struct vectors *v, const struct principal *who)
 	t->counted = false;
 	t->dirty = true;
 	pthread_mutex_unlock(&v->lock);
+	TRY(vectors_tell(v, t));
 	wake_worker(v, false);
 	return OK;
 }

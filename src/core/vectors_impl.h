@@ -119,7 +119,8 @@ struct vectors {
 void vectors_key(const struct vectors *v, char *out);
 /* Reads what the store says of the tenant's models, once. */
 enum err vectors_learn(struct vectors *v, struct vtenant *t, bool again) MUST_CHECK;
-enum err vectors_tell(struct vectors *v, struct vtenant *t) MUST_CHECK; /* writes it. worker */
+/* Writes it. worker, or when again_wanted is set. */
+enum err vectors_tell(struct vectors *v, struct vtenant *t) MUST_CHECK;
 /* All tenants, into an array of the arena. */
 enum err vectors_tenants(struct vectors *v, struct arena *a, struct vtenant ***out, size_t *n) MUST_CHECK;
 enum err vectors_tenant(struct vectors *v, struct str name, struct vtenant **out) MUST_CHECK;
