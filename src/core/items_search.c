@@ -143,7 +143,7 @@ enum err items_search(struct memory *m, struct arena *a, const struct principal 
 {
 	struct job j = {.w = memory_words(m), .a = a, .q = q, .out = out};
 	struct doc_scope scope = {.kind = DOC_ITEM, .prefix = q->prefix, .model = q->model};
-	bool skipped;
+	bool skipped = false;
 
 	*out = (struct items_found){0};
 	choose_weights(out, q);
@@ -155,6 +155,9 @@ enum err items_search(struct memory *m, struct arena *a, const struct principal 
 		out->complete = true; /* nothing has a vector yet */
 		return OK;
 	}
+	/* With its vectors the scope is too large for the cache; without them it may fit. */
+	if (skipped)
+		scope.model = STR("");
 	return search_by_words(&j, who, &scope);
 }
 

@@ -99,7 +99,7 @@ static const struct opt rows[] = {
 	    "the same for messages without vectors: lex=3.7, pair=1.5, prev2=0.9, sess=0.8, date=3.9, when=0.9, cover=3.6, "
 	    "answer=3.1, ask=-2.3, spk=1.2, user=2.6"),
 	ROW("recall.weights.items", OPT_LIST, OPT_EMBED, recall_weights_items, "", NULL,
-	    "the same for items that have vectors: lex=1, v=1"),
+	    "the same for items that have vectors: lex=1, v=1.5"),
 	ROW("embed.kind", OPT_ENUM, OPT_EMBED, embed_kind, "auto", "auto|minilm|remote|off",
 	    "what turns texts into vectors, for search by meaning: minilm (built in, needs the model's files), remote (the service "
 	    "at "
