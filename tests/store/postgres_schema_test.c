@@ -206,7 +206,7 @@ static void assert_complete(void)
 				home),
 			    "idx_store_expires_at store_pkey store_prefix_idx");
 	assert_string_equal(ask("SELECT value FROM \"%s\".cenote_meta WHERE name IN ('schema', 'tenant') ORDER BY name", home),
-			    "2 default");
+			    "3 default");
 }
 
 /* ---------------------------------------------------------------- making */
@@ -230,7 +230,8 @@ static void upgraded(void **state)
 	must("ALTER TABLE \"%s\".cenote_thread DROP COLUMN metadata, DROP COLUMN config, DROP COLUMN ttl_minutes, DROP COLUMN"
 	     " ttl_strategy, DROP COLUMN version, DROP COLUMN once, DROP COLUMN once_at, DROP COLUMN once_ids",
 	     home);
-	must("DROP TABLE \"%s\".agent_messages, \"%s\".agent_sessions", home, home);
+	must("DROP TABLE \"%s\".agent_messages, \"%s\".agent_sessions, \"%s\".cenote_vector, \"%s\".cenote_model", home, home, home,
+	     home);
 	must("INSERT INTO \"%s\".cenote_thread(thread, usr, created_at, updated_at, messages) VALUES ('t', 'ann', now(), now(), 0)",
 	     home);
 	must("UPDATE \"%s\".cenote_meta SET value = '1' WHERE name = 'schema'", home);
@@ -241,6 +242,22 @@ static void upgraded(void **state)
 				" ('agent_sessions', 'agent_messages', 'idx_agent_messages_session_time')",
 				home),
 			    "3");
+}
+
+/* Tables of layout 2 get those of vectors. */
+static void upgraded_to_vectors(void **state)
+{
+	(void)state;
+	open_close(url);
+	must("DROP TABLE \"%s\".cenote_vector, \"%s\".cenote_model", home, home);
+	must("UPDATE \"%s\".cenote_meta SET value = '2' WHERE name = 'schema'", home);
+	open_close(url);
+	assert_complete();
+	assert_string_equal(
+		ask("SELECT attstorage::text || ' ' || array_to_string(reloptions, ',') FROM pg_attribute a JOIN pg_class c ON"
+		    " c.oid = attrelid WHERE attrelid = '\"%s\".cenote_vector'::regclass AND attname = 'data'",
+		    home),
+		"e toast_tuple_target=8160");
 }
 
 static void adopted(void **state)
@@ -295,9 +312,9 @@ static void refuses(void **state)
 		{"DROP TABLE store_migrations; ALTER TABLE store ADD COLUMN mine text", "no store_migrations"},
 		{"ALTER TABLE store RENAME TO real; CREATE VIEW store AS SELECT * FROM real", "not a table but a view"},
 		{"CREATE TABLE cenote_meta(name text PRIMARY KEY, value text NOT NULL); INSERT INTO cenote_meta VALUES ('schema', "
-		 "'3'),"
+		 "'4'),"
 		 " ('tenant', 'default')",
-		 "newer release (layout 3"},
+		 "newer release (layout 4"},
 		{"CREATE TABLE cenote_meta(name text PRIMARY KEY, value text NOT NULL)", "does not say which layout"},
 		{"CREATE TABLE cenote_meta(name text PRIMARY KEY, value text NOT NULL); INSERT INTO cenote_meta VALUES ('schema', "
 		 "'1'),"
@@ -747,6 +764,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(fresh),
 		TEST(upgraded),
+		TEST(upgraded_to_vectors),
 		TEST(adopted),
 		TEST(adopted_without_versions),
 		TEST(refuses),

@@ -27,6 +27,8 @@ static const struct principal ALICE = {.tenant = STR_INIT("alice"), .rights = RI
 static struct model {
 	int value[KEYS]; /* 0: absent */
 	bool message[MESSAGES];
+	int64_t id[MESSAGES];	 /* of the message */
+	uint64_t mark[MESSAGES]; /* of its vector, 0: none */
 } model;
 static struct store *S;
 static char where[128];
@@ -93,8 +95,27 @@ static enum err message(int i)
 			    .content = STR("hello"),
 			    .terms = STR("t")};
 	enum err e = S->ops->message_append(S, &ALICE, &m, 1);
-	if (e == OK)
+	if (e == OK) {
 		model.message[i] = true;
+		model.id[i] = m.id;
+	}
+	return e;
+}
+
+/* Vectors of the last two messages, in one call. */
+static enum err vectors(int i, uint64_t mark)
+{
+	char data[700];
+	struct doc_vector v[2];
+	size_t n = 0;
+	memset(data, 'v', sizeof data);
+	for (int k = i ? i - 1 : i; k <= i; k++)
+		if (model.message[k])
+			v[n++] = (struct doc_vector){model.id[k], mark, str_of(data, sizeof data)};
+	enum err e = S->ops->vector_put(S, &ALICE, DOC_MESSAGE, STR("m"), v, n);
+	for (int k = i ? i - 1 : i; e == OK && k <= i; k++)
+		if (model.message[k])
+			model.mark[k] = mark;
 	return e;
 }
 
@@ -141,6 +162,31 @@ static bool count_item(void *ctx, const struct item *it)
 	return true;
 }
 
+static bool seen_vector(void *ctx, const struct doc_change *d)
+{
+	int64_t *n = ctx;
+	int i = 0;
+	while (i < MESSAGES && model.id[i] != d->id)
+		i++;
+	check(i < MESSAGES && d->mark == model.mark[i] && d->vector.n == (d->mark ? 700 : 0));
+	*n += d->vector.n > 0;
+	return true;
+}
+
+static void add_count(void *ctx, struct str name, int64_t n)
+{
+	(void)name;
+	*(int64_t *)ctx += n;
+}
+
+static void check_vectors(void)
+{
+	int64_t seen = 0, counted = 0;
+	check(S->ops->doc_walk(S, &ALICE, DOC_MESSAGE, STR("m"), 0, 1000, seen_vector, &seen) == OK);
+	check(S->ops->vector_models(S, &ALICE, add_count, &counted) == OK);
+	check(seen == counted);
+}
+
 static void check_all(void)
 {
 	bool seen[MESSAGES] = {false};
@@ -153,6 +199,7 @@ static void check_all(void)
 		want += model.value[i] != 0;
 	e = S->ops->item_scan(S, &ALICE, STR(""), 0, NULL, count_item, &items);
 	check(e == OK && items == want);
+	check_vectors();
 }
 
 /* Enough work to fill the log past its limit. stop: at the first error. */
@@ -163,6 +210,9 @@ static void work(bool faults, bool stop)
 		check(e == OK || (faults && expected_error(e)));
 		if (e == OK || !stop)
 			e = message(i);
+		check(e == OK || (faults && expected_error(e)));
+		if (i % 6 == 5 && (e == OK || !stop))
+			e = vectors(i, (uint64_t)i + 1);
 		check(e == OK || (faults && expected_error(e)));
 		if (e != OK && stop)
 			return;

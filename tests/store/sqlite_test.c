@@ -156,7 +156,7 @@ static void newer_version(void **state)
 	assert_int_equal(has(&BOB, "k", "{}"), 1); /* the others go on */
 	assert_int_equal(S->ops->ping(S), OK);
 	shut();
-	sql("tenants/alice.sqlite", "UPDATE cenote_meta SET value = '2' WHERE name = 'schema'");
+	sql("tenants/alice.sqlite", "UPDATE cenote_meta SET value = '3' WHERE name = 'schema'");
 	open_again();
 	assert_int_equal(has(&ALICE, "k", "{}"), 1);
 }
@@ -172,6 +172,33 @@ static void migrates(void **state)
 	assert_int_equal(has(&ALICE, "k", ""), 0);
 	assert_int_equal(put_as(&ALICE, "k", "{}"), OK);
 	assert_int_equal(has(&ALICE, "k", "{}"), 1);
+}
+
+static bool take_doc(void *ctx, const struct doc_change *d)
+{
+	*(struct doc_vector *)ctx = (struct doc_vector){.id = d->id, .mark = d->mark};
+	return false;
+}
+
+/* A file of the layout before vectors, with an item: it gets the tables, and the item a vector. */
+static void gets_vectors(void **state)
+{
+	(void)state;
+	struct doc_vector v = {0}, kept = {0};
+	assert_int_equal(put_as(&ALICE, "k", "{}"), OK);
+	shut();
+	sql("tenants/alice.sqlite",
+	    "DROP TABLE cenote_vector; DROP TABLE cenote_model; UPDATE cenote_meta SET value = '2' WHERE name = 'schema'");
+	open_again();
+	assert_int_equal(has(&ALICE, "k", "{}"), 1);
+	assert_int_equal(S->ops->doc_walk(S, &ALICE, DOC_ITEM, STR("m"), 0, 10, take_doc, &v), OK);
+	assert_true(v.id > 0 && v.mark == 0);
+	v.mark = 7;
+	v.data = STR("vector");
+	assert_int_equal(S->ops->vector_put(S, &ALICE, DOC_ITEM, STR("m"), &v, 1), OK);
+	open_again();
+	assert_int_equal(S->ops->doc_walk(S, &ALICE, DOC_ITEM, STR("m"), 0, 10, take_doc, &kept), OK);
+	assert_true(kept.id == v.id && kept.mark == 7);
 }
 
 static void foreign_file(void **state)
@@ -456,10 +483,21 @@ int main(int argc, char **argv)
 	if (readlink("/proc/self/exe", program, sizeof program - 1) < 0)
 		return 1;
 	const struct CMUnitTest tests[] = {
-		T(urls),	 T(files_and_lock),	  T(makes_its_directories), T(newer_version),
-		T(migrates),	 T(foreign_file),	  T(damaged_file),	    T(ids_are_not_reused),
-		T(many_tenants), T(fibers_share_commits), T(log_stays_small),	    T(scans_do_not_stop_writes),
-		T(deadlines),	 T(killed_while_writing),
+		T(urls),
+		T(files_and_lock),
+		T(makes_its_directories),
+		T(newer_version),
+		T(gets_vectors),
+		T(migrates),
+		T(foreign_file),
+		T(damaged_file),
+		T(ids_are_not_reused),
+		T(many_tenants),
+		T(fibers_share_commits),
+		T(log_stays_small),
+		T(scans_do_not_stop_writes),
+		T(deadlines),
+		T(killed_while_writing),
 	};
 	log_set_level((enum log_level)(LOG_ERROR + 1)); /* damage and kills are expected */
 	return cmocka_run_group_tests_name("sqlite", tests, NULL, NULL);
