@@ -177,7 +177,7 @@ static void messages_by_meaning(void **state)
 	(void)state;
 	rig_init(&r);
 	some_messages(&r);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	x = ask_with(&r, (struct recall_request){.query = STR("boat"), .want_messages = true});
 	assert_string_equal(text_at(&r, &x, 0), "the vessel is called Windflower");
 	assert_int_equal(x.used, RANK_AUTO);
@@ -199,7 +199,7 @@ static void names_are_left_out(void **state)
 	(void)state;
 	rig_init(&r);
 	some_messages(&r);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	(void)ask_with(&r, (struct recall_request){.query = STR("which boat has Ann?"), .want_messages = true});
 	assert_string_equal(r.enc.last, "which boat has ?");
 	(void)ask_with(&r, (struct recall_request){.query = STR("which boat has Ann?"), .want_items = true});
@@ -220,7 +220,7 @@ static void items_by_meaning(void **state)
 	put(&r.b, "notes", "2", "{\"t\":\"the hound sleeps\"}");
 	put(&r.b, "notes", "3", "{\"t\":\"a ship in a bottle\"}");
 	put(&r.b, "other", "1", "{\"t\":\"purchase a ship\"}");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	x = ask_with(&r, (struct recall_request){.query = STR("buy a boat"), .want_items = true});
 	assert_int_equal(x.n, 4);
 	assert_string_equal(text_at(&r, &x, 0), "{\"t\":\"purchase a ship\"}");
@@ -253,7 +253,7 @@ static void items_by_meaning(void **state)
 		snprintf(key, sizeof key, "k%d", i);
 		put(&r.b, "many", key, i % 100 == 7 ? "{\"t\":\"the weather\",\"n\":1}" : "{\"t\":\"the boat\",\"n\":2}");
 	}
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	OKAY(filter_compile(&r.b.a, parsed(&r.b.a, "{\"n\":1}"), "/filter", &s.filter));
 	s.prefix = STR("many");
 	s.query = STR("vessel");
@@ -273,7 +273,7 @@ static void not_embedded_yet(void **state)
 	some_messages(&r);
 	for (int i = 0; i < 6; i++)
 		put(&r.b, "a", (char[]){(char)('a' + i), 0}, "{\"t\":\"nothing of interest\"}");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	say(&r, "person", "Ann", "a kettle boils");
 	put(&r.b, "a", "z", "{\"t\":\"kettle\"}");
 	x = ask(&r, "kettle");
@@ -293,7 +293,7 @@ static void encoder_down(void **state)
 	(void)state;
 	rig_init(&r);
 	some_messages(&r);
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	r.enc.fail = E_UPSTREAM;
 	x = ask(&r, "vessel");
 	assert_string_equal(text_at(&r, &x, 0), "the vessel is called Windflower");
@@ -330,7 +330,7 @@ static void repetitions(void **state)
 	put(&r.b, "a", "1", "{\"t\":\"boat is red\"}");
 	put(&r.b, "a", "2", "{\"t\":\"boat is red\"}");
 	put(&r.b, "a", "3", "{\"t\":\"ship is crimson\"}");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	x = ask_with(&r, (struct recall_request){.query = STR("red boat"), .want_messages = true});
 	assert_int_equal(x.n, 2);
 	assert_non_null(strstr(x.why, "say the same"));
@@ -344,7 +344,7 @@ static void repetitions(void **state)
 	rig_options(&r, (struct memory_options){.index_cache_bytes = (size_t)8 << 20});
 	for (int i = 0; i < 5; i++)
 		say(&r, "person", "Ann", "my boat is red");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(ask(&r, "red boat").n, 5);
 	rig_release(&r);
 }
@@ -365,7 +365,7 @@ static void budget(void **state)
 	say(&r, "person", "Ann", "boat one, which is blue");  /* 23 bytes: 6 tokens */
 	say(&r, "person", "Ann", "boat two, which is green"); /* 24 bytes: 6 tokens */
 	say(&r, "person", "Ann", "a boat");		      /* 2 tokens */
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	x = ask_with(&r, (struct recall_request){.query = STR("boat"), .want_messages = true, .budget_tokens = 14});
 	assert_int_equal(x.n, 3);
 	assert_non_null(strstr(x.why, "budget_tokens"));
@@ -400,7 +400,7 @@ static void explanations(void **state)
 	some_messages(&r);
 	put(&r.b, "a", "1", "{\"t\":\"ship licence\"}");
 	put(&r.b, "a", "2", "{\"t\":\"boat\"}");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	x = ask_with(&r, (struct recall_request){.query = STR("Ann has a boat"), .explain = true});
 	assert_true(x.n >= 5);
 	for (size_t i = 0; i < x.n; i++) {
@@ -432,7 +432,7 @@ static void items_in_time(void **state)
 	rig_init(&r);
 	OKAY(memory_put(r.b.m, &r.b.a, &ann, &op));
 	put(&r.b, "a", "new", "{\"t\":\"boat two\"}");
-	OKAY(vectors_wait(r.v, &ann));
+	OKAY(vectors_wait(r.v, &ann, 0));
 	x = ask_with(&r, (struct recall_request){.query = STR("boat"), .want_items = true, .to_us = 2000000});
 	assert_int_equal(x.n, 1);
 	assert_true(str_eq(x.h[0].item.key, STR("old")));
