@@ -595,7 +595,8 @@ static void on_model(void *ctx, struct str model, int64_t n)
 		m->n = n;
 }
 
-static enum err copy_names(struct vectors *v, struct arena *a, struct vtenant *t, struct vectors_state *out)
+static enum err copy_state(struct vectors *v, struct arena *a, struct vtenant *t, struct vectors_state *out, int64_t *replacing,
+			   int64_t *to_walk, int64_t *all)
 {
 	int64_t now = clock_wall_us();
 	char model[MODEL_ROOM], next[MODEL_ROOM], trouble[sizeof v->work.text];
@@ -605,6 +606,9 @@ static enum err copy_names(struct vectors *v, struct arena *a, struct vtenant *t
 	memcpy(next, t->next, sizeof next);
 	memcpy(trouble, v->work.text, sizeof trouble);
 	out->pending = t->waiting;
+	*replacing = t->replacing;
+	*to_walk = t->to_walk;
+	*all = t->all;
 	out->refused = t->refused_n;
 	out->counted = t->counted;
 	out->again = t->again_shown;
@@ -618,6 +622,7 @@ static enum err copy_names(struct vectors *v, struct arena *a, struct vtenant *t
 
 enum err vectors_state(struct vectors *v, struct arena *a, const struct principal *who, struct vectors_state *out)
 {
+	int64_t replacing, to_walk, all;
 	struct models m;
 	struct vtenant *t;
 
@@ -627,10 +632,16 @@ enum err vectors_state(struct vectors *v, struct arena *a, const struct principa
 	TRY(principal_check(who, RIGHT_READ));
 	TRY(vectors_tenant(v, who->tenant, &t));
 	TRY(vectors_learn(v, t, false));
-	TRY(copy_names(v, a, t, out));
+	TRY(copy_state(v, a, t, out, &replacing, &to_walk, &all));
 	m = (struct models){.name = out->next.n ? out->next.p : out->model.p};
 	TRY(v->store->ops->vector_models(v->store, &t->who, on_model, &m));
-	out->done = m.n;
+	out->done = m.n > replacing ? m.n - replacing : 0;
+	/* What the walk has still to see: made again, or probably missing as far as there are fewer vectors than documents. */
+	if (out->again)
+		out->done = out->done > to_walk ? out->done - to_walk : 0;
+	else if (to_walk > all - m.n)
+		to_walk = all > m.n ? all - m.n : 0;
+	out->pending += to_walk;
 	out->documents = out->done + out->refused + out->pending;
 	return OK;
 }
@@ -668,7 +679,7 @@ static void total(struct vectors *v, int64_t *waiting, int64_t *lag_ms)
 		const struct vtenant *t = p;
 		int64_t ms = t->oldest_us && now > t->oldest_us ? (now - t->oldest_us) / 1000 : 0;
 
-		*waiting += t->waiting;
+		*waiting += t->waiting + t->to_walk;
 		*lag_ms = ms > *lag_ms ? ms : *lag_ms;
 	}
 	pthread_mutex_unlock(&v->lock);

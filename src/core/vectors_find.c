@@ -15,7 +15,7 @@ static enum err todo_of(const struct doc_change *d, struct arena *a, struct todo
 	struct doc_reader r;
 	struct doc_head h;
 
-	*out = (struct todo){.id = d->id, .since_us = clock_wall_us(), .mark = doc_mark(d->terms)};
+	*out = (struct todo){.id = d->id, .since_us = clock_wall_us(), .mark = doc_mark(d->terms), .replaces = d->vector.n > 0};
 	if (doc_open(d->terms, &r, &h) != DOC_GOOD || !r.has_paths)
 		return OK;
 	out->doc = a ? arena_alloc(a, d->terms.n) : malloc(d->terms.n);
@@ -44,14 +44,17 @@ enum err queue_add(struct queue *q, const struct doc_change *d)
 		}
 	}
 	TRY(todo_of(d, NULL, &q->v[q->at + q->n]));
+	q->replacing += q->v[q->at + q->n].replaces;
 	q->n++;
 	return OK;
 }
 
 void queue_drop(struct queue *q, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		q->replacing -= q->v[q->at + i].replaces;
 		free(q->v[q->at + i].doc);
+	}
 	q->at += n;
 	q->n -= n;
 	q->seq += n;
@@ -190,6 +193,6 @@ enum err vectors_walk(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 	*n = f.n;
 	*last = f.last;
 	*end = f.seen == 0;
-	k->walked += (int64_t)f.seen;
+	k->stepped = (int64_t)f.seen;
 	return OK;
 }

@@ -26,13 +26,14 @@
 struct todo {
 	int64_t id, since_us;
 	uint64_t mark;
-	char *doc; /* its index document when that says which paths were indexed, else NULL */
+	bool replaces; /* there is a vector, of an earlier text or by an earlier making */
+	char *doc;     /* its index document when that says which paths were indexed, else NULL */
 	size_t doc_n;
 };
 /* First in, first out. seq: of the first; it grows by one with everything taken out. */
 struct queue {
 	struct todo *v;
-	size_t at, n, cap;
+	size_t at, n, cap, replacing;
 	uint64_t seq;
 };
 
@@ -43,28 +44,31 @@ struct kind_state {	/* worker */
 	int64_t after;
 	int64_t again_from; /* reindex: documents after this one are made again although they have a vector; INT64_MAX: none */
 	struct queue queue;
-	struct marks refused; /* by the encoder; not asked again before their text changes */
-	int64_t walked;	      /* documents that the walk has seen */
+	struct marks refused;	 /* by the encoder; not asked again before their text changes */
+	int64_t walked, stepped; /* documents that the walk has done with; in its last step, which may have to be repeated */
 };
 
 struct vtenant {
 	char *name;
 	struct principal who;
 	/* lock */
-	bool known;		/* model and next have been read from the store */
-	char model[MODEL_ROOM]; /* in use, "" : none */
-	char next[MODEL_ROOM];	/* being made, "" : none */
-	bool dirty;		/* written to since the worker looked */
-	int64_t waiting, refused_n, oldest_us;
+	bool known;		    /* model and next have been read from the store */
+	char model[MODEL_ROOM];	    /* in use, "" : none */
+	char next[MODEL_ROOM];	    /* being made, "" : none */
+	bool dirty;		    /* written to since the worker looked */
+	int64_t waiting, replacing; /* in the queues; those of them that have a vector all the same */
+	int64_t to_walk;	    /* documents that are yet to be walked through, at most */
+	int64_t all;		    /* documents there were when the walk began, at most */
+	int64_t refused_n, oldest_us;
 	bool counted, again_shown;
 	bool again_wanted; /* a reindex is to begin */
 	struct list waiters;
 	/* worker */
 	struct kind_state kind[KINDS];
-	bool again;	 /* a reindex is under way */
-	bool busy;	 /* the last round left something to do */
-	bool looked;	 /* there has been a round */
-	int64_t to_walk; /* documents that the walk will see, estimated when it began */
+	bool again;	  /* a reindex is under way */
+	bool busy;	  /* the last round left something to do */
+	bool looked;	  /* there has been a round */
+	int64_t walk_all; /* documents that the walk will see, at most */
 	int64_t walk_since_us;
 	bool others_next; /* the store names a model being made that is not this process's */
 	bool gave_way;	  /* another process has changed the model in use: this one does not change it back */

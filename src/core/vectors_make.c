@@ -16,6 +16,8 @@
 #define ENCODE_ROOM ((size_t)256 << 20)
 /* A text that is refused is cut in half until it is shorter than this. */
 #define SHORTEN_TO 2048
+#define ODD_TRIES 3
+#define ODD_MOST 4
 
 struct maker {
 	struct vectors *v;
@@ -26,7 +28,7 @@ struct maker {
 	struct str *texts, *vectors;
 	const struct todo **of;
 	size_t n, good;
-	enum err odd; /* what the encoder gave for a single text that was no vector */
+	size_t odd, odd_most; /* texts for which the encoder gave, alone, what is no vector; so many are tried while none is good */
 	struct diag odd_diag;
 };
 
@@ -113,18 +115,28 @@ out:
 	return e;
 }
 
+/* A service may fail once; a text that gives no vector again and again is at fault itself. */
 static enum err encode_one(struct maker *m, size_t i)
 {
 	struct str whole = m->texts[i];
+	unsigned tries = 0;
 	enum err e;
 
-	while ((e = encode_some(m, i, 1)) == E_INVALID && m->texts[i].n > SHORTEN_TO)
-		m->texts[i] = utf8_cut(whole, m->texts[i].n / 2);
+	do {
+		e = encode_some(m, i, 1);
+		if (e == E_INVALID && m->texts[i].n > SHORTEN_TO)
+			m->texts[i] = utf8_cut(whole, m->texts[i].n / 2);
+		else if (e != E_CORRUPT || ++tries == ODD_TRIES)
+			break;
+	} while (true);
 	if (e != E_INVALID && e != E_CORRUPT)
 		return e;
 	if (e == E_CORRUPT) {
-		m->odd = e;
 		m->odd_diag = *diag_get();
+		/* Nothing but nonsense so far: the encoder is out of order, rather than all of the texts. The longer that lasts,
+		 * the more of them are looked at, so that some bad ones in front do not hold up the good. */
+		if (++m->odd >= m->odd_most && m->good == 0)
+			return E_CORRUPT;
 	}
 	return OK;
 }
@@ -167,6 +179,7 @@ static enum err refuse(struct maker *m)
 static enum err keep(struct maker *m)
 {
 	struct doc_vector *out = ARENA_ARRAY(m->a, struct doc_vector, m->n + 1);
+	struct kind_state *k = &m->t->kind[m->kind];
 	struct store *s = m->v->store;
 	char model[MODEL_ROOM];
 	size_t n = 0;
@@ -174,8 +187,10 @@ static enum err keep(struct maker *m)
 	if (!out)
 		return E_NOMEM;
 	for (size_t i = 0; i < m->n; i++)
-		if (m->vectors[i].p)
+		if (m->vectors[i].p) {
+			marks_remove(&k->refused, m->of[i]->id);
 			out[n++] = (struct doc_vector){m->of[i]->id, m->of[i]->mark, m->vectors[i]};
+		}
 	if (n == 0)
 		return OK;
 	vectors_key(m->v, model);
@@ -190,6 +205,9 @@ enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 	struct arena a;
 	enum err e;
 
+	pthread_mutex_lock(&v->lock);
+	m.odd_most = (size_t)ODD_MOST << (v->work.failures < 10 ? v->work.failures : 10);
+	pthread_mutex_unlock(&v->lock);
 	m.a = &a;
 	arena_init(&a, ENCODE_ROOM);
 	m.texts = ARENA_ARRAY(&a, struct str, n + 1);
@@ -201,10 +219,9 @@ enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 	}
 	CHECK(read_texts(&m, todo, n));
 	CHECK(encode_range(&m, 0, m.n));
-	/* Nothing but nonsense: the encoder is out of order, rather than all of the texts. */
-	if (m.good == 0 && m.odd != OK) {
+	if (m.good == 0 && m.odd > 0) {
 		*diag_get() = m.odd_diag;
-		e = m.odd;
+		e = E_CORRUPT;
 		goto out;
 	}
 	CHECK(keep(&m));

@@ -202,22 +202,24 @@ static bool idle(const struct vtenant *t)
 /* For whoever asks. */
 static void show(struct vectors *v, struct vtenant *t)
 {
-	int64_t waiting = 0, oldest = 0, left = t->to_walk;
+	int64_t waiting = 0, replacing = 0, oldest = 0, left = t->walk_all;
 
 	for (int k = 0; k < KINDS; k++) {
 		const struct queue *q = &t->kind[k].queue;
 
 		waiting += (int64_t)q->n;
+		replacing += (int64_t)q->replacing;
 		left -= t->kind[k].walked;
 		if (q->n && (oldest == 0 || q->v[q->at].since_us < oldest))
 			oldest = q->v[q->at].since_us;
 	}
-	if (!walked(t))
-		waiting += left > 1 ? left : 1;
 	if (!walked(t) && t->walk_since_us && (oldest == 0 || t->walk_since_us < oldest))
 		oldest = t->walk_since_us;
 	pthread_mutex_lock(&v->lock);
 	t->waiting = waiting;
+	t->replacing = replacing;
+	t->all = t->walk_all;
+	t->to_walk = walked(t) || left < 0 ? 0 : left;
 	t->oldest_us = oldest;
 	t->refused_n = (int64_t)(t->kind[DOC_ITEM].refused.n + t->kind[DOC_MESSAGE].refused.n);
 	t->counted = walked(t);
@@ -232,7 +234,7 @@ static enum err count(struct vectors *v, struct vtenant *t)
 	struct store_stats st;
 
 	TRY(v->store->ops->stats(v->store, &t->who, &st));
-	t->to_walk = st.items + st.messages;
+	t->walk_all = st.items + st.messages;
 	t->walk_since_us = clock_wall_us();
 	return OK;
 }
@@ -285,6 +287,7 @@ static enum err walk_step(struct vectors *v, struct vtenant *t, enum doc_kind ki
 	if (n > 0)
 		CHECK(vectors_make(v, t, kind, todo, n));
 	k->after = last;
+	k->walked += k->stepped;
 	if (end)
 		k->walking = false;
 	if (t->again && last > k->again_from)
