@@ -11,11 +11,12 @@ struct pool {
 	const struct rank_items_request *rq;
 	struct rank_items_result *out;
 	struct arena *a;
-	double *bm; /* over row slots */
+	double *bm;	/* over row slots */
+	uint8_t *taken; /* the same */
 	struct ranked_item *r;
-	size_t n;
-	double bound; /* no item outside has a greater sum */
-	bool complete;
+	size_t n, cap;
+	double rest_v; /* no vector outside of the pool has more */
+	bool complete; /* every item with a vector is in it */
 };
 
 bool rank_items_ready(const struct scope *s, const struct vector_scope *vectors)
@@ -53,113 +54,107 @@ static int cmp_sum(const void *a, const void *b)
 
 /* ---------------------------------------------------------------- candidates */
 
-/* The best of each arm, an item of both once; *bound of what is in neither. */
-static enum err take_arms(struct pool *p, size_t per_arm)
+static enum err room(struct pool *p, size_t more)
+{
+	struct ranked_item *r;
+
+	if (p->n + more <= p->cap)
+		return OK;
+	r = arena_grow(p->a, p->r, p->cap * sizeof *r, (p->n + more) * 2 * sizeof *r);
+	if (!r)
+		return E_NOMEM;
+	p->r = r;
+	p->cap = (p->n + more) * 2;
+	return OK;
+}
+
+/* Adds an item with its features, unless it is there, or the question says nothing about it. */
+static enum err add(struct pool *p, int64_t id, uint32_t slot)
 {
 	const struct rank_items_request *rq = p->rq;
+	struct ranked_item *r;
+
+	if (p->taken[slot])
+		return OK;
+	p->taken[slot] = 1;
+	TRY(room(p, 1));
+	r = &p->r[p->n];
+	*r = (struct ranked_item){.id = id, .bm25 = p->bm[slot], .lex = lex_of(p->out, p->bm[slot])};
+	TRY(vector_scope_cosines(rq->vectors, rq->question, &id, 1, &r->cosine));
+	if (isnan(r->cosine) && (rq->by_vectors || r->lex <= 0))
+		return OK;
+	r->v = isnan(r->cosine) ? r->lex : v_of(p->out, r->cosine);
+	r->sum = (rq->by_vectors ? 0 : rq->lex * r->lex) + rq->v * r->v;
+	p->n++;
+	return OK;
+}
+
+/* The best of each arm; what has just gone is left out. */
+static enum err take_arms(struct pool *p, size_t per_arm)
+{
 	struct vector_found found;
 	struct scored *lex;
-	size_t lex_n, total, n = 0;
-	double rest_lex, rest_v;
+	size_t lex_n, total;
+	uint32_t slot;
 
 	TRY(scope_best(p->s, p->bm, per_arm, 0, p->a, &lex, &lex_n, &total));
-	TRY(vector_scope_search(rq->vectors, p->a, rq->question, NULL, per_arm, &found));
+	TRY(vector_scope_search(p->rq->vectors, p->a, p->rq->question, NULL, per_arm, &found));
 	p->out->best = lex_n ? lex[0].score : 0;
 	p->out->highest = fmax(0, found.highest);
 	p->out->lowest = fmax(0, found.lowest);
-	p->r = ARENA_ARRAY(p->a, struct ranked_item, lex_n + found.n + 1);
-	if (!p->r)
-		return E_NOMEM;
+	TRY(room(p, lex_n + found.n));
 	for (size_t i = 0; i < lex_n; i++)
-		p->r[n++].id = lex[i].id;
+		if (scope_slot(p->s, lex[i].id, &slot))
+			TRY(add(p, lex[i].id, slot));
 	for (size_t i = 0; i < found.n; i++)
-		p->r[n++].id = found.hits[i].id;
-	p->n = n;
-	rest_lex = lex_n < per_arm ? 0 : lex_of(p->out, lex[lex_n - 1].score);
-	rest_v = found.n < per_arm ? 0 : v_of(p->out, found.hits[found.n - 1].score);
-	/* What has no vector has v = lex. */
-	p->bound = rq->lex * rest_lex + rq->v * fmax(rest_v, rest_lex);
-	p->complete = lex_n < per_arm && found.n < per_arm;
+		if (scope_slot(p->s, found.hits[i].id, &slot))
+			TRY(add(p, found.hits[i].id, slot));
+	p->complete = found.n < per_arm;
+	p->rest_v = p->complete ? 0 : v_of(p->out, found.hits[found.n - 1].score);
 	return OK;
 }
 
-/* Every item, for questions that want so many. */
-static enum err take_all(struct pool *p)
+/* Every item whose lex is above 0 and at least that; all: of 0, too. */
+static enum err take_rows(struct pool *p, double least, bool all)
 {
-	struct vector_found found;
-	double best = 0;
 	size_t slot = 0;
 
-	TRY(vector_scope_search(p->rq->vectors, p->a, p->rq->question, NULL, 1, &found));
-	p->r = ARENA_ARRAY(p->a, struct ranked_item, p->s->docs + 1);
-	if (!p->r)
-		return E_NOMEM;
-	p->n = 0;
-	for (unsigned i = 0; i < p->s->segs_n; i++)
-		for (uint32_t row = 0; row < p->s->segs[i]->rows; row++, slot++)
-			if (!segment_row_dead(p->s->segs[i], row)) {
-				best = fmax(best, p->bm[slot]);
-				p->r[p->n++].id = p->s->segs[i]->ids[row];
-			}
-	p->out->best = best;
-	p->out->highest = fmax(0, found.highest);
-	p->out->lowest = fmax(0, found.lowest);
-	p->bound = 0;
-	p->complete = true;
-	return OK;
-}
+	for (unsigned i = 0; i < p->s->segs_n; i++) {
+		const struct segment *seg = p->s->segs[i];
 
-/* ------------------------------------------------------------------ features */
-
-/* Fills in the features; leaves out repetitions, what has just gone, and what the question says nothing about. */
-static enum err measure(struct pool *p)
-{
-	const struct rank_items_request *rq = p->rq;
-	size_t n = 0;
-
-	if (p->n)
-		qsort(p->r, p->n, sizeof *p->r, cmp_id);
-	for (size_t i = 0; i < p->n; i++) {
-		struct ranked_item *r = &p->r[n];
-		uint32_t slot;
-
-		if (n > 0 && p->r[i].id == p->r[n - 1].id)
-			continue;
-		*r = (struct ranked_item){.id = p->r[i].id};
-		if (!scope_slot(p->s, r->id, &slot))
-			continue;
-		TRY(vector_scope_cosines(rq->vectors, rq->question, &r->id, 1, &r->cosine));
-		r->bm25 = p->bm[slot];
-		r->lex = lex_of(p->out, r->bm25);
-		if (isnan(r->cosine) && (rq->by_vectors || r->lex <= 0))
-			continue;
-		r->v = isnan(r->cosine) ? r->lex : v_of(p->out, r->cosine);
-		r->sum = (rq->by_vectors ? 0 : rq->lex * r->lex) + rq->v * r->v;
-		n++;
+		for (uint32_t row = 0; row < seg->rows; row++, slot++)
+			if (all ? !segment_row_dead(seg, row) : p->bm[slot] > 0 && lex_of(p->out, p->bm[slot]) >= least)
+				TRY(add(p, seg->ids[row], (uint32_t)slot));
 	}
-	p->n = n;
-	if (n)
-		qsort(p->r, n, sizeof *p->r, cmp_sum);
 	return OK;
 }
 
-static bool decided(const struct pool *p)
+static void sort(struct pool *p)
 {
-	return p->complete || (p->n >= p->rq->want && p->r[p->rq->want - 1].sum > p->bound);
+	if (p->n)
+		qsort(p->r, p->n, sizeof *p->r, cmp_sum);
 }
 
+/* What is not in the arms has at most rest_v (or, without a vector, its lex): with the sum of the last one wanted this says how
+ * much lex an item must have to come before it. */
 static enum err find_best(struct pool *p)
 {
-	size_t slots = scope_row_slots(p->s), per_arm = p->rq->want * 4 > PER_ARM ? p->rq->want * 4 : PER_ARM;
+	const struct rank_items_request *rq = p->rq;
+	size_t per_arm = rq->want * 4 > PER_ARM ? rq->want * 4 : PER_ARM;
+	bool all = per_arm > VECTOR_WANT_MAX;
+	double last = 0, least = 0;
 
-	for (;; per_arm *= 4) {
-		bool all = per_arm >= slots || per_arm > VECTOR_WANT_MAX;
-
-		TRY(all ? take_all(p) : take_arms(p, per_arm));
-		TRY(measure(p));
-		if (decided(p))
-			return OK;
-	}
+	TRY(take_arms(p, all ? 1 : per_arm));
+	sort(p);
+	if (!all && p->n >= rq->want)
+		last = p->r[rq->want - 1].sum;
+	if (rq->lex > 0)
+		least = fmin((last - rq->v * p->rest_v) / rq->lex, last / (rq->lex + rq->v));
+	/* A little less: the same sum, reached by another way of rounding, must not be missed. */
+	TRY(take_rows(p, least - 1e-9, all));
+	p->complete = all || (p->complete && least <= 0);
+	sort(p);
+	return OK;
 }
 
 enum err rank_items(const struct scope *s, struct arena *a, const struct rank_items_request *rq, struct rank_items_result *out)
@@ -170,11 +165,16 @@ enum err rank_items(const struct scope *s, struct arena *a, const struct rank_it
 
 	*out = (struct rank_items_result){0};
 	p.bm = calloc(scope_row_slots(s) + 1, sizeof *p.bm);
-	if (!p.bm)
+	p.taken = calloc(scope_row_slots(s) + 1, 1);
+	if (!p.bm || !p.taken) {
+		free(p.bm);
+		free(p.taken);
 		return err_set(E_LIMIT, "out of memory while ranking items");
+	}
 	scope_score(s, rq->q, rq->q_n, rq->figures, p.bm, NULL);
 	e = rq->want ? find_best(&p) : OK;
 	free(p.bm);
+	free(p.taken);
 	if (e != OK)
 		return e;
 	for (n = p.n < rq->want ? p.n : rq->want; n > 0 && n < p.n && n < rq->want + rq->extra; n++)
