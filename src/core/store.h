@@ -97,6 +97,7 @@ struct doc_vector {
 	uint64_t mark;	 /* doc_mark of the terms that it was made for */
 	struct str data; /* blob of index/vector.h */
 };
+#define VECTOR_BATCH_MAX 4096 /* of one call of vector_put or vector_drop */
 /* The hash of an index document (base/hash.h, not seeded: it is stored). */
 uint64_t doc_mark(struct str terms);
 
@@ -197,8 +198,11 @@ struct store_ops {
 			     size_t n) MUST_CHECK;
 
 	/* Keeps vectors of a model, each replacing the document's former one of that model; of documents that are gone nothing is
-	 * kept. Durable when answered. A change for the feed. Vectors go with their document (item deleted, replaced by one that is
-	 * not indexed, expired; message or thread removed). */
+	 * kept. Durable when answered; after an error some may have been kept. A change for the feed. Vectors go with their
+	 * document (item deleted, replaced by one that is not indexed, expired; message or thread removed). The call may share its
+	 * transaction with other writes, which are answered with it: some dozens at a time hold them up least; at most
+	 * VECTOR_BATCH_MAX. E_DENIED for a bound principal, as in doc_walk and vector_drop. E_LIMIT: vectors of more than 64
+	 * models. */
 	enum err (*vector_put)(struct store *s, const struct principal *who, enum doc_kind kind, struct str model,
 			       const struct doc_vector *v, size_t n) MUST_CHECK;
 	/* Documents of the tenant in order of their ids, strictly after `after`, at most limit, whatever their namespace or user,
@@ -208,8 +212,8 @@ struct store_ops {
 	/* Names of models that have vectors in the tenant, and how many. */
 	enum err (*vector_models)(struct store *s, const struct principal *who, void (*fn)(void *ctx, struct str model, int64_t n),
 				  void *ctx) MUST_CHECK;
-	/* Removes up to max vectors of a model; *left: there are more. Changes for the feed only as a whole (E_CONFLICT for cursors
-	 * is fine). */
+	/* Removes up to max vectors of a model (1.., above VECTOR_BATCH_MAX as that); *left: there may be more. For models that
+	 * nobody searches with any more: no change for the feed. */
 	enum err (*vector_drop)(struct store *s, const struct principal *who, struct str model, size_t max, bool *left) MUST_CHECK;
 
 	/* Appends in order, in one transaction. A thread belongs to the user of its first message; a message for another user is

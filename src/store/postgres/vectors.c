@@ -13,7 +13,6 @@
 #include "store/postgres/pg_feed.h"
 
 #define PAGE 1000
-#define BATCH_MAX 4096 /* vectors of one call */
 #define MODEL_NAME_MAX 512
 #define MODELS_MAX 64
 #define ROUNDS_MAX 3
@@ -245,8 +244,8 @@ enum err pg_vector_put(struct store *s, const struct principal *who, enum doc_ki
 	struct put x = {.kind = kind, .model = model};
 	TRY(principal_check(who, RIGHT_WRITE));
 	TRY(check_named(who, model));
-	if (n > BATCH_MAX)
-		return err_set(E_LIMIT, "at most %d vectors are written at once", BATCH_MAX);
+	if (n > VECTOR_BATCH_MAX)
+		return err_set(E_LIMIT, "at most %d vectors are written at once", VECTOR_BATCH_MAX);
 	for (size_t i = 0; i < n; i++)
 		if (v[i].data.n == 0)
 			return err_set(E_INVALID, "an empty vector cannot be kept");
@@ -287,7 +286,7 @@ enum err pg_vector_drop(struct store *s, const struct principal *who, struct str
 	struct pg_params lock, p;
 	struct pg_step steps[2] = {{&st_model_lock, &lock, NULL}, {&st_drop, &p, NULL}};
 	struct pg_job j = {.steps = steps, .n = 2, .lane = LANE_WRITE, .write = true};
-	size_t most = max < BATCH_MAX ? max : BATCH_MAX;
+	size_t most = max < VECTOR_BATCH_MAX ? max : VECTOR_BATCH_MAX;
 	*left = false;
 	TRY(principal_check(who, RIGHT_WRITE));
 	TRY(check_named(who, model));

@@ -15,7 +15,6 @@
 #define MODEL_SHIFT 48
 #define KIND_BIT (INT64_C(1) << 47)
 #define MODEL_NAME_MAX 512
-#define BATCH_MAX 4096 /* vectors of one call */
 
 static int64_t base_of(int64_t model, enum doc_kind kind)
 {
@@ -232,8 +231,8 @@ enum err sq_vector_put(struct store *s, const struct principal *who, enum doc_ki
 	struct wop op = {.apply = apply_put, .arg = &arg, .writes = n, .deadline = fiber_deadline()};
 	TRY(principal_check(who, RIGHT_WRITE));
 	TRY(check_named(who, model));
-	if (n > BATCH_MAX)
-		return err_set(E_LIMIT, "at most %d vectors are written at once", BATCH_MAX);
+	if (n > VECTOR_BATCH_MAX)
+		return err_set(E_LIMIT, "at most %d vectors are written at once", VECTOR_BATCH_MAX);
 	for (size_t i = 0; i < n; i++) {
 		if (v[i].data.n == 0)
 			return err_set(E_INVALID, "an empty vector cannot be kept");
@@ -319,7 +318,7 @@ static enum err apply_drop(struct writer *w, struct conn *c, struct wop *op)
 
 enum err sq_vector_drop(struct store *s, const struct principal *who, struct str model, size_t max, bool *left)
 {
-	struct drop_arg arg = {model, max < BATCH_MAX ? max : BATCH_MAX, false};
+	struct drop_arg arg = {model, max < VECTOR_BATCH_MAX ? max : VECTOR_BATCH_MAX, false};
 	struct wop op = {.apply = apply_drop, .arg = &arg, .writes = arg.max, .deadline = fiber_deadline()};
 	*left = false;
 	TRY(principal_check(who, RIGHT_WRITE));
