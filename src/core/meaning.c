@@ -25,7 +25,6 @@ enum err meaning_of(struct meaning *x, struct arena *a, struct str text, const s
 	struct vectors *v = memory_vectors(x->m);
 	struct vector_question *q;
 	uint32_t dims;
-	struct str now;
 	float *f;
 	enum err e;
 
@@ -35,16 +34,15 @@ enum err meaning_of(struct meaning *x, struct arena *a, struct str text, const s
 	q = ARENA_NEW(a, struct vector_question);
 	if (!q)
 		return E_NOMEM;
-	e = vectors_question(v, a, x->who, text, &f, &dims);
+	/* By the model that the search began with: another may be in use by now, but these vectors are still there. */
+	e = vectors_question(v, a, x->who, x->model, text, &f, &dims);
 	if (e == OK && f)
 		e = vector_question_make(a, f, dims, q);
 	if (e != OK && (x->mode == RANK_BY_VECTORS || !encoder_failed(e)))
 		return e;
 	x->failed |= e != OK || !f;
 	diag_clear();
-	/* The model in use may have changed on the way: a vector of another model is no question to these. */
-	TRY(vectors_model(v, a, x->who, &now));
-	if (x->failed || !str_eq(now, x->model))
+	if (x->failed)
 		return x->mode == RANK_BY_VECTORS ? err_set(E_BUSY, "the model of the vectors is being changed") : OK;
 	*out = q;
 	return OK;

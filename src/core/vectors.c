@@ -31,6 +31,7 @@ enum err vectors_new(struct store *store, struct embedder *embedder, const struc
 	v->embedder = embedder;
 	if (opt)
 		v->opt = *opt;
+	v->opt.asker = v->opt.asker ? v->opt.asker : embedder;
 	v->opt.poll_ms = v->opt.poll_ms ? v->opt.poll_ms : POLL_MS;
 	v->opt.question_ms = v->opt.question_ms ? v->opt.question_ms : QUESTION_MS;
 	if (embedder)
@@ -363,7 +364,7 @@ static struct embedder *encoder_of(struct vectors *v, const char *model, struct 
 	vectors_key(v, own);
 	/* Before the first answer of a service its dimensions are not known; the name has to do until then. */
 	if (own[0] ? strcmp(own, model) == 0 : strncmp(model, v->name, strlen(v->name)) == 0 && model[strlen(v->name)] == '/')
-		return v->embedder;
+		return v->opt.asker;
 	pthread_mutex_lock(&v->lock);
 	LIST_EACH (node, &v->formers) {
 		struct former *x = CONTAINER(node, struct former, node);
@@ -401,13 +402,12 @@ static enum err pausing(struct vectors *v)
 	return e == OK ? OK : err_set(e, "%s", why);
 }
 
-enum err vectors_question(struct vectors *v, struct arena *a, const struct principal *who, struct str text, float **out,
-			  uint32_t *dims)
+enum err vectors_question(struct vectors *v, struct arena *a, const struct principal *who, struct str model, struct str text,
+			  float **out, uint32_t *dims)
 {
-	char model[MODEL_ROOM];
+	char name[MODEL_ROOM];
 	struct embed_vectors got = {0};
 	struct embedder *enc;
-	struct vtenant *t;
 	struct former *f;
 	uint64_t before;
 	enum err e;
@@ -416,8 +416,11 @@ enum err vectors_question(struct vectors *v, struct arena *a, const struct princ
 	*dims = 0;
 	if (!v || !v->embedder)
 		return OK;
-	TRY(in_use(v, who, &t, model));
-	enc = model[0] ? encoder_of(v, model, &f) : NULL;
+	TRY(principal_check(who, RIGHT_READ));
+	if (model.n == 0 || model.n >= sizeof name)
+		return OK;
+	take(name, model);
+	enc = encoder_of(v, name, &f);
 	if (!enc)
 		return OK;
 	CHECK(pausing(v));

@@ -23,6 +23,9 @@ struct vectors;
 struct vectors_options {
 	uint32_t poll_ms;     /* how often a store that other processes write to is looked at; 0: 2000 */
 	uint32_t question_ms; /* how long a question waits for its vector before search goes by words; 0: 3000 */
+	/* For questions, of the same model: such as one with a cache, which texts that are seen once need not pass. NULL: embedder
+	 */
+	struct embedder *asker;
 	/* Opens the encoder of a model that was in use before; the name is that of an embedder, dims those of its vectors.
 	 * E_NOT_FOUND: it cannot be had any more. Called by the worker. NULL: never */
 	enum err (*open)(void *ctx, struct str model, uint32_t dims, struct embedder **out);
@@ -40,11 +43,12 @@ enum err vectors_forever(struct vectors *v) MUST_CHECK;
 void vectors_wake(struct vectors *v, struct str tenant);
 /* The model whose vectors searches use now, "" : none. Into the arena. */
 enum err vectors_model(struct vectors *v, struct arena *a, const struct principal *who, struct str *model) MUST_CHECK;
-/* The question's vector by that model, into the arena (dims floats); *out NULL: there is no model in use, or none whose encoder can
- * be had. E_UPSTREAM, E_TIMEOUT, ...: the encoder does not answer (in time), then search goes by words; at once when it did not
- * answer a moment ago. */
-enum err vectors_question(struct vectors *v, struct arena *a, const struct principal *who, struct str text, float **out,
-			  uint32_t *dims) MUST_CHECK;
+/* The question's vector by a model that vectors_model gave, into the arena (dims floats); *out NULL: its encoder cannot be had
+ * (model
+ * "" : there is none). E_UPSTREAM, E_TIMEOUT, ...: the encoder does not answer (in time), then search goes by words; at once when
+ * it did not answer a moment ago. */
+enum err vectors_question(struct vectors *v, struct arena *a, const struct principal *who, struct str model, struct str text,
+			  float **out, uint32_t *dims) MUST_CHECK;
 /* Returns when every document of the tenant that was there at the call has its vector (or was refused); E_TIMEOUT after ms (0:
  * never) or by the fiber's deadline; when the encoder fails meanwhile, what it failed with (E_UPSTREAM, E_TIMEOUT, ...). */
 enum err vectors_wait(struct vectors *v, const struct principal *who, uint32_t ms) MUST_CHECK;

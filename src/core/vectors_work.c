@@ -406,14 +406,14 @@ static enum err round_of(struct vectors *v, struct vtenant *t, bool *more)
 			TRY(walk_step(v, t, (enum doc_kind)k, key));
 	if (idle(t))
 		TRY(finish(v, t, key));
-	show(v, t);
-	vectors_settle(v, t, walked(t));
-	*more = !idle(t);
 	/* A service that refuses all of them is asked the slower the longer it does. */
 	if (atomic_load(&v->refused) > refused + 1 && atomic_load(&v->made) == made)
 		trouble_note(v, &v->work, E_INVALID, PAUSE_FIRST_MS, PAUSE_MOST_MS);
 	else if (atomic_load(&v->made) != made || idle(t))
 		trouble_over(v, &v->work);
+	show(v, t);
+	vectors_settle(v, t, walked(t));
+	*more = !idle(t);
 	if (!*more && t->drop_at && clock_mono_ns() >= t->drop_at)
 		TRY(drop_step(v, t, more));
 	return OK;

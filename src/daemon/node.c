@@ -216,8 +216,9 @@ static enum err open_former(void *ctx, struct str model, uint32_t dims, struct e
 
 static enum err open_vectors(struct node *n)
 {
-	struct vectors_options vo = {.question_ms = (uint32_t)n->cfg->embed_question_timeout, .open = open_former, .ctx = n};
-	return vectors_new(n->store, n->embed.encoder, &vo, &n->vectors);
+	struct vectors_options vo = {
+		.asker = n->embed.encoder, .question_ms = (uint32_t)n->cfg->embed_question_timeout, .open = open_former, .ctx = n};
+	return vectors_new(n->store, n->embed.meter, &vo, &n->vectors);
 }
 
 static enum err open_store(struct node *n, uint32_t busy_ms)

@@ -37,6 +37,7 @@ class EmbedServer:
         self.lock, self.over = threading.Lock(), threading.Event()
         self.now = self.most = 0
         self.gate = None  # a threading.Event: answers wait for it
+        self.models = {}  # others that it has besides, with their dimensions
 
     def script(self, *faults):
         with self.lock:
@@ -126,12 +127,12 @@ class EmbedServer:
             return self.error(h, 400, f"key was {h.headers.get('Authorization')}")
         if fault == "plain400":
             return self.error(h, 400, "the input is too long for this model")
-        if body["model"] != self.model:
+        if body["model"] != self.model and body["model"] not in self.models:
             return self.error(h, 404, "no such model")
         return self.vectors(h, body, texts, fault)
 
     def vectors(self, h, body, texts, fault):
-        dims = self.longer if self.longer and "dimensions" not in body else self.dims
+        dims = self.longer if self.longer and "dimensions" not in body else self.models.get(body["model"], self.dims)
         vs = [vector(t, dims) for t in texts]
         if fault == "zero":
             vs[-1] = [0.0] * dims
