@@ -207,6 +207,35 @@ static void test_withdraw(void **state)
 	run_in_loop(withdraw_main, NULL);
 }
 
+/* ---- background loops ---- */
+
+static enum err on_this_thread(void *arg)
+{
+	EXPECT(pthread_equal(pthread_self(), *(pthread_t *)arg));
+	EXPECT(work_thread_index() == -1);
+	EXPECT(fiber_current() == NULL); /* on the thread's own stack, not on the fiber's */
+	return err_set(E_BUSY, "what fn said");
+}
+
+static void background_main(void *arg)
+{
+	EXPECT(work_run(on_this_thread, arg) == E_BUSY);
+	EXPECT(strcmp(diag_get()->text, "what fn said") == 0);
+	fiber_cancel(fiber_current());
+	EXPECT(work_run(on_this_thread, arg) == E_CANCELLED);
+}
+
+static void test_background(void **state)
+{
+	pthread_t self = pthread_self();
+	struct loop *l;
+
+	assert_int_equal(loop_new(&l), OK);
+	loop_set_background(l);
+	run_on(l, background_main, &self);
+	loop_free(l);
+}
+
 static enum err own_deadline(void *arg)
 {
 	EXPECT(fiber_deadline() == *(uint64_t *)arg);
@@ -239,9 +268,9 @@ static void test_stop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_outside),	 cmocka_unit_test(test_diag),	  cmocka_unit_test(test_many),
-		cmocka_unit_test(test_overflow), cmocka_unit_test(test_withdraw), cmocka_unit_test(test_deadline),
-		cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_outside),	   cmocka_unit_test(test_diag),	    cmocka_unit_test(test_many),
+		cmocka_unit_test(test_overflow),   cmocka_unit_test(test_withdraw), cmocka_unit_test(test_deadline),
+		cmocka_unit_test(test_background), cmocka_unit_test(test_stop),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
