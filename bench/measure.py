@@ -20,6 +20,7 @@ from load import CONNECTIONS, ITEMS, SECONDS, Words, items_file, rows, row, rss,
 from server import Server, binary, run
 import postgres
 import threads
+import vectors
 
 
 def peer_puts(folder, seconds):
@@ -178,7 +179,7 @@ def growth(folder):
 
 
 ROWS = {"put": put, "get": get, "search": search, "import": import_, "start": start, "memory": memory, "growth": growth,
-        **postgres.ROWS, **threads.ROWS}
+        **postgres.ROWS, **threads.ROWS, **vectors.ROWS}
 
 
 def main():

@@ -3,7 +3,7 @@
  * Only the direction of a vector is kept, since all comparing is by cosine: x / |x| is close to scale * v, where v are 16-bit
  * integers, the largest of them +-VECTOR_LEVELS. v = 256 * high + low; high (-127..127) and low (-128..127) lie in two planes of
  * bytes. A search reads the high plane of every vector and the low plane of few. Error of a cosine between unit vectors of 384
- * dimensions: about 4e-4 (one standard deviation) by the high plane, 2e-6 by both.
+ * dimensions: one standard deviation is about 4e-4 by the high plane, 3e-6 by both.
  *
  * Zero, NaN and infinity: a vector with a component that is not finite, or with none that is not zero, has no direction and is
  * refused with E_INVALID. Any other length is taken, however small or large.

@@ -9,8 +9,8 @@
  * under the read lock, all others need the write lock. Parts of one search must run under one and the same hold of it, since a
  * change moves rows.
  *
- * Memory: 2 * vector_size(dims) + 12 bytes a vector, and 5 to 11 for finding it by id; 791 of 384 dimensions. Up to 4 MiB a plane
- * the arrays double as they grow, after that they grow by blocks of 4 MiB.
+ * Memory: 2 * vector_size(dims) + 12 bytes a vector (768 + 12 of 384 dimensions), and 5 to 11 for finding it by id. Up to 4 MiB a
+ * plane the arrays double as they grow, after that they grow by blocks of 4 MiB, which are counted whole and used as they fill.
  *
  *  1. All vectors of a scope have the same number of dimensions, and every id is in it once.
  *  2. Rows 0..rows-1 are all live; every block but the last is full. Removing moves the last row into the gap.
