@@ -44,7 +44,8 @@ void vector_scope_free(struct vector_scope *s);
 /* Memory held. */
 size_t vector_scope_bytes(const struct vector_scope *s);
 
-/* Adds or replaces; copies. E_INVALID: of other dimensions; E_LIMIT: memory, or VECTOR_ROWS_MAX; then nothing has changed. */
+/* Adds or replaces; copies v, which must not lie in this scope. E_INVALID: of other dimensions; E_LIMIT: memory, or
+ * VECTOR_ROWS_MAX; then nothing has changed. */
 enum err vector_scope_put(struct vector_scope *s, int64_t id, const struct vector *v) MUST_CHECK;
 /* False: it was not there. */
 bool vector_scope_remove(struct vector_scope *s, int64_t id);
@@ -96,7 +97,7 @@ struct vector_found {
 	size_t n;		/* min(want, vectors that count) */
 	double highest, lowest; /* cosines of all that count (lowest: within 0.003); 0 when there are none */
 };
-/* Joins parts that were initialised alike and together looked at each row once. */
+/* Joins n >= 1 parts that were initialised alike and together looked at each row once. */
 enum err vector_scan_join(const struct vector_scan *parts, size_t n, struct arena *a, struct vector_found *out) MUST_CHECK;
 /* The three above on one thread. */
 enum err vector_scope_search(const struct vector_scope *s, struct arena *a, const struct vector_question *q,

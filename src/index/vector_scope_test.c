@@ -149,7 +149,7 @@ static void recall_in_clusters(void **state)
 	static const struct {
 		uint32_t dims, n, clusters;
 		double spread;
-	} kinds[] = {{384, 2000, 2000, 1}, {384, 2000, 20, 0.5}, {384, 2000, 4, 0.1}, {64, 2000, 20, 0.3}, {1000, 500, 5, 0.3}};
+	} kinds[] = {{384, 1200, 1200, 1}, {384, 1200, 12, 0.5}, {384, 1200, 3, 0.1}, {64, 1000, 10, 0.3}, {1000, 300, 3, 0.3}};
 
 	for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
 		struct reference r = reference_new(kinds[k].dims, kinds[k].n);
