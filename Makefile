@@ -11,7 +11,7 @@ MESON_TEST = meson test --no-rebuild --num-processes $(JOBS) --print-errorlogs
 TEST_ARGS = --suite unit --suite conformance
 CLANG_FORMAT = $(shell command -v clang-format-14 || command -v clang-format)
 CLANG_TIDY = $(shell command -v clang-tidy-14 || command -v clang-tidy)
-SCRIPTS = run test .ci/run tools/deps tools/check-layers tools/check-banned tests/tools/checkers_test bench/run examples/postgres/run clients/js/tests/run clients/python/tests/run
+SCRIPTS = run test .ci/run tools/deps tools/check-layers tools/check-banned tests/tools/checkers_test bench/run bench/recall/run examples/postgres/run clients/js/tests/run clients/python/tests/run
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 all: $(B)/build.ninja
