@@ -4,6 +4,7 @@
 #include "embed/remote.h"
 #include "embed/remote_impl.h"
 #include "http/test_peer.h"
+#include "rt/work.h"
 
 #include <math.h>
 #include <signal.h>
@@ -462,5 +463,8 @@ int main(void)
 	};
 
 	signal(SIGPIPE, SIG_IGN);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+	work_stop();
+	return failed;
 }
