@@ -25,7 +25,8 @@ def conversations():
 
 def test_data(conversations):
     assert sum(len(c[4]) for c in conversations) >= check.QUESTIONS
-    assert len(list(check.counts(conversations))) == 2 + 4
+    described = (FOLDER / "README.md").read_text()
+    assert [line for line in check.counts(conversations) if line not in described] == []
 
 
 MESSAGES = [{"thread": t, "id": f"{t}-{n}", "user": "c", "role": "person", "name": "Ann", "content": f"words {t} {n}", "time": f"2024-05-0{d}T09:0{n}:00Z"}
