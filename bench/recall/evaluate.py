@@ -226,8 +226,8 @@ def print_tables(result, methods):
             print(f"  {TITLES[method]:24}" + "".join(f"{x:>8}" for x in cells(at.get((kind, question_kind, method)))))
     print("\nbest score, mean: questions with an answer / without one")
     for t in result["best_scores"]:
-        print(f"  {t['kind']:10} {TITLES[t['method']]:24}" + " / ".join("-" if t[x] is None else f"{t[x]:.3f}" for x in ("answerable", "unanswerable"))
-              + f" ({t['unanswerable_questions']})")
+        with_and_without = " / ".join("-" if t[x] is None else f"{t[x]:.3f}" for x in ("answerable", "unanswerable"))
+        print(f"  {t['kind']:10} {TITLES[t['method']]:24}{with_and_without} ({t['unanswerable_questions']})")
     for method, why in result["missing"].items():
         print(f"\n{TITLES[method]}: not measured, {why}")
 

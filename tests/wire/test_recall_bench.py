@@ -29,7 +29,8 @@ def test_data(conversations):
     assert [line for line in check.counts(conversations) if line not in described] == []
 
 
-MESSAGES = [{"thread": t, "id": f"{t}-{n}", "user": "c", "role": "person", "name": "Ann", "content": f"words {t} {n}", "time": f"2024-05-0{d}T09:0{n}:00Z"}
+MESSAGES = [{"thread": t, "id": f"{t}-{n}", "user": "c", "role": "person", "name": "Ann", "content": f"words {t} {n}",
+             "time": f"2024-05-0{d}T09:0{n}:00Z"}
             for d, t in ((1, "s1"), (2, "s2")) for n in (1, 2)]
 QUESTIONS = [{"id": "c-q1", "question": "Who?", "kind": "single-hop", "answer": "Ann", "evidence": ["s1-1"]},
              {"id": "c-q2", "question": "Why?", "kind": "multi-hop", "answer": "Thus", "evidence": ["s1-1", "s2-2"]},
@@ -82,7 +83,8 @@ def test_check_finds_wrong_questions(line, change, wanted):
     (lambda cs: [c for c in cs if c[1] == "people" or c[0] == "dev"], "2 conversations of the kind assistant"),
     (lambda cs: [(*c[:4], c[4][:20]) for c in cs], "questions, fewer than 240"),
     (lambda cs: [(*c[:3], c[3][:200], c[4]) if c[1] == "people" else c for c in cs], "200 turns in"),
-    (lambda cs: [(*c[:4], [q for q in c[4] if q["kind"] != "temporal"]) if c[0] == "dev" else c for c in cs], "dev/people: no question of the kind temporal"),
+    (lambda cs: [(*c[:4], [q for q in c[4] if q["kind"] != "temporal"]) if c[0] == "dev" else c for c in cs],
+     "dev/people: no question of the kind temporal"),
     (lambda cs: cs + [cs[0]], "2 times the same conversation"),
     (lambda cs: cs + [("test", *cs[0][1:])], "are in both halves"),
 ])
