@@ -48,7 +48,7 @@
 /* What a list asks for first: names, each row's version, pending writes; whether one namespace of the thread has all writes. */
 /* clang-format off */
 #define PAGE(rows, one_ns)                                                                                                         \
-	"WITH RECURSIVE " rows ", d AS (SELECT q.thread_id, q.checkpoint_ns, q.checkpoint_id, q.made, q.place, CASE WHEN $8::bool THEN " \
+	"WITH RECURSIVE " rows ", d AS MATERIALIZED (SELECT q.thread_id, q.checkpoint_ns, q.checkpoint_id, q.made, q.place, CASE WHEN $8::bool THEN " \
 	PG_CP_PENDING_OF("w.thread_id = q.thread_id AND w.checkpoint_ns = q.checkpoint_ns AND w.checkpoint_id = q.checkpoint_id")   \
 	" END AS writes FROM q CROSS JOIN " PG_CP_PATH_ELSE "), e AS (SELECT d.*, coalesce(sum(pg_column_size(d.writes)) OVER (ROWS" \
 	" BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) + pg_column_size(d.writes) > " PAGE_BYTES ", false) AS cut FROM d)"          \
