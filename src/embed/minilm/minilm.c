@@ -24,7 +24,7 @@
 #include "rt/work.h"
 
 #define ORIGINAL_PRINT UINT64_C(0x679a560cce56a7ac) /* weights.print of all-MiniLM-L6-v2 */
-#define SMALL_FILE_MAX ((size_t)16 << 20) /* bytes of vocab.txt or config.json */
+#define SMALL_FILE_MAX ((size_t)16 << 20)	    /* bytes of vocab.txt or config.json */
 #define LANES_MAX 64u
 #define EMBED_BATCH 64u /* texts that fill the lanes, and leave again soon */
 #define BATCHES_KEPT 64u
