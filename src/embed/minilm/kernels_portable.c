@@ -46,8 +46,11 @@ static inline float vlow(vf v)
 static void spread(const int8_t *w, size_t n, float *to)
 {
 	for (size_t i = 0; i < n; i++, to += KERNEL_PANEL)
-		for (size_t c = 0; c < KERNEL_PANEL; c++)
-			to[c] = w[i / 4 * (4 * KERNEL_PANEL) + c * 4 + i % 4];
+		for (size_t c = 0; c < KERNEL_PANEL; c++) {
+			size_t four = i / 4, at = four * (4 * KERNEL_PANEL) + c * 4 + i % 4;
+
+			to[c] = w[at];
+		}
 }
 
 /* Sums of TILE rows for 2 * LANES outputs, then their share of the output. */
