@@ -9,9 +9,12 @@ PREFIX = /usr/local
 FUZZERS = $(basename $(notdir $(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))))
 MESON_TEST = meson test --no-rebuild --num-processes $(JOBS) --print-errorlogs
 TEST_ARGS = --suite unit --suite conformance
+# For unit tests of the encoder, once `make model` has got it.
+CENOTE_MODEL_DIR ?= $(wildcard $(CURDIR)/$(B)/models/minilm)
+export CENOTE_MODEL_DIR
 CLANG_FORMAT = $(shell command -v clang-format-14 || command -v clang-format)
 CLANG_TIDY = $(shell command -v clang-tidy-14 || command -v clang-tidy)
-SCRIPTS = run test .ci/run tools/deps tools/check-layers tools/check-banned tests/tools/checkers_test bench/run examples/postgres/run clients/js/tests/run clients/python/tests/run
+SCRIPTS = run test .ci/run tools/deps tools/check-layers tools/check-banned tests/tools/checkers_test bench/run bench/recall/run examples/postgres/run clients/js/tests/run clients/python/tests/run
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 all: $(B)/build.ninja

@@ -2,6 +2,7 @@
  *
  *   encode FOLDER int8|f32
  *
+ *   start          the model's name, milliseconds to open it, to the first vector, and resident kB before and after
  *   texts PATH     the texts for what follows, one a line
  *   vectors        encodes them together: one line of numbers per text
  *   one N          encodes the first alone, N times: median and minimum in microseconds
@@ -21,6 +22,8 @@ static struct embedder *embedder;
 static char *lines[TEXTS_MAX];
 static struct str texts[TEXTS_MAX];
 static size_t texts_n;
+
+static double open_ms;
 
 static _Noreturn void die(const char *what)
 {
@@ -59,6 +62,31 @@ static void encode(size_t from, size_t n, bool print)
 		for (uint32_t d = 0; d < v.dims; d++)
 			printf("%.9g%c", (double)v.v[i * v.dims + d], d + 1 < v.dims ? ' ' : '\n');
 	arena_release(&a);
+}
+
+static long resident_kb(void)
+{
+	FILE *f = fopen("/proc/self/status", "r");
+	char line[128];
+	long kb = -1;
+
+	while (f && kb < 0 && fgets(line, sizeof line, f))
+		if (str_starts(str_c(line), STR("VmRSS:")))
+			kb = strtol(line + 6, NULL, 10);
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+static void start(void)
+{
+	long before = resident_kb();
+	uint64_t began = clock_mono_ns();
+
+	texts[0] = STR("first");
+	encode(0, 1, false);
+	printf("%.*s %.1f %.1f %ld %ld\n", STR_ARG(embedder->model), open_ms, (double)(clock_mono_ns() - began) / 1e6, before,
+	       resident_kb());
 }
 
 static int order(const void *a, const void *b)
@@ -129,13 +157,17 @@ static void run_batch(size_t n)
 int main(int argc, char **argv)
 {
 	char line[4200], word[16], rest[4096];
+	uint64_t began;
 	enum err e;
 
 	if (argc != 3)
 		return 2;
-	e = str_eq(str_c(argv[2]), STR("f32")) ? minilm_open_f32(str_c(argv[1]), &embedder) : minilm_open(str_c(argv[1]), &embedder);
+	began = clock_mono_ns();
+	e = str_eq(str_c(argv[2]), STR("f32")) ? minilm_open_f32(str_c(argv[1]), &embedder)
+					       : minilm_open(str_c(argv[1]), &embedder);
 	if (e != OK)
 		die(argv[1]);
+	open_ms = (double)(clock_mono_ns() - began) / 1e6;
 	while (fgets(line, sizeof line, stdin)) {
 		struct str head, tail;
 
@@ -144,6 +176,8 @@ int main(int argc, char **argv)
 		snprintf(rest, sizeof rest, "%.*s", STR_ARG(tail));
 		if (str_eq(head, STR("texts")))
 			read_texts(rest);
+		else if (str_eq(head, STR("start")))
+			start();
 		else if (str_eq(head, STR("vectors")))
 			encode(0, texts_n, true);
 		else if (str_eq(head, STR("one")))

@@ -38,6 +38,7 @@ struct api_bench {
 	struct store *store;
 	struct memory *memory;
 	struct api_ops ops;
+	struct openai_models models; /* none, unless a test puts an encoder there */
 	struct http_router *router;
 	struct http_server *server;
 	struct loop *loop;
@@ -115,6 +116,8 @@ static inline int api_start(void **state)
 	DIE_IF(api_langgraph_add(b->router, b->memory) != OK);
 	DIE_IF(api_native_add(b->router, b->memory) != OK);
 	DIE_IF(api_openai_add(b->router, b->memory) != OK);
+	b->models.why = "the test has none";
+	DIE_IF(api_openai_models_add(b->router, &b->models) != OK);
 	DIE_IF(api_ops_add(b->router, &b->ops) != OK);
 	pthread_barrier_init(&b->up, NULL, 2);
 	DIE_IF(pthread_create(&b->thread, NULL, bench_main, b) != 0);

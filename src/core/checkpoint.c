@@ -243,12 +243,8 @@ bool ckpt_is_old(struct str checkpoint)
 	return old;
 }
 
-static bool wants_sends(const struct ckpt_full *f)
-{
-	return f->c.parent.n > 0 && !f->c.sends_known && ckpt_is_old(f->c.checkpoint);
-}
-
-/* The sends of n checkpoints: one call of the store for each thread that follows another. */
+/* The sends of n checkpoints of the old format, where the store has not given them: one call of the store for each thread that
+ * follows another. */
 static enum err add_sends(struct store *s, struct arena *a, const struct principal *who, struct ckpt_full *f, size_t n)
 {
 	struct ckpt_sends *of = ARENA_ARRAY(a, struct ckpt_sends, n);
@@ -258,11 +254,16 @@ static enum err add_sends(struct store *s, struct arena *a, const struct princip
 	if (!of || !to)
 		return E_NOMEM;
 	for (size_t i = 0; i < n; i++) {
-		f[i].sends = f[i].c.sends;
-		f[i].sends_n = f[i].c.sends_n;
-		if (wants_sends(&f[i])) {
-			to[k] = &f[i];
-			of[k++] = (struct ckpt_sends){f[i].c.parent, NULL, 0};
+		const struct ckpt *c = &f[i].c;
+
+		if (c->parent.n > 0 && ckpt_is_old(c->checkpoint)) {
+			if (c->sends_known) {
+				f[i].sends = c->sends;
+				f[i].sends_n = c->sends_n;
+			} else {
+				to[k] = &f[i];
+				of[k++] = (struct ckpt_sends){c->parent, NULL, 0};
+			}
 		}
 		if (k == 0 || (i + 1 < n && str_eq(f[i + 1].c.thread, to[0]->c.thread)))
 			continue;

@@ -34,8 +34,7 @@ struct ckpt {
 	size_t values_n;
 	struct ckpt_pending *writes;
 	size_t writes_n;
-	/* With CK_VALUES, when sends_known: all that `sends` would give for the parent of a checkpoint of v below 4; none of
-	 * others. */
+	/* With CK_VALUES, when sends_known: what `sends` would give for the parent, of use when v is below 4. */
 	struct ckpt_pending *sends;
 	size_t sends_n;
 	bool sends_known;

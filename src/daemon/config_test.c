@@ -525,6 +525,47 @@ static void threads_and_checkpoints(void **state)
 	config_release(&one);
 }
 
+static void encoder(void **state)
+{
+	static const struct {
+		const char *env[4], *key, *part;
+	} t[] = {
+		{{"CENOTE_EMBED_KIND=remote"}, "embed.kind", "needs embed.base_url"},
+		{{"CENOTE_EMBED_BASE_URL=ftp://h", "CENOTE_EMBED_MODEL=m"}, "embed.base_url", "http://"},
+		{{"CENOTE_EMBED_BASE_URL=http://u:secret@h/v1", "CENOTE_EMBED_MODEL=m"}, "embed.base_url", "user or password"},
+		{{"CENOTE_EMBED_BASE_URL=https://h/v1?key=secret", "CENOTE_EMBED_MODEL=m"}, "embed.base_url", "query"},
+		{{"CENOTE_EMBED_BASE_URL=https://h/v1"}, "embed.base_url", "needs embed.model"},
+	};
+	char *good[] = {"XDG_DATA_HOME=/x", "CENOTE_EMBED_BASE_URL=https://h/v1", "CENOTE_EMBED_MODEL=org/m",
+			"CENOTE_EMBED_API_KEY=secret", NULL};
+	char *off[] = {"HOME=/h", "CENOTE_DATA=/d", "CENOTE_EMBED_KIND=off", "CENOTE_EMBED_BASE_URL=https://h/v1", NULL};
+	struct buf b;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		const char *env[6] = {"HOME=/h"};
+
+		memcpy(env + 1, t[i].env, sizeof t[i].env);
+		assert_int_equal(load((char **)env, NULL, 0), E_INVALID);
+		const struct problem *q = &one_p.v[0];
+		if (one_p.n != 1 || !str_eq(q->key, str_c(t[i].key)) || !strstr(q->message.p, t[i].part) ||
+		    strstr(q->message.p, "secret"))
+			fail_msg("%zu: %zu problems, %.*s: %.*s", i, one_p.n, STR_ARG(q->key), STR_ARG(q->message));
+		config_release(&one);
+	}
+	assert_int_equal(load(good, NULL, 0), OK);
+	assert_true(str_eq(one.embed_model_dir, STR("/x/cenote/models")));
+	assert_true(str_eq(one.embed_api_key, STR("secret")));
+	buf_init(&b, &one.arena, 64 << 10);
+	config_print(&one, true, true, &b);
+	buf_byte(&b, 0);
+	assert_null(strstr(b.p, "secret"));
+	config_release(&one);
+	assert_int_equal(load(off, NULL, 0), OK);
+	assert_true(str_eq(one.embed_model_dir, STR("/d/models")));
+	config_release(&one);
+}
+
 /* docs/configuration.md is what the table gives. CENOTE_SOURCE_ROOT: where the tree is, else found from the working directory. */
 static void reference_is_fresh(void **state)
 {
@@ -575,6 +616,7 @@ int main(void)
 					   T(lakebase_password_and_pool),
 					   T(postgres_rules),
 					   T(threads_and_checkpoints),
+					   T(encoder),
 					   T(reference_is_fresh)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

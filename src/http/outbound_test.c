@@ -392,7 +392,7 @@ static void test_limit(void **state)
 		assert_int_equal(m.errs[i], OK);
 	/* The cancelled one's request is with the peer until the peer looks. */
 	assert_true(m.t.peer.most <= 3);
-	assert_int_equal(m.t.peer.requests, 6);
+	assert_int_equal(peer_requests(&m.t.peer), 6);
 	works(&m.t);
 	done(&m.t);
 }
@@ -428,7 +428,7 @@ static void test_threads(void **state)
 		assert_int_equal(pthread_create(&th[i], NULL, i % 2 ? hammer : hammer_loop, &t), 0);
 	for (int i = 0; i < 6; i++)
 		pthread_join(th[i], NULL);
-	assert_int_equal(t.peer.requests, 240);
+	assert_int_equal(peer_requests(&t.peer), 240);
 	assert_true(t.peer.most <= 3 && t.peer.conns_n <= 3);
 	done(&t);
 }

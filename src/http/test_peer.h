@@ -267,6 +267,24 @@ static inline void peer_await(struct peer *p, unsigned now)
 	pthread_mutex_unlock(&p->lock);
 }
 
+/* How many requests have come. */
+static inline unsigned peer_requests(struct peer *p)
+{
+	pthread_mutex_lock(&p->lock);
+	unsigned n = p->requests;
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
+/* Waits until so many have come, of clients that may have gone since. */
+static inline void peer_await_requests(struct peer *p, unsigned n)
+{
+	pthread_mutex_lock(&p->lock);
+	while (p->requests < n)
+		pthread_cond_wait(&p->cond, &p->lock);
+	pthread_mutex_unlock(&p->lock);
+}
+
 static inline void peer_hold(struct peer *p, bool held)
 {
 	pthread_mutex_lock(&p->lock);

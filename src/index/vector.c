@@ -73,19 +73,26 @@ enum err vector_pack(struct arena *a, const float *v, uint32_t dims, struct str 
 	return OK;
 }
 
-/* What the quantisation may have taken from the length, and more, but not what a wrong scale does to it. */
-static bool of_length_1(const struct vector *v)
+/* What vector_pack makes has VECTOR_LEVELS as its largest magnitude, and the length that quantisation left of 1. */
+static enum err content_check(const struct vector *v)
 {
-	int64_t sum = 0;
+	int64_t sum = 0, largest = 0;
 	double length;
 
 	for (uint32_t i = 0; i < v->dims; i++) {
 		int64_t l = level(v, i);
 
 		sum += l * l;
+		l = l < 0 ? -l : l;
+		largest = l > largest ? l : largest;
 	}
+	if (largest != VECTOR_LEVELS)
+		return err_set(E_CORRUPT, "the largest component of a stored vector is %d instead of %d", (int)largest,
+			       VECTOR_LEVELS);
 	length = sqrt((double)sum) * (double)v->scale;
-	return length > 0.99 && length < 1.01;
+	if (!(length > 0.99 && length < 1.01))
+		return err_set(E_CORRUPT, "a stored vector does not have length 1");
+	return OK;
 }
 
 enum err vector_unpack(struct str blob, struct vector *out)
@@ -108,10 +115,7 @@ enum err vector_unpack(struct str blob, struct vector *out)
 	memcpy(&v.scale, &bits, sizeof bits);
 	v.high = p + VECTOR_HEAD;
 	v.low = v.high + v.dims;
-	if (memchr(v.high, 0, v.dims))
-		return err_set(E_CORRUPT, "a stored vector has a component that is out of range");
-	if (!of_length_1(&v))
-		return err_set(E_CORRUPT, "a stored vector does not have length 1");
+	TRY(content_check(&v));
 	*out = v;
 	return OK;
 }

@@ -3,7 +3,7 @@
  * Only the direction of a vector is kept, since all comparing is by cosine: x / |x| is close to scale * v, where v are 16-bit
  * integers, the largest of them +-VECTOR_LEVELS. v = 256 * high + low; high (-127..127) and low (-128..127) lie in two planes of
  * bytes. A search reads the high plane of every vector and the low plane of few. Error of a cosine between unit vectors of 384
- * dimensions: about 4e-4 (one standard deviation) by the high plane, 2e-6 by both.
+ * dimensions: one standard deviation is about 4e-4 by the high plane, 2e-6 by both.
  *
  * Zero, NaN and infinity: a vector with a component that is not finite, or with none that is not zero, has no direction and is
  * refused with E_INVALID. Any other length is taken, however small or large.
@@ -39,8 +39,8 @@ struct vector {
  *     1  1  0
  *     2  2  dims, 1..VECTOR_DIMS_MAX
  *     4  4  scale, IEEE 754 single precision
- *     8  dims  high plane, bytes 1..255
- *        dims  low plane
+ *     8  dims  high plane
+ *        dims  low plane; the largest magnitude of a component is VECTOR_LEVELS
  *
  * Stored blobs are read by later versions: a change of the format is a new version. */
 #define VECTOR_VERSION 1
@@ -51,7 +51,8 @@ static inline size_t vector_blob_bytes(uint32_t dims)
 }
 /* v: dims floats. E_INVALID: no such number of dimensions, or a vector without direction; E_LIMIT: memory. */
 enum err vector_pack(struct arena *a, const float *v, uint32_t dims, struct str *blob) MUST_CHECK;
-/* *out points into blob. E_CORRUPT: another version, length, or not of length 1 (within 1 %). */
+/* *out points into blob. E_CORRUPT: another version, another number of bytes, or not what vector_pack makes: its
+ * largest component, and its length (within 1 %). */
 enum err vector_unpack(struct str blob, struct vector *out) MUST_CHECK;
 /* The vector of length 1 that it stands for; out: v->dims floats. */
 void vector_floats(const struct vector *v, float *out);

@@ -18,7 +18,8 @@ struct vector_kernel {
 	int64_t (*fine)(const uint8_t *row, size_t size, const int16_t *question);
 };
 
-#define VECTOR_FINE 16383 /* 2 * VECTOR_FINE * 128 * VECTOR_DIMS_MAX / 16 fits 32 bits: the lanes of `fine` do not overflow */
+/* A lane of 32 bits takes two products in every 32 dimensions: 2 * VECTOR_FINE * 128 * VECTOR_DIMS_MAX / 32 < 2^31. */
+#define VECTOR_FINE 32767
 
 /* The fastest that this processor has; looked up once. Never NULL. */
 const struct vector_kernel *vector_kernel(void);

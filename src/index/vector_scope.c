@@ -126,7 +126,7 @@ size_t vector_scope_bytes(const struct vector_scope *s)
 static enum err rows_grow(struct vector_scope *s)
 {
 	struct vector_block b, *last = s->blocks_n ? &s->blocks[s->blocks_n - 1] : NULL;
-	uint32_t cap = s->per_block;
+	uint32_t cap;
 
 	if (s->rows < (s->blocks_n ? (s->blocks_n - 1) * s->per_block + last->cap : 0))
 		return OK;

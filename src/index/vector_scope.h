@@ -9,8 +9,8 @@
  * under the read lock, all others need the write lock. Parts of one search must run under one and the same hold of it, since a
  * change moves rows.
  *
- * Memory: 2 * vector_size(dims) + 12 bytes a vector, and 5 to 11 for finding it by id; 791 of 384 dimensions. Up to 4 MiB a plane
- * the arrays double as they grow, after that they grow by blocks of 4 MiB.
+ * Memory: 2 * vector_size(dims) + 12 bytes a vector (768 + 12 of 384 dimensions), and 5 to 11 for finding it by id. Up to 4 MiB a
+ * plane the arrays double as they grow, after that they grow by blocks of 4 MiB, which are counted whole and used as they fill.
  *
  *  1. All vectors of a scope have the same number of dimensions, and every id is in it once.
  *  2. Rows 0..rows-1 are all live; every block but the last is full. Removing moves the last row into the gap.
@@ -44,7 +44,8 @@ void vector_scope_free(struct vector_scope *s);
 /* Memory held. */
 size_t vector_scope_bytes(const struct vector_scope *s);
 
-/* Adds or replaces; copies. E_INVALID: of other dimensions; E_LIMIT: memory, or VECTOR_ROWS_MAX; then nothing has changed. */
+/* Adds or replaces; copies v, which must not lie in this scope. E_INVALID: of other dimensions; E_LIMIT: memory, or
+ * VECTOR_ROWS_MAX; then nothing has changed. */
 enum err vector_scope_put(struct vector_scope *s, int64_t id, const struct vector *v) MUST_CHECK;
 /* False: it was not there. */
 bool vector_scope_remove(struct vector_scope *s, int64_t id);
@@ -96,7 +97,7 @@ struct vector_found {
 	size_t n;		/* min(want, vectors that count) */
 	double highest, lowest; /* cosines of all that count (lowest: within 0.003); 0 when there are none */
 };
-/* Joins parts that were initialised alike and together looked at each row once. */
+/* Joins n >= 1 parts that were initialised alike and together looked at each row once. */
 enum err vector_scan_join(const struct vector_scan *parts, size_t n, struct arena *a, struct vector_found *out) MUST_CHECK;
 /* The three above on one thread. */
 enum err vector_scope_search(const struct vector_scope *s, struct arena *a, const struct vector_question *q,

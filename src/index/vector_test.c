@@ -208,10 +208,16 @@ static void damaged_blobs(void **state)
 	expect_corrupt(b, 1, 1, b.n, "version 1.1");
 	expect_corrupt(b, 3, 0x20, b.n, "8320 dimensions");
 	expect_corrupt(b, 3, 0, b.n, "instead of 264");
-	expect_corrupt(b, 7, 0xff, b.n, "length 1");	 /* a scale below 0, or not a number */
-	expect_corrupt(b, 7, 0x7f, b.n, "length 1");	 /* too large */
-	expect_corrupt(b, 7, 0, b.n, "length 1");	 /* too small */
-	expect_corrupt(b, VECTOR_HEAD, 0, b.n, "range"); /* -128 */
+	expect_corrupt(b, 7, 0xff, b.n, "length 1");		     /* a scale below 0, or not a number */
+	expect_corrupt(b, 7, 0x7f, b.n, "length 1");		     /* too large */
+	expect_corrupt(b, 7, 0, b.n, "length 1");		     /* too small */
+	expect_corrupt(b, VECTOR_HEAD, 0, b.n, "largest component"); /* -128 */
+	for (uint32_t i = 0; i < 384; i++) {
+		uint8_t high = (uint8_t)b.p[VECTOR_HEAD + i];
+
+		if (high == 1 || high == 255) /* the largest itself (seldom others as large), made small */
+			expect_corrupt(b, VECTOR_HEAD + i, 128, b.n, "stored vector");
+	}
 	assert_int_equal(vector_unpack(b, &x), OK);
 }
 

@@ -15,6 +15,7 @@
 
 #include "store/open.h"
 #include "store/postgres/ckpt.h"
+#include "store/postgres/gather.h"
 
 #define assert_ok(expr)                                                                                                            \
 	do {                                                                                                                       \
@@ -177,7 +178,7 @@ static void wait_waiting(unsigned calls, unsigned batches)
 {
 	uint64_t until = deadline_in_ms(10000);
 	for (unsigned b;;) {
-		unsigned n = pg_ckpt_gather_waiting(pg_of(S), &b);
+		unsigned n = gather_waiting(pg_of(S)->gathers[GATHER_CHECKPOINTS], &b);
 		if (n >= calls && b >= batches)
 			return;
 		if (clock_mono_ns() > until)

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "store/postgres/gather.h"
 #include "store/postgres/write.h"
 
 static const char *url;
@@ -172,7 +173,7 @@ static void wait_waiting(unsigned calls, unsigned batches)
 {
 	uint64_t until = deadline_in_ms(10000);
 	for (unsigned b;;) {
-		unsigned n = pg_gather_waiting(pg_of(S), &b);
+		unsigned n = gather_waiting(pg_of(S)->gathers[GATHER_ITEMS], &b);
 		if (n >= calls && (batches == 0 || b >= batches))
 			return;
 		if (clock_mono_ns() > until)

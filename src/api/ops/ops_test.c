@@ -112,12 +112,17 @@ struct walk {
 static void on_route(void *ctx, const struct http_route *route)
 {
 	struct walk *w = ctx;
-	char method[16] = "";
+	char method[16] = "", path[128];
+	const char *rest = strstr(route->path, "...}");
 	struct jval op;
+
+	/* The description has no sign for "the rest of the path". */
+	snprintf(path, sizeof path, "%.*s%s", rest ? (int)(rest - route->path) : (int)strlen(route->path), route->path,
+		 rest ? rest + 3 : "");
 
 	for (size_t i = 0; route->method[i] && i < sizeof method - 1; i++)
 		method[i] = (char)tolower((unsigned char)route->method[i]);
-	op = j_get(j_get(j_get(json_root(&w->doc), STR("paths")), str_c(route->path)), str_c(method));
+	op = j_get(j_get(j_get(json_root(&w->doc), STR("paths")), str_c(path)), str_c(method));
 	if (!j_ok(op))
 		fail_msg("%s %s is not described", route->method, route->path);
 	if (!j_str_eq(j_get(op, STR("operationId")), str_c(route->operation)))

@@ -19,8 +19,8 @@ static enum err number(struct jval root, const char *name, int64_t min, int64_t 
 	if (!j_ok(v))
 		return err_set(E_CORRUPT, "config.json: %s is missing", name);
 	if (!j_i64(v, &n) || n < min || n > max || n % multiple != 0)
-		return err_set(E_INVALID, "config.json: %s must be a multiple of %u from %lld to %lld", name, multiple, (long long)min,
-			       (long long)max);
+		return err_set(E_INVALID, "config.json: %s must be a multiple of %u from %lld to %lld", name, multiple,
+			       (long long)min, (long long)max);
 	*out = (uint32_t)n;
 	return OK;
 }

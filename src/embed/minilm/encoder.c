@@ -29,8 +29,14 @@ static size_t cut(const struct bert_shape *s, float *room, struct work *w)
 	size_t rows = ENCODER_ROWS_MAX, row = rows * s->hidden;
 	size_t quants = larger(rows * kernel_groups(s->hidden), BLOCK * kernel_groups(s->inner));
 	size_t q = larger(row, (size_t)BLOCK * s->inner) * KERNEL_QUANT_BYTES;
-	size_t sizes[8] = {row, 3 * row, row, row, (size_t)BLOCK * s->inner, KERNEL_ATTENTION_ROOM,
-			   quants * sizeof(struct quant) / sizeof(float), q / sizeof(float)};
+	size_t sizes[8] = {row,
+			   3 * row,
+			   row,
+			   row,
+			   (size_t)BLOCK * s->inner,
+			   KERNEL_ATTENTION_ROOM,
+			   quants * sizeof(struct quant) / sizeof(float),
+			   q / sizeof(float)};
 	float *at[8] = {0};
 	size_t n = 0;
 
@@ -144,7 +150,8 @@ static enum err pool(const float *x, size_t rows, size_t hidden, float *out)
 		square += (double)out[d] * out[d];
 	inv = (float)(1.0 / sqrt(square));
 	if (!(inv > 0 && isfinite(inv)))
-		return err_set(E_CORRUPT, "the model's weights lead to a vector without length: they are damaged, or of another model");
+		return err_set(E_CORRUPT,
+			       "the model's weights lead to a vector without length: they are damaged, or of another model");
 	for (size_t d = 0; d < hidden; d++)
 		out[d] *= inv;
 	return OK;

@@ -6,8 +6,8 @@
  *
  *     sum x w = sum over groups of  s t (sum q p)  +  lo t (sum p)
  *
- * where t (sum p) is known when weights are packed (`lift`). Groups, rather than a scale for a row, because a few channels of BERT's
- * layers are ten times larger than the rest (docs/design/encoder.md has the figures).
+ * where t (sum p) is known when weights are packed (`lift`). Groups, rather than a scale for a row, because a few channels of
+ * BERT's layers are ten times larger than the rest (docs/design/encoder.md has the figures).
  *
  * Packed weights: panels of KERNEL_PANEL outputs; a panel holds for each 4 inputs the 4 weights of each of its outputs in turn.
  *
@@ -20,10 +20,10 @@
 
 #define KERNEL_PANEL 64u
 #define KERNEL_GROUP 128u
-#define KERNEL_HEAD_MAX 128u   /* numbers of a head of attention, a multiple of 16 */
-#define KERNEL_TEXT_MAX 256u   /* tokens of a text */
-#define KERNEL_QUANT_BYTES 2u  /* room for each quantised activation; a form may use less */
-#define KERNEL_ALIGN 64u       /* of packed weights */
+#define KERNEL_HEAD_MAX 128u  /* numbers of a head of attention, a multiple of 16 */
+#define KERNEL_TEXT_MAX 256u  /* tokens of a text */
+#define KERNEL_QUANT_BYTES 2u /* room for each quantised activation; a form may use less */
+#define KERNEL_ALIGN 64u      /* of packed weights */
 
 static inline size_t kernel_groups(size_t k)
 {

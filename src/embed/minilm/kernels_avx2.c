@@ -1,5 +1,5 @@
-/* The form for AVX2 with FMA. Products of 8 bits are made in 16, where pairs of them can be added without loss; the instruction that
- * multiplies bytes (vpmaddubsw) would saturate. */
+/* The form for AVX2 with FMA. Products of 8 bits are made in 16, where pairs of them can be added without loss; the instruction
+ * that multiplies bytes (vpmaddubsw) would saturate. */
 #include "embed/minilm/kernels.h"
 
 #if defined(__x86_64__)
@@ -44,10 +44,23 @@ FORM static inline float vlow(vf v)
 
 #define TILE_ROWS 3 /* times 16 outputs: 12 sums, a vector of weights and an activation fit the 16 registers */
 
+#define THREE(i, ...)                                                                                                              \
+	{                                                                                                                          \
+		TWO(i, __VA_ARGS__) ONCE(i, 2, __VA_ARGS__)                                                                        \
+	}
+
 /* Four pairs of sums for four outputs each: adds the pairs, two vectors to one, outputs in order. */
 INLINE __m256i join(__m256i a, __m256i b)
 {
 	return _mm256_permute4x64_epi64(_mm256_hadd_epi32(a, b), 0xd8);
+}
+
+INLINE __m256i four_words(const int16_t *p)
+{
+	int64_t four;
+
+	memcpy(&four, p, sizeof four);
+	return _mm256_set1_epi64x(four);
 }
 
 /* 16 of the panel's outputs in one group for `rows` rows. */
@@ -56,42 +69,35 @@ INLINE void group_tile(const int8_t *w, const int16_t *q, size_t k, size_t n4, c
 {
 	__m256i sum[TILE_ROWS][4];
 
-	EACH(r, rows)
-		EACH(c, 4)
-			sum[r][c] = _mm256_setzero_si256();
+	THREE(r, FOUR(c, sum[r][c] = _mm256_setzero_si256();))
 	for (size_t i = 0; i < n4; i++, w += 4 * KERNEL_PANEL) {
 		__m256i a[TILE_ROWS];
 
-		EACH(r, rows) {
-			int64_t four;
-
-			memcpy(&four, q + r * k + i * 4, sizeof four);
-			a[r] = _mm256_set1_epi64x(four);
-		}
-		EACH(c, 4) {
+		THREE(r, if (r < rows) a[r] = four_words(q + r * k + i * 4);)
+		FOUR(c, {
 			__m256i p = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(const void *)(w + c * 16)));
 
-			EACH(r, rows)
-				sum[r][c] = _mm256_add_epi32(sum[r][c], _mm256_madd_epi16(a[r], p));
-		}
+			THREE(r, if (r < rows) sum[r][c] = _mm256_add_epi32(sum[r][c], _mm256_madd_epi16(a[r], p));)
+		})
 	}
-	EACH(c, 2) {
+	TWO(c, {
 		vf t = load(scale + c * 8), l = load(lift + c * 8);
 
-		EACH(r, rows) {
-			float *to = out + r * stride + c * 8;
-			vf x = _mm256_cvtepi32_ps(join(sum[r][2 * c], sum[r][2 * c + 1]));
+		THREE(
+			r, if (r < rows) {
+				float *to = out + r * stride + c * 8;
+				vf x = _mm256_cvtepi32_ps(join(sum[r][2 * c], sum[r][2 * c + 1]));
 
-			store(to, load(to) + (at[r * per_row].scale * (x * t) + at[r * per_row].lo * l));
-		}
-	}
+				store(to, load(to) + (at[r * per_row].scale * (x * t) + at[r * per_row].lo * l));
+			})
+	})
 }
 
 INLINE void panel_tile(const struct packed *w, size_t p, const int16_t *q, const struct quant *at, float *out, const size_t rows)
 {
 	size_t per_row = kernel_groups(w->k);
 
-	EACH(r, rows)
+	for (size_t r = 0; r < rows; r++)
 		memcpy(out + r * w->n, w->bias + p * KERNEL_PANEL, KERNEL_PANEL * sizeof *out);
 	for (size_t g = 0; g < per_row; g++) {
 		size_t k = g * KERNEL_GROUP, end = k + KERNEL_GROUP < w->k ? k + KERNEL_GROUP : w->k;
@@ -100,8 +106,8 @@ INLINE void panel_tile(const struct packed *w, size_t p, const int16_t *q, const
 		for (size_t c = 0; c < KERNEL_PANEL; c += 16) {
 			size_t of = (p * per_row + g) * KERNEL_PANEL + c;
 
-			group_tile(from + c * 4, q + k, w->k, (end - k) / 4, w->scale + of, w->lift + of, at + g, per_row, out + c, w->n,
-				   rows);
+			group_tile(from + c * 4, q + k, w->k, (end - k) / 4, w->scale + of, w->lift + of, at + g, per_row, out + c,
+				   w->n, rows);
 		}
 	}
 }

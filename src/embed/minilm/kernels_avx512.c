@@ -34,53 +34,71 @@ FORM static inline float vlow(vf v)
 
 #define TILE_ROWS 6 /* times 4 vectors: 24 sums, 4 weights and an activation fit the 32 registers */
 
+/* Four bytes of activations, for every lane. */
+INLINE vi four_bytes(const uint8_t *p)
+{
+	int32_t four;
+
+	memcpy(&four, p, sizeof four);
+	return (vi){0} + four;
+}
+
+INLINE vi weights_at(const int8_t *p)
+{
+	vi v;
+
+	memcpy(&v, p, sizeof v);
+	return v;
+}
+
+/* sum += products of unsigned a and signed p. Not by the intrinsic: gcc 12 then moves each sum to another register and to the stack
+ * whenever it has changed, which takes twice the time. */
+INLINE vi dot(vi sum, vi a, vi p)
+{
+	__asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(p));
+	return sum;
+}
+
+INLINE void give(vi sum, const float *scale, const float *lift, const struct quant *at, float *out)
+{
+	store(out, load(out) + (at->scale * (__builtin_convertvector(sum, vf) * load(scale)) + at->lo * load(lift)));
+}
+
 /* One group of one panel for `rows` rows: sums, then their share of the output. */
 INLINE void group_tile(const int8_t *w, const uint8_t *q, size_t k, size_t n4, const float *scale, const float *lift,
 		       const struct quant *at, size_t per_row, float *out, size_t stride, const size_t rows)
 {
-	__m512i sum[TILE_ROWS][4];
+	vi sum[TILE_ROWS][4];
 
-	EACH(r, rows)
-		EACH(c, 4)
-			sum[r][c] = _mm512_setzero_si512();
+	SIX(r, FOUR(c, sum[r][c] = (vi){0};))
 	for (size_t i = 0; i < n4; i++, w += 4 * KERNEL_PANEL) {
-		__m512i p[4];
+		vi p0 = weights_at(w), p1 = weights_at(w + 64), p2 = weights_at(w + 128), p3 = weights_at(w + 192);
 
-		EACH(c, 4)
-			p[c] = _mm512_load_si512(w + c * 64);
-		EACH(r, rows) {
-			int32_t four;
-			__m512i a;
+		SIX(
+			r, if (r < rows) {
+				vi a = four_bytes(q + r * k + i * 4);
 
-			memcpy(&four, q + r * k + i * 4, sizeof four);
-			a = _mm512_set1_epi32(four);
-			EACH(c, 4)
-				sum[r][c] = _mm512_dpbusd_epi32(sum[r][c], a, p[c]);
-		}
+				sum[r][0] = dot(sum[r][0], a, p0);
+				sum[r][1] = dot(sum[r][1], a, p1);
+				sum[r][2] = dot(sum[r][2], a, p2);
+				sum[r][3] = dot(sum[r][3], a, p3);
+			})
 	}
-	EACH(c, 4) {
-		vf t = load(scale + c * 16), l = load(lift + c * 16);
-
-		EACH(r, rows) {
-			float *to = out + r * stride + c * 16;
-			vf add = at[r * per_row].scale * (_mm512_cvtepi32_ps(sum[r][c]) * t) + at[r * per_row].lo * l;
-
-			store(to, load(to) + add);
-		}
-	}
+	SIX(r, if (r < rows) FOUR(c, give(sum[r][c], scale + c * 16, lift + c * 16, at + r * per_row, out + r * stride + c * 16);))
 }
 
 INLINE void panel_tile(const struct packed *w, size_t p, const uint8_t *q, const struct quant *at, float *out, const size_t rows)
 {
 	size_t per_row = kernel_groups(w->k);
 
-	EACH(r, rows)
+	for (size_t r = 0; r < rows; r++)
 		memcpy(out + r * w->n, w->bias + p * KERNEL_PANEL, KERNEL_PANEL * sizeof *out);
 	for (size_t g = 0; g < per_row; g++) {
-		size_t k = g * KERNEL_GROUP, end = k + KERNEL_GROUP < w->k ? k + KERNEL_GROUP : w->k, of = (p * per_row + g) * KERNEL_PANEL;
+		size_t k = g * KERNEL_GROUP, end = k + KERNEL_GROUP < w->k ? k + KERNEL_GROUP : w->k,
+		       of = (p * per_row + g) * KERNEL_PANEL;
 
-		group_tile(w->w + (p * w->k + k) * KERNEL_PANEL, q + k, w->k, (end - k) / 4, w->scale + of, w->lift + of, at + g, per_row,
-			   out, w->n, rows);
+		group_tile(w->w + (p * w->k + k) * KERNEL_PANEL, q + k, w->k, (end - k) / 4, w->scale + of, w->lift + of, at + g,
+			   per_row, out, w->n, rows);
 	}
 }
 

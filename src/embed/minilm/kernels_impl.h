@@ -5,17 +5,31 @@
  *   vmax, vmin, vsum, vtop, vlow    of vf: the larger, the smaller; over the lanes: sum, maximum, minimum
  *   q_t        the type of a quantised activation
  *
- * and gets quantise, gemm32, attention, norm, gelu, widen and narrow; gemm8 is the form's own. Memory is read and written unaligned. */
+ * and gets quantise, gemm32, attention, norm, gelu, widen and narrow; gemm8 is the form's own. Memory is read and written
+ * unaligned. */
 #include <math.h>
 #include <string.h>
 
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 32")
-#endif
 #define INLINE static inline __attribute__((always_inline)) FORM
-#define EACH(i, n) UNROLL for (size_t i = 0; i < (n); i++)
+
+/* Loops written out, so that sums[i][j] are registers whatever the compiler and its level of optimisation. */
+#define ONCE(i, value, ...)                                                                                                        \
+	{                                                                                                                          \
+		enum { i = value };                                                                                                \
+		__VA_ARGS__                                                                                                        \
+	}
+#define TWO(i, ...)                                                                                                                \
+	{                                                                                                                          \
+		ONCE(i, 0, __VA_ARGS__) ONCE(i, 1, __VA_ARGS__)                                                                    \
+	}
+#define FOUR(i, ...)                                                                                                               \
+	{                                                                                                                          \
+		TWO(i, __VA_ARGS__) ONCE(i, 2, __VA_ARGS__) ONCE(i, 3, __VA_ARGS__)                                                \
+	}
+#define SIX(i, ...)                                                                                                                \
+	{                                                                                                                          \
+		FOUR(i, __VA_ARGS__) ONCE(i, 4, __VA_ARGS__) ONCE(i, 5, __VA_ARGS__)                                               \
+	}
 
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 typedef int8_t vb __attribute__((vector_size(LANES)));
@@ -43,8 +57,8 @@ INLINE vf bits(vi v)
 	return (vf)v;
 }
 
-/* e^x for x <= 88; what is below -87 counts as -87. 2^n times the Taylor series to the sixth power on |r| <= ln 2 / 2: relative error
- * below 3e-7. */
+/* e^x for x <= 88; what is below -87 counts as -87. 2^n times the Taylor series to the sixth power on |r| <= ln 2 / 2: relative
+ * error below 3e-7. */
 INLINE vf exp_of(vf x)
 {
 	const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
@@ -183,18 +197,10 @@ INLINE void dense_tile(const struct dense *w, const float *x, size_t col, float 
 	for (size_t i = 0; i < w->k; i += LANES) {
 		vf in[4];
 
-		EACH(r, rows)
-			in[r] = load(x + r * w->k + i);
-		EACH(c, 4) {
-			vf weight = load(at + c * w->k + i);
-
-			EACH(r, rows)
-				acc[r][c] += in[r] * weight;
-		}
+		FOUR(r, if (r < rows) in[r] = load(x + r * w->k + i);)
+		FOUR(c, vf weight = load(at + c * w->k + i); FOUR(r, if (r < rows) acc[r][c] += in[r] * weight;))
 	}
-	EACH(r, rows)
-		EACH(c, 4)
-			out[r * stride + col + c] = vsum(acc[r][c]) + w->bias[col + c];
+	FOUR(r, if (r < rows) FOUR(c, out[r * stride + col + c] = vsum(acc[r][c]) + w->bias[col + c];))
 }
 
 FORM static void gemm32(const struct dense *w, const float *x, size_t rows, float *out, size_t stride)
@@ -218,11 +224,9 @@ INLINE void scores_of(const float *const q[4], const float *keys, size_t wide, s
 		for (size_t d = 0; d < head; d++) {
 			vf k = load(keys + d * wide + j);
 
-			EACH(r, 4)
-				acc[r] += q[r][d] * k;
+			FOUR(r, acc[r] += q[r][d] * k;)
 		}
-		EACH(r, 4)
-			store(scores + r * wide + j, acc[r]);
+		FOUR(r, store(scores + r * wide + j, acc[r]);)
 	}
 }
 
@@ -254,15 +258,13 @@ INLINE void mix_of(const float *p, size_t wide, const float *inv, const float *v
 	vf acc[4][2] = {{{0}}};
 
 	for (size_t j = 0; j < n; j++)
-		EACH(c, vectors) {
-			vf value = load(v + j * stride + c * LANES);
+		TWO(
+			c, if (c < vectors) {
+				vf value = load(v + j * stride + c * LANES);
 
-			EACH(r, 4)
-				acc[r][c] += p[r * wide + j] * value;
-		}
-	EACH(r, 4)
-		EACH(c, vectors)
-			store(out[r] + c * LANES, acc[r][c] * inv[r]);
+				FOUR(r, acc[r][c] += p[r * wide + j] * value;)
+			})
+	FOUR(r, TWO(c, if (c < vectors) store(out[r] + c * LANES, acc[r][c] * inv[r]);))
 }
 
 FORM static void attend(const struct attention *t, size_t h, const float *keys, float *scores, size_t wide)

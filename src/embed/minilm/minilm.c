@@ -1,9 +1,9 @@
-/* A call is worked on in lanes, one per pool thread: a lane takes texts one after the other until its batch is full, runs it as one job
- * of the pool, and takes the next. Jobs are short, so that a question gets its turn between those of a long call.
+/* A call is worked on in lanes, one per pool thread: a lane takes texts one after the other until its batch is full, runs it as one
+ * job of the pool, and takes the next. Jobs are short, so that a question gets its turn between those of a long call.
  *
  *  1. Texts are taken by counting up `next`; each is encoded by one lane, into its own place.
- *  2. Lane 0 is the caller's fiber, the others are fibers of their own. The caller leaves when all have ended; the first error stops
- *     all lanes at their next job, and is the caller's.
+ *  2. Lane 0 is the caller's fiber, the others are fibers of their own. The caller leaves when all have ended; the first error
+ * stops all lanes at their next job, and is the caller's.
  *  3. Weights are loaded once, by the first job, under `lock`; a failure is kept and told to all later calls.
  *  4. Batches are kept for the next job: as many as ran at once at most. */
 #include "embed/minilm/minilm.h"
@@ -23,8 +23,8 @@
 #include "rt/wait.h"
 #include "rt/work.h"
 
-#define ORIGINAL_PRINT UINT64_C(0)
-#define SMALL_FILE_MAX ((size_t)16 << 20) /* bytes of vocab.txt or config.json */
+#define ORIGINAL_PRINT UINT64_C(0x679a560cce56a7ac) /* weights.print of all-MiniLM-L6-v2 */
+#define SMALL_FILE_MAX ((size_t)16 << 20)	    /* bytes of vocab.txt or config.json */
 #define LANES_MAX 64u
 #define EMBED_BATCH 64u /* texts that fill the lanes, and leave again soon */
 #define BATCHES_KEPT 64u

@@ -1,8 +1,8 @@
 /* The built-in encoder as a driver of core/embed.h: a folder with a BERT sentence model (all-MiniLM-L6-v2) becomes an embedder.
  *
- * The folder holds config.json, vocab.txt and model.safetensors, and may hold 1_Pooling/config.json. Everything but the numbers of the
- * large tensors is checked when it is opened (2 ms); they are read and packed when the first text comes (docs/design/encoder.md has
- * times and sizes), so that a process that never encodes has neither their memory nor their time.
+ * The folder holds config.json, vocab.txt and model.safetensors, and may hold 1_Pooling/config.json. Everything but the numbers of
+ * the large tensors is checked when it is opened (about 5 ms); they are read and packed when the first text comes
+ * (docs/design/encoder.md has times and sizes), so that a process that never encodes has neither their memory nor their time.
  *
  * embedder.model is MINILM_MODEL for the original weights; for others "bert-<dims>-<fingerprint>", so that vectors of different
  * weights are never compared. */

@@ -10,10 +10,10 @@ static const struct {
 	struct str name;
 	uint8_t bytes;
 } dtypes[] = {
-	{STR_INIT("F32"), 4},	  {STR_INIT("F16"), 2},	    {STR_INIT("BF16"), 2},  {STR_INIT("F64"), 8}, {STR_INIT("I64"), 8},
-	{STR_INIT("I32"), 4},	  {STR_INIT("I16"), 2},	    {STR_INIT("I8"), 1},    {STR_INIT("U8"), 1},  {STR_INIT("BOOL"), 1},
-	{STR_INIT("U16"), 2},	  {STR_INIT("U32"), 4},	    {STR_INIT("U64"), 8},   {STR_INIT("C64"), 8}, {STR_INIT("F8_E4M3"), 1},
-	{STR_INIT("F8_E5M2"), 1},
+	{STR_INIT("F32"), 4}, {STR_INIT("F16"), 2},  {STR_INIT("BF16"), 2},    {STR_INIT("F64"), 8},
+	{STR_INIT("I64"), 8}, {STR_INIT("I32"), 4},  {STR_INIT("I16"), 2},     {STR_INIT("I8"), 1},
+	{STR_INIT("U8"), 1},  {STR_INIT("BOOL"), 1}, {STR_INIT("U16"), 2},     {STR_INIT("U32"), 4},
+	{STR_INIT("U64"), 8}, {STR_INIT("C64"), 8},  {STR_INIT("F8_E4M3"), 1}, {STR_INIT("F8_E5M2"), 1},
 };
 
 /* Names in diagnostics: not longer than is readable. */
@@ -81,11 +81,12 @@ static enum err read_data(struct jval offsets, struct str data, struct tensor *t
 		return err_set(E_CORRUPT, "tensor %.*s ends before it begins", NAME_ARG(t->name));
 	if (at[1] > data.n)
 		return err_set(E_CORRUPT,
-			       "tensor %.*s ends at byte %" PRIu64 " of the data, but only %zu are there: the file is cut off or damaged",
+			       "tensor %.*s ends at byte %" PRIu64
+			       " of the data, but only %zu are there: the file is cut off or damaged",
 			       NAME_ARG(t->name), at[1], data.n);
 	if (!wanted_bytes(t, &want) || want != at[1] - at[0])
-		return err_set(E_CORRUPT, "tensor %.*s has %" PRIu64 " bytes, which does not fit its shape and type", NAME_ARG(t->name),
-			       at[1] - at[0]);
+		return err_set(E_CORRUPT, "tensor %.*s has %" PRIu64 " bytes, which does not fit its shape and type",
+			       NAME_ARG(t->name), at[1] - at[0]);
 	t->data = str_sub(data, at[0], at[1]);
 	return OK;
 }
@@ -148,8 +149,9 @@ enum err safetensors_parse(struct arena *a, struct str file, struct safetensors 
 		n = n << 8 | (unsigned char)file.p[i];
 	if (n > file.n - 8)
 		return err_set(E_CORRUPT,
-			       "the header claims %" PRIu64 " bytes, but only %zu follow: the file is cut off or no safetensors file", n,
-			       file.n - 8);
+			       "the header claims %" PRIu64
+			       " bytes, but only %zu follow: the file is cut off or no safetensors file",
+			       n, file.n - 8);
 	if (n > SAFETENSORS_HEADER_MAX)
 		return err_set(E_LIMIT, "the header has %" PRIu64 " bytes, at most %u are allowed", n, SAFETENSORS_HEADER_MAX);
 	return read_header(a, str_sub(file, 8, 8 + n), str_sub(file, 8 + n, file.n), out);
@@ -173,9 +175,11 @@ enum err safetensors_f32(const struct safetensors *s, struct str name, uint64_t 
 		return err_set(E_CORRUPT, "tensor %.*s is of type %.*s, only F32 is read", NAME_ARG(name), STR_ARG(t->dtype));
 	if (rows ? t->rank != 2 || t->shape[0] != rows || t->shape[1] != cols : t->rank != 1 || t->shape[0] != cols) {
 		if (rows)
-			return err_set(E_CORRUPT, "tensor %.*s has not the shape [%" PRIu64 ", %" PRIu64 "] that config.json asks for",
+			return err_set(E_CORRUPT,
+				       "tensor %.*s has not the shape [%" PRIu64 ", %" PRIu64 "] that config.json asks for",
 				       NAME_ARG(name), rows, cols);
-		return err_set(E_CORRUPT, "tensor %.*s has not the shape [%" PRIu64 "] that config.json asks for", NAME_ARG(name), cols);
+		return err_set(E_CORRUPT, "tensor %.*s has not the shape [%" PRIu64 "] that config.json asks for", NAME_ARG(name),
+			       cols);
 	}
 	if ((uintptr_t)t->data.p % sizeof(float) != 0)
 		return err_set(E_CORRUPT, "tensor %.*s does not begin at a multiple of 4 bytes", NAME_ARG(name));

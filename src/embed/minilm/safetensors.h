@@ -1,9 +1,9 @@
-/* Reader of safetensors files: 8 bytes (little-endian) with the length of a JSON header, the header, and behind it the tensors' bytes.
- * Source: the description of the format in the README of github.com/huggingface/safetensors.
+/* Reader of safetensors files: 8 bytes (little-endian) with the length of a JSON header, the header, and behind it the tensors'
+ * bytes. Source: the description of the format in the README of github.com/huggingface/safetensors.
  *
  * What the header claims is checked against the file before anything is believed: the tensors lie inside the file, each has exactly
- * the bytes that its shape asks for, and together they have the bytes that there are. Nothing is allocated but nodes for the header's
- * own text (at most SAFETENSORS_HEADER_MAX bytes).
+ * the bytes that its shape asks for, and together they have the bytes that there are. Nothing is allocated but nodes for the
+ * header's own text (at most SAFETENSORS_HEADER_MAX bytes).
  *
  * Thread safety: immutable once parsed. */
 #ifndef CENOTE_EMBED_MINILM_SAFETENSORS_H

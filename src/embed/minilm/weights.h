@@ -32,11 +32,11 @@ struct layer {
 struct weights {
 	struct bert_shape shape;
 	enum weights_form form;
-	uint32_t window;	 /* tokens of a text: positions that are kept */
-	float *positions;	 /* window rows of hidden: position and first type together */
-	int8_t *words;	 /* int8: vocabulary rows of hidden */
-	float *word_scale; /* int8: one a row */
-	const float *words32;	 /* float32 */
+	uint32_t window;      /* tokens of a text: positions that are kept */
+	float *positions;     /* window rows of hidden: position and first type together */
+	int8_t *words;	      /* int8: vocabulary rows of hidden */
+	float *word_scale;    /* int8: one a row */
+	const float *words32; /* float32 */
 	struct norm_weights first;
 	struct layer *layers;
 	uint64_t print; /* fingerprint: of all biases and norms. Other weights, other number */
@@ -46,7 +46,8 @@ struct weights {
 	size_t block_n, used;
 };
 
-/* Maps the file and checks that it is one of this shape; reads no weights but biases and norms. E_IO: it cannot be read; E_CORRUPT. */
+/* Maps the file and checks that it is one of this shape; reads no weights but biases and norms. E_IO: it cannot be read; E_CORRUPT.
+ */
 enum err weights_open(struct weights *w, const char *path, const struct bert_shape *shape, enum weights_form form) MUST_CHECK;
 /* Makes it ready for kernels of any form (k does the work); once. E_CORRUPT: a number is not finite. */
 enum err weights_load(struct weights *w, const struct kernels *k) MUST_CHECK;

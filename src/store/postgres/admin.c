@@ -2,7 +2,7 @@
  *
  * Invariant: a key or value is one row, written by one statement; a repeated write does the same again, so its journal row is there
  * for the feed only (see pg.h, rule 3), and a write recognised as repeated is simply done. */
-#include "store/postgres/pg.h"
+#include "store/postgres/gather.h"
 
 #define JOURNAL(op) "INSERT INTO @cenote_journal(op, step, kind, ids, names) VALUES($" #op "::bigint, 0, 'i', '{}', '{}')"
 
@@ -259,7 +259,7 @@ enum err pg_stats(struct store *s, const struct principal *who, struct store_sta
 	unsigned batches;
 	*out = (struct store_stats){0};
 	TRY(pg_tenant_get(pg_of(s), who, RIGHT_READ, false, &t));
-	out->queue_depth = pg_gather_waiting(pg_of(s), &batches);
+	out->queue_depth = gather_waiting(pg_of(s)->gathers[GATHER_ITEMS], &batches);
 	if (!t)
 		return OK;
 	pg_params_init(&p);

@@ -53,20 +53,16 @@ enum err pg_ckpt_keep(struct arena *a, struct ckpt *c) MUST_CHECK;
 void pg_ckpt_sort_values(struct ckpt *c);
 /* Condition that is false when the checkpoint is known to be of format 4 or later: its sends are not under its parent. */
 #define PG_CP_OLD(checkpoint) "((" checkpoint " -> 'v') < '4'::jsonb)"
-/* What a statement finds out about the sends of a checkpoint c: an array as PG_CP_PENDING_OF, NULL when the op `sends` has to be
- * asked. Those of any namespace count, but nearly always there is one that has writes at all: then it is one lookup by the key. */
+/* Sends of the format before 4 lie under the parent in any namespace; but nearly always there is one namespace of the thread that
+ * has writes at all. Then its least and greatest are the same (NULL: there are no writes), and the parent's writes there are all.
+ */
 /* clang-format off */
 #define PG_CP_EDGE(thread, order)                                                                                                  \
 	"(SELECT e.checkpoint_ns FROM @checkpoint_writes e WHERE e.thread_id = " thread " ORDER BY e.checkpoint_ns " order " LIMIT 1)"
+#define PG_CP_ONE_NS(thread) PG_CP_EDGE(thread, "ASC") " IS NOT DISTINCT FROM " PG_CP_EDGE(thread, "DESC")
 #define PG_CP_PENDING_OF(where)                                                                                                    \
 	"ARRAY(SELECT ROW(w.task_id, task_path, w.idx, w.channel, w.type, w.blob) FROM @checkpoint_writes w WHERE " where           \
 	" ORDER BY w.task_id, w.idx)"
-#define PG_CP_ASKS_SENDS(thread)                                                                                                   \
-	"c.parent_checkpoint_id <> '' AND " PG_CP_OLD("c.checkpoint") " AND "                                                       \
-	PG_CP_EDGE(thread, "ASC") " IS NOT DISTINCT FROM " PG_CP_EDGE(thread, "DESC")
-#define PG_CP_SENDS(thread)                                                                                                        \
-	PG_CP_PENDING_OF("w.thread_id = " thread " AND w.checkpoint_ns = " PG_CP_EDGE(thread, "ASC")                                \
-			 " AND w.checkpoint_id = c.parent_checkpoint_id AND w.channel = '__pregel_tasks'")
 /* clang-format on */
 /* Reads an array of PG_CP_PENDING_OF, in order; copy: its texts into the arena, else they lie in r. */
 enum err pg_ckpt_pending(struct arena *a, const PGresult *r, int row, int col, bool copy, struct ckpt_pending **out,

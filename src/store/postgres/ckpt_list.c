@@ -45,40 +45,32 @@
 #define OF_ALL(up)                                                                                                                 \
 	"q AS (SELECT " ROW " FROM @checkpoints c WHERE ($2::text IS NULL OR c.checkpoint_ns = $2::text) AND " WANTED up           \
 	" AND " SEEN_EACH " ORDER BY c.checkpoint_id DESC, c.thread_id, c.checkpoint_ns" ROWS ")"
-/* What a list asks for first: names, each row's version, pending writes, sends - unless they are among the writes of the next row.
- */
+/* What a list asks for first: names, each row's version, pending writes; whether one namespace of the thread has all writes. */
 /* clang-format off */
-#define PAGE(rows, sends)                                                                                                          \
-	"WITH RECURSIVE " rows ", c AS (SELECT row_number() OVER () AS ord, q.*,"                                                   \
-	" $8::bool AND lead(q.checkpoint_id) OVER () = q.parent_checkpoint_id AND lead(q.checkpoint_ns) OVER () = q.checkpoint_ns"  \
-	" AS on_next, CASE WHEN $8::bool THEN "                                                                                     \
+#define PAGE(rows, one_ns)                                                                                                         \
+	"WITH RECURSIVE " rows ", d AS MATERIALIZED (SELECT q.thread_id, q.checkpoint_ns, q.checkpoint_id, q.made, q.place, CASE WHEN $8::bool THEN " \
 	PG_CP_PENDING_OF("w.thread_id = q.thread_id AND w.checkpoint_ns = q.checkpoint_ns AND w.checkpoint_id = q.checkpoint_id")   \
-	" END AS writes FROM q CROSS JOIN " PG_CP_PATH_ELSE "),"                                                                    \
-	" d AS (SELECT c.*, c.ord > 1 AND sum(pg_column_size(c.writes)) OVER (ROWS UNBOUNDED PRECEDING) > " PAGE_BYTES " AS cut FROM c)" \
-	" SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.made, c.place, c.cut, CASE WHEN NOT c.cut THEN c.writes END, "    \
-	sends " FROM d c CROSS JOIN " PG_CP_PATH_ELSE
-#define ON_NEXT "c.on_next AND c.checkpoint_ns = " PG_CP_EDGE("$1::text", "ASC")
-#define SENDS_HERE                                                                                                                 \
-	"CASE WHEN $7::bool AND " PG_CP_ASKS_SENDS("$1::text") " AND NOT coalesce(" ON_NEXT ", false) THEN " PG_CP_SENDS("$1::text") \
-	" END, $7::bool AND " PG_CP_ASKS_SENDS("$1::text") " AND " ON_NEXT
-#define SENDS_ELSEWHERE "NULL::record[], NULL::bool"
+	" END AS writes FROM q CROSS JOIN " PG_CP_PATH_ELSE "), e AS (SELECT d.*, coalesce(sum(pg_column_size(d.writes)) OVER (ROWS" \
+	" BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) + pg_column_size(d.writes) > " PAGE_BYTES ", false) AS cut FROM d)"          \
+	" SELECT e.thread_id, e.checkpoint_ns, e.checkpoint_id, e.made, e.place, e.cut, CASE WHEN NOT e.cut THEN e.writes END, "    \
+	one_ns " FROM e"
 /* clang-format on */
-enum { L_THREAD, L_NS, L_ID, L_MADE, L_PLACE, L_CUT, L_WRITES, L_SENDS, L_ON_NEXT };
+#define ONE_NS "CASE WHEN $7::bool AND $8::bool THEN " PG_CP_ONE_NS("$1::text") " END"
+enum { L_THREAD, L_NS, L_ID, L_MADE, L_PLACE, L_CUT, L_WRITES, L_ONE_NS };
 
 /* By how much of the name is given, and whether there is an upper bound. */
 enum { BY_NS, BY_THREAD, BY_NOTHING };
 const struct pg_stmt pg_ckpt_pages[3][2] = {
-	[BY_NS] = {{ST_CKPT_LIST, LANE_SEARCH, "checkpoint_list", PAGE(OF_NS(""), SENDS_HERE)},
-		   {ST_CKPT_LIST_UP, LANE_SEARCH, "checkpoint_list_before", PAGE(OF_NS(UP), SENDS_HERE)}},
-	[BY_THREAD] = {{ST_CKPT_LIST_THREAD, LANE_SEARCH, "checkpoint_list_thread", PAGE(OF_THREAD(""), SENDS_HERE)},
-		       {ST_CKPT_LIST_THREAD_UP, LANE_SEARCH, "checkpoint_list_thread_before", PAGE(OF_THREAD(UP), SENDS_HERE)}},
-	[BY_NOTHING] = {{ST_CKPT_LIST_ALL, LANE_SCAN, "checkpoint_list_all", PAGE(OF_ALL(""), SENDS_ELSEWHERE)},
-			{ST_CKPT_LIST_ALL_UP, LANE_SCAN, "checkpoint_list_all_before", PAGE(OF_ALL(UP), SENDS_ELSEWHERE)}}};
+	[BY_NS] = {{ST_CKPT_LIST, LANE_SEARCH, "checkpoint_list", PAGE(OF_NS(""), ONE_NS)},
+		   {ST_CKPT_LIST_UP, LANE_SEARCH, "checkpoint_list_before", PAGE(OF_NS(UP), ONE_NS)}},
+	[BY_THREAD] = {{ST_CKPT_LIST_THREAD, LANE_SEARCH, "checkpoint_list_thread", PAGE(OF_THREAD(""), ONE_NS)},
+		       {ST_CKPT_LIST_THREAD_UP, LANE_SEARCH, "checkpoint_list_thread_before", PAGE(OF_THREAD(UP), ONE_NS)}},
+	[BY_NOTHING] = {{ST_CKPT_LIST_ALL, LANE_SCAN, "checkpoint_list_all", PAGE(OF_ALL(""), "NULL::bool")},
+			{ST_CKPT_LIST_ALL_UP, LANE_SCAN, "checkpoint_list_all_before", PAGE(OF_ALL(UP), "NULL::bool")}}};
 
 /* And then of the rows that it does not know the rest: $1 threads, $2 namespaces, $3 ids, $4 owners, $5 with values. Rows, and
  * values, each once whatever number of rows refers to it. */
 #define VERSIONS PG_CP_VERSIONS("c.checkpoint")
-#define OLD PG_CP_OLD("c.checkpoint")
 const struct pg_stmt pg_ckpt_rows = {
 	ST_CKPT_ROWS, LANE_SEARCH, "checkpoint_rows",
 	"WITH c AS MATERIALIZED (SELECT u.ord, sum(pg_column_size(c.checkpoint) + pg_column_size(c.metadata)) OVER (ORDER BY u.ord"
@@ -100,11 +92,10 @@ const struct pg_stmt pg_ckpt_rows = {
 			       "PRECEDING) > " PAGE_BYTES " AS cut FROM r)"
 			       " SELECT c.ord, NULL::bigint[], c.parent_checkpoint_id, NULL::text, NULL::text, NULL::bytea, c.ord "
 			       "> 1 AND c.upto > " PAGE_BYTES ", CASE WHEN c.ord = 1 OR c.upto <= " PAGE_BYTES
-			       " THEN c.checkpoint END, c.metadata, c.made, c.place, " OLD " IS FALSE FROM c"
+			       " THEN c.checkpoint END, c.metadata, c.made, c.place FROM c"
 			       " UNION ALL SELECT s.first, s.ords, s.channel, s.version, s.type, CASE WHEN NOT s.cut THEN s.blob "
-			       "END, s.cut, NULL, NULL, NULL,"
-			       " NULL, NULL FROM s"};
-enum { R_ORD, R_ORDS, R_TEXT, R_VERSION, R_TYPE, R_BLOB, R_CUT, R_CHECKPOINT, R_METADATA, R_MADE, R_PLACE, R_NEW };
+			       "END, s.cut, NULL, NULL, NULL, NULL FROM s"};
+enum { R_ORD, R_ORDS, R_TEXT, R_VERSION, R_TYPE, R_BLOB, R_CUT, R_CHECKPOINT, R_METADATA, R_MADE, R_PLACE };
 
 struct listing {
 	struct pg_tenant *t;
@@ -160,7 +151,8 @@ struct page {
 	PGresult *rest;	   /* of those that were not known */
 	struct ckpt *v;
 	struct pg_row_version *versions;
-	size_t n;      /* rows */
+	size_t rows;   /* that the server gave: one more than was asked for, if there is one */
+	size_t n;      /* of these, to be given */
 	size_t whole;  /* of these the first so many have all there is to them */
 	size_t *asked; /* places of those not known */
 	size_t asked_n;
@@ -172,44 +164,48 @@ static enum err no_memory(void)
 	return err_set(E_LIMIT, "out of memory");
 }
 
-/* Those that lie among the parent's writes. */
-static enum err sends_of(struct arena *a, const struct ckpt *parent, struct ckpt *c)
-{
-	c->sends = arena_alloc(a, (parent->writes_n + 1) * sizeof *c->sends);
-	if (!c->sends)
-		return no_memory();
-	for (size_t i = 0; i < parent->writes_n; i++)
-		if (str_eq(parent->writes[i].channel, STR("__pregel_tasks")))
-			c->sends[c->sends_n++] = parent->writes[i];
-	c->sends_known = true;
-	return OK;
-}
-
-static enum err page_names(struct page *p, bool values)
+static enum err page_names(struct page *p, size_t rows)
 {
 	const PGresult *r = p->r;
-	for (size_t i = 0; i < p->n; i++) {
+	for (size_t i = 0; i < rows; i++) {
 		struct ckpt *c = &p->v[i];
 		int row = (int)i;
 		struct str made = pg_get_str(r, row, L_MADE), place = pg_get_str(r, row, L_PLACE);
 		if (pg_get_bool(r, row, L_CUT)) {
-			p->whole = i;
+			p->whole = i < p->whole ? i : p->whole;
 			break;
 		}
-		*c = (struct ckpt){.thread = pg_get_str(r, row, L_THREAD),
-				   .ns = pg_get_str(r, row, L_NS),
-				   .id = pg_get_str(r, row, L_ID),
-				   .sends_known = values && !pg_is_null(r, row, L_SENDS)};
+		*c = (struct ckpt){
+			.thread = pg_get_str(r, row, L_THREAD), .ns = pg_get_str(r, row, L_NS), .id = pg_get_str(r, row, L_ID)};
 		p->versions[i].epoch = pg_ckpt_epoch(p->t->s, c->thread);
 		if (made.n == sizeof p->versions->made && place.n == sizeof p->versions->place) {
 			memcpy(p->versions[i].made, made.p, made.n);
 			memcpy(p->versions[i].place, place.p, place.n);
 		}
 		TRY(pg_ckpt_pending(&p->a, r, row, L_WRITES, false, &c->writes, &c->writes_n));
-		TRY(pg_ckpt_pending(&p->a, r, row, L_SENDS, false, &c->sends, &c->sends_n));
-		if (i > 0 && pg_get_bool(r, row - 1, L_ON_NEXT))
-			TRY(sends_of(&p->a, c, &p->v[i - 1]));
 		p->bytes += (size_t)PQgetlength(r, row, L_WRITES);
+	}
+	return OK;
+}
+
+/* Where the next row is the parent, its writes hold the sends, if one namespace has all writes of the thread. */
+static enum err page_sends(struct page *p)
+{
+	for (size_t i = 0; i < p->whole && i + 1 < p->rows; i++) {
+		struct ckpt *c = &p->v[i];
+		const struct ckpt *parent = c + 1;
+		if (!pg_get_bool(p->r, (int)i, L_ONE_NS) || !str_eq(parent->id, c->parent) || !str_eq(parent->ns, c->ns))
+			continue;
+		c->sends_known = true;
+		for (size_t k = 0; k < parent->writes_n; k++) {
+			if (!str_eq(parent->writes[k].channel, STR("__pregel_tasks")))
+				continue;
+			if (!c->sends)
+				c->sends = arena_alloc(&p->a, parent->writes_n * sizeof *c->sends);
+			if (!c->sends)
+				return no_memory();
+			c->sends[c->sends_n++] = parent->writes[k];
+		}
 	}
 	return OK;
 }
@@ -289,7 +285,6 @@ static void rest_row(struct page *p, int i)
 		c->parent = pg_get_str(r, i, R_TEXT);
 		c->checkpoint = pg_get_json(r, i, R_CHECKPOINT);
 		c->metadata = pg_get_json(r, i, R_METADATA);
-		c->sends_known |= pg_get_bool(r, i, R_NEW);
 		memcpy(p->versions[at].made, PQgetvalue(r, i, R_MADE), sizeof p->versions[at].made);
 		memcpy(p->versions[at].place, PQgetvalue(r, i, R_PLACE), sizeof p->versions[at].place);
 		return;
@@ -326,23 +321,24 @@ static enum err page_rest(struct page *p, bool values)
 	return OK;
 }
 
-static enum err page_make(struct page *p, const struct listing *x, const PGresult *r)
+static enum err page_make(struct page *p, const struct listing *x, const PGresult *r, size_t wanted)
 {
 	bool values = x->q->want & CK_VALUES;
-	*p = (struct page){.t = x->t, .r = r, .n = (size_t)PQntuples(r)};
+	size_t rows = (size_t)PQntuples(r), n = rows < wanted ? rows : wanted;
+	*p = (struct page){.t = x->t, .r = r, .rows = rows, .n = n, .whole = n};
 	arena_init(&p->a, 64u << 20);
-	p->whole = p->n;
-	p->v = arena_zalloc(&p->a, (p->n + 1) * sizeof *p->v);
-	p->versions = arena_zalloc(&p->a, (p->n + 1) * sizeof *p->versions);
-	p->asked = arena_alloc(&p->a, (p->n + 1) * sizeof *p->asked);
+	p->v = arena_zalloc(&p->a, (rows + 1) * sizeof *p->v);
+	p->versions = arena_zalloc(&p->a, (rows + 1) * sizeof *p->versions);
+	p->asked = arena_alloc(&p->a, (rows + 1) * sizeof *p->asked);
 	if (!p->v || !p->versions || !p->asked)
 		return no_memory();
-	TRY(page_names(p, values));
+	TRY(page_names(p, rows));
 	page_known(p, values);
-	if (p->asked_n == 0)
-		return OK;
-	TRY(page_ask(p, x));
-	return page_rest(p, values);
+	if (p->asked_n > 0) {
+		TRY(page_ask(p, x));
+		TRY(page_rest(p, values));
+	}
+	return values ? page_sends(p) : OK;
 }
 
 static void page_release(struct page *p)
@@ -381,7 +377,7 @@ static enum err give_page(struct listing *x, PGresult *r, size_t rows)
 {
 	struct page p;
 	struct give g = {x, &p};
-	enum err e = page_make(&p, x, r);
+	enum err e = page_make(&p, x, r, rows);
 	if (e == OK && (x->q->want & CK_SIZES))
 		e = sizes(x, &p);
 	if (e == OK)
@@ -427,7 +423,7 @@ enum err pg_ckpt_list(struct store *s, const struct principal *who, const struct
 		size_t rows = x.left < x.page ? x.left : x.page;
 		struct pg_params p;
 		PGresult *r;
-		const struct pg_stmt *st = page_params(&p, &x, rows);
+		const struct pg_stmt *st = page_params(&p, &x, rows + 1); /* the last one's parent may hold its sends */
 		e = pg_query(x.t, st, &p, &r);
 		if (e == OK)
 			e = give_page(&x, r, rows);

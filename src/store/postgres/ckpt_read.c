@@ -23,7 +23,12 @@
 									  "$2::text" where " AND " SEEN order " LIMIT 1"
 #define LATEST(sends) GET("", " ORDER BY c.checkpoint_id DESC", sends)
 #define NAMED(sends) GET(" AND c.checkpoint_id = $7::text", "", sends)
-#define SENDS ", CASE WHEN " PG_CP_ASKS_SENDS("$1::text") " THEN " PG_CP_SENDS("$1::text") " END"
+/* clang-format off */
+#define SENDS                                                                                                                      \
+	", CASE WHEN c.parent_checkpoint_id <> '' AND " OLD " AND " PG_CP_ONE_NS("$1::text") " THEN "                               \
+	PG_CP_PENDING_OF("w.thread_id = $1::text AND w.checkpoint_ns = " PG_CP_EDGE("$1::text", "ASC")                              \
+			 " AND w.checkpoint_id = c.parent_checkpoint_id AND w.channel = '__pregel_tasks'") " END"
+/* clang-format on */
 const struct pg_stmt pg_ckpt_latest[2] = {{ST_CKPT_LATEST, LANE_POINT, "checkpoint_latest", LATEST("")},
 					  {ST_CKPT_LATEST_OLD, LANE_POINT, "checkpoint_latest_old", LATEST(SENDS)}};
 const struct pg_stmt pg_ckpt_named[2] = {{ST_CKPT_BY_ID, LANE_POINT, "checkpoint_by_id", NAMED("")},
@@ -182,7 +187,7 @@ static enum err read_one(struct arena *a, const PGresult *r, const struct ckpt_q
 			     .parent = pg_get_str(r, 0, G_PARENT),
 			     .checkpoint = pg_get_json(r, 0, G_CHECKPOINT),
 			     .metadata = pg_get_json(r, 0, G_METADATA),
-			     .sends_known = pg_get_bool(r, 0, G_NEW) || (PQnfields(r) > G_SENDS && !pg_is_null(r, 0, G_SENDS))};
+			     .sends_known = PQnfields(r) > G_SENDS && !pg_is_null(r, 0, G_SENDS)};
 	TRY(pg_ckpt_keep(a, out));
 	TRY(read_values(a, r, out));
 	TRY(pg_ckpt_pending(a, r, 0, G_WRITES, true, &out->writes, &out->writes_n));

@@ -508,23 +508,11 @@ enum err pg_write_gone(struct pg_tenant *t, const struct pg_stmt *st, struct pg_
 /* docs.c: a document as its statements give it: id, terms, where, version, and with: vector and mark. */
 struct doc_change pg_doc_row(const PGresult *r, int row, bool with);
 
-/* ckpt_gather.c: the same for checkpoints */
-struct pg_ckpt_gather;
-enum err pg_ckpt_gather_start(struct pg *s) MUST_CHECK;
-void pg_ckpt_gather_stop(struct pg *s);
-/* Calls that wait for it or are on their way, and in how many transactions. */
-unsigned pg_ckpt_gather_waiting(struct pg *s, unsigned *batches);
 /* ckpt_known.c: what lists have read */
 struct pg_ckpt_known;
 enum err pg_ckpt_known_new(struct pg *s) MUST_CHECK;
 void pg_ckpt_known_free(struct pg *s);
 void pg_ckpt_metrics(struct pg *s, struct buf *out);
-
-struct pg_gather; /* write_item.c: puts of many callers in one statement */
-enum err pg_gather_start(struct pg *s) MUST_CHECK;
-void pg_gather_stop(struct pg *s);
-/* Calls that wait for it or are on their way; *batches: how many are on their way. */
-unsigned pg_gather_waiting(struct pg *s, unsigned *batches);
 
 /* ---------------------------------------------------------------------- the store (postgres.c) */
 
@@ -543,9 +531,8 @@ struct pg {
 	char schema[64];
 	unsigned pool_min, pool_max;
 	uint32_t statement_ms, connect_ms;
-	struct pg_exec *exec;	  /* exec.c's */
-	struct pg_gather *gather; /* write_item.c's */
-	struct pg_ckpt_gather *ckpt_gather;
+	struct pg_exec *exec;	   /* exec.c's */
+	struct gather *gathers[2]; /* gather.h: GATHER_ITEMS, GATHER_CHECKPOINTS */
 	struct pg_ckpt_known *ckpt_known;
 	struct compact_cache *compact; /* compact_cache.c's */
 	pthread_mutex_t tmu;	       /* tenants, slots */

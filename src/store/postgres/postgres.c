@@ -4,14 +4,15 @@
 #include <unistd.h>
 
 #include "store/postgres/compact.h"
+#include "store/postgres/gather.h"
 
 #define CLOSE_MS 10000
 
 static void pg_close(struct store *st)
 {
 	struct pg *s = pg_of(st);
-	pg_gather_stop(s);
-	pg_ckpt_gather_stop(s);
+	for (unsigned i = 0; i < GATHER_KINDS; i++)
+		gather_stop(s->gathers[i]);
 	pg_exec_stop(s, deadline_in_ms(CLOSE_MS));
 	compact_cache_free(s);
 	pg_ckpt_known_free(s);
@@ -69,8 +70,8 @@ enum err postgres_store_open(struct str conninfo, const struct store_options *op
 	CHECK(take_options(s, opt));
 	CHECK(pg_target_new(conninfo, opt, &s->target));
 	CHECK(pg_exec_start(s));
-	CHECK(pg_gather_start(s));
-	CHECK(pg_ckpt_gather_start(s));
+	CHECK(gather_start(s, GATHER_ITEMS, &pg_item_gather, &s->gathers[GATHER_ITEMS]));
+	CHECK(gather_start(s, GATHER_CHECKPOINTS, &pg_ckpt_gather_ops, &s->gathers[GATHER_CHECKPOINTS]));
 	CHECK(compact_cache_new(s));
 	CHECK(pg_ckpt_known_new(s));
 	CHECK(pg_tenants_start(s));

@@ -1,4 +1,4 @@
-/* Private to the writing of items: write_item.c, put_sql.c, gather.c. */
+/* Private to the writing of items: write_item.c, put_sql.c, gather_item.c. */
 #ifndef CENOTE_STORE_PG_WRITE_H
 #define CENOTE_STORE_PG_WRITE_H
 
@@ -58,8 +58,8 @@ void pg_recall(const struct pg_row *r, const struct pg_seen *seen, bool atomic);
 /* An error of the server about the data: says which item it is about, when there is one only. */
 enum err pg_name_item(enum err e, const struct item_write *w, size_t n);
 
-/* gather.c: an unconditional write joins those of others. *alone: it was not written, because of another's write or of a lock; it
- * should be tried alone. */
+/* gather_item.c: an unconditional write joins those of others. *alone: it was not written, because of another's write or of a lock;
+ * it should be tried alone. */
 #define PG_GATHER_ROWS 64
 bool pg_gather_fits(const struct item_write *w, size_t n);
 enum err pg_gather_write(struct pg_tenant *t, struct item_write *w, size_t n, bool *alone) MUST_CHECK;
