@@ -155,6 +155,9 @@ bool pg_ckpt_known(struct pg_tenant *t, struct arena *a, const struct pg_row_ver
 		got.sends = c->sends;
 		got.sends_n = c->sends_n;
 		got.sends_known = c->sends_known;
+		got.thread = c->thread; /* of the row: a listing goes on from there when the arena has gone */
+		got.ns = c->ns;
+		got.id = c->id;
 		*c = got;
 	}
 	return found;
