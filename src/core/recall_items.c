@@ -114,7 +114,7 @@ static void take_range(struct recaller *r, const struct items_found *f)
 /* How many are needed: some more than wanted, to take the place of repetitions and of what a budget has no room for. */
 static size_t needed(const struct recall_request *rq)
 {
-	return (size_t)rq->limit * (rq->budget_tokens ? 4 : 1) + 32;
+	return (size_t)rq->limit * (rq->budget_tokens ? 4 : 1) + rq->limit / 2 + 8;
 }
 
 static enum err find_in_namespace(struct recaller *r, struct str prefix, const struct vector_question *question)

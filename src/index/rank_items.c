@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define PER_ARM 200
+#define PER_ARM 100
 
 struct pool {
 	const struct scope *s;
@@ -68,8 +68,8 @@ static enum err room(struct pool *p, size_t more)
 	return OK;
 }
 
-/* Adds an item with its features, unless it is there, or the question says nothing about it. */
-static enum err add(struct pool *p, int64_t id, uint32_t slot)
+/* Adds an item with its features, unless it is there, or the question says nothing about it. cosine: NULL when it is not known. */
+static enum err add(struct pool *p, int64_t id, uint32_t slot, const double *cosine)
 {
 	const struct rank_items_request *rq = p->rq;
 	struct ranked_item *r;
@@ -80,7 +80,10 @@ static enum err add(struct pool *p, int64_t id, uint32_t slot)
 	TRY(room(p, 1));
 	r = &p->r[p->n];
 	*r = (struct ranked_item){.id = id, .bm25 = p->bm[slot], .lex = lex_of(p->out, p->bm[slot])};
-	TRY(vector_scope_cosines(rq->vectors, rq->question, &id, 1, &r->cosine));
+	if (cosine)
+		r->cosine = *cosine;
+	else
+		TRY(vector_scope_cosines(rq->vectors, rq->question, &id, 1, &r->cosine));
 	if (isnan(r->cosine) && (rq->by_vectors || r->lex <= 0))
 		return OK;
 	r->v = isnan(r->cosine) ? r->lex : v_of(p->out, r->cosine);
@@ -103,12 +106,12 @@ static enum err take_arms(struct pool *p, size_t per_arm)
 	p->out->highest = fmax(0, found.highest);
 	p->out->lowest = fmax(0, found.lowest);
 	TRY(room(p, lex_n + found.n));
-	for (size_t i = 0; i < lex_n; i++)
-		if (scope_slot(p->s, lex[i].id, &slot))
-			TRY(add(p, lex[i].id, slot));
 	for (size_t i = 0; i < found.n; i++)
 		if (scope_slot(p->s, found.hits[i].id, &slot))
-			TRY(add(p, found.hits[i].id, slot));
+			TRY(add(p, found.hits[i].id, slot, &found.hits[i].score));
+	for (size_t i = 0; i < lex_n; i++)
+		if (scope_slot(p->s, lex[i].id, &slot))
+			TRY(add(p, lex[i].id, slot, NULL));
 	p->complete = found.n < per_arm;
 	p->rest_v = p->complete ? 0 : v_of(p->out, found.hits[found.n - 1].score);
 	return OK;
@@ -124,7 +127,7 @@ static enum err take_rows(struct pool *p, double least, bool all)
 
 		for (uint32_t row = 0; row < seg->rows; row++, slot++)
 			if (all ? !segment_row_dead(seg, row) : p->bm[slot] > 0 && lex_of(p->out, p->bm[slot]) >= least)
-				TRY(add(p, seg->ids[row], (uint32_t)slot));
+				TRY(add(p, seg->ids[row], (uint32_t)slot, NULL));
 	}
 	return OK;
 }
@@ -140,7 +143,7 @@ static void sort(struct pool *p)
 static enum err find_best(struct pool *p)
 {
 	const struct rank_items_request *rq = p->rq;
-	size_t per_arm = rq->want * 4 > PER_ARM ? rq->want * 4 : PER_ARM;
+	size_t per_arm = rq->want * 2 > PER_ARM ? rq->want * 2 : PER_ARM;
 	bool all = per_arm > VECTOR_WANT_MAX;
 	double last = 0, least = 0;
 
