@@ -7,8 +7,6 @@
 #include "core/words_impl.h"
 #include "index/rank_items.h"
 
-#define LIKE_MAX 512 /* hits that are compared with each other */
-
 struct job {
 	struct words *w;
 	struct arena *a;
@@ -53,9 +51,9 @@ static enum err take_ranked(struct job *j, const struct rank_items_result *res)
 /* Of the best hits, marks those that are near to a better one. */
 static enum err mark_like(struct job *j, const struct vector_scope *vs)
 {
-	size_t n = j->out->n < LIKE_MAX ? j->out->n : LIKE_MAX, kept_n = 0;
+	size_t n = j->out->n < RANK_NEAR_MAX ? j->out->n : RANK_NEAR_MAX, kept_n = 0;
 	struct vector_question *kept = ARENA_ARRAY(j->a, struct vector_question, n + 1);
-	int64_t ids[LIKE_MAX];
+	int64_t ids[RANK_NEAR_MAX];
 	struct vector v;
 
 	if (!kept)

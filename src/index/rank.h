@@ -41,6 +41,7 @@ enum err rank_weight_set(struct rank_weights *w, enum rank_form form, struct str
 
 #define RANK_WHOLE_BELOW 1000 /* admitted messages; more are reached through the best of each arm */
 #define RANK_PER_ARM 200      /* at least, and 4 times the results asked for */
+#define RANK_NEAR_MAX 200     /* results that others are compared with, to leave out what says the same again */
 
 /* By what messages are compared with the question. RANK_AUTO: words and vectors, when at least half of the admitted messages have
  * one (else an encoder that has only begun would favour what it has seen), words alone otherwise. */
@@ -58,7 +59,7 @@ struct rank_request {
 	const struct rank_weights *weights;	/* NULL: the default ones */
 	const struct vector_scope *vectors;	/* of the same messages, by id; NULL: none */
 	const struct vector_question *question; /* NULL: words alone. Of other dimensions than vectors: E_INVALID */
-	double near; /* of messages whose vectors have at least this cosine only the best is returned; 0: all are */
+	double near; /* what has at least this cosine with one of the best RANK_NEAR_MAX results is not returned; 0: all are */
 };
 struct ranked {
 	int64_t id, time_us;

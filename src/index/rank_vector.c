@@ -180,7 +180,7 @@ enum err rank_unrepeated(struct ranker *k, struct ranked *r, size_t n, size_t ke
 	*taken = keep;
 	if (!k->cosine || k->rq->near <= 0)
 		return OK;
-	kept = ARENA_ARRAY(k->a, struct vector_question, keep + 1);
+	kept = ARENA_ARRAY(k->a, struct vector_question, RANK_NEAR_MAX);
 	if (!kept)
 		return E_NOMEM;
 	for (size_t i = 0; i < n && at < keep; i++) {
@@ -192,7 +192,7 @@ enum err rank_unrepeated(struct ranker *k, struct ranked *r, size_t n, size_t ke
 			k->out->repeated++;
 			continue;
 		}
-		if (vector_scope_get(k->rq->vectors, r[i].id, &v))
+		if (kept_n < RANK_NEAR_MAX && vector_scope_get(k->rq->vectors, r[i].id, &v))
 			TRY(vector_question_like(k->a, &v, &kept[kept_n++]));
 		r[at++] = r[i];
 	}
