@@ -24,8 +24,8 @@ static const struct {
 	[RF_USER] = {"user", ROLES, false},
 };
 
-/* Items: lex and v in about the proportion that they have among messages. It is flat there: from 1:1 to 1:3 recall at 10 of messages
- * taken for items moves by 4 points. */
+/* Items: lex and v in about the proportion that they have among messages. It is flat there: from 1:1 to 1:3 recall at 10 of
+ * messages taken for items moves by 4 points. */
 static const struct rank_weights defaults = {{
 	[RANK_FULL] = {[RF_LEX] = 2.0,
 		       [RF_PAIR] = 1.0,
