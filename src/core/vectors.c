@@ -53,6 +53,7 @@ static void tenant_free(struct vtenant *t)
 	for (int k = 0; k < KINDS; k++) {
 		queue_release(&t->kind[k].queue);
 		marks_release(&t->kind[k].refused);
+		marks_release(&t->kind[k].odd);
 	}
 	free(t->name);
 	free(t);

@@ -51,10 +51,21 @@ enum err queue_add(struct queue *q, const struct doc_change *d)
 
 void queue_drop(struct queue *q, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		q->replacing -= q->v[q->at + i].replaces;
-		free(q->v[q->at + i].doc);
+	size_t kept = 0;
+
+	/* From the last to the first: those that stay move up to the rest. */
+	for (size_t i = n; i-- > 0;) {
+		struct todo *x = &q->v[q->at + i];
+
+		if (x->again) {
+			x->again = false;
+			q->v[q->at + n - ++kept] = *x;
+			continue;
+		}
+		q->replacing -= x->replaces;
+		free(x->doc);
 	}
+	n -= kept;
 	q->at += n;
 	q->n -= n;
 	q->seq += n;
@@ -64,7 +75,9 @@ void queue_drop(struct queue *q, size_t n)
 
 void queue_release(struct queue *q)
 {
-	queue_drop(q, q->n);
+	for (size_t i = 0; i < q->n; i++)
+		free(q->v[q->at + i].doc);
+	q->seq += q->n;
 	free(q->v);
 	*q = (struct queue){.seq = q->seq};
 }
@@ -100,8 +113,10 @@ static bool on_change(void *ctx, const struct doc_change *d)
 	struct finder *f = ctx;
 	struct kind_state *k = f->k;
 
-	if (d->removed)
+	if (d->removed) {
 		marks_remove(&k->refused, d->id);
+		marks_remove(&k->odd, d->id);
+	}
 	if (!needs_vector(f, d))
 		return true;
 	if (k->queue.n < QUEUE_MAX) {

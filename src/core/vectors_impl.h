@@ -26,6 +26,7 @@
 struct todo {
 	int64_t id, since_us;
 	uint64_t mark;
+	bool again;    /* it gave no vector, which may be the encoder's fault: it is tried another time */
 	bool replaces; /* there is a vector, of an earlier text or by an earlier making */
 	char *doc;     /* its index document when that says which paths were indexed, else NULL */
 	size_t doc_n;
@@ -44,6 +45,7 @@ struct kind_state {	/* worker */
 	int64_t after;
 	int64_t again_from; /* reindex: documents after this one are made again although they have a vector; INT64_MAX: none */
 	struct queue queue;
+	struct marks odd;	 /* texts that gave no vector: mark + how often */
 	struct marks refused;	 /* by the encoder; not asked again before their text changes */
 	int64_t walked, stepped; /* documents that the walk has done with; in its last step, which may have to be repeated */
 };
@@ -144,7 +146,7 @@ enum err vectors_round(struct vectors *v, struct vtenant *t, bool *more) MUST_CH
 
 /* ---- vectors_find.c. worker */
 enum err queue_add(struct queue *q, const struct doc_change *d) MUST_CHECK;
-/* Gives the first n away. */
+/* Gives the first n away, but for those that are to be tried again. */
 void queue_drop(struct queue *q, size_t n);
 void queue_release(struct queue *q);
 /* What has changed since the last call goes into the queue. */
@@ -155,7 +157,7 @@ enum err vectors_walk(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 		      struct todo **out, size_t *n, int64_t *last, bool *end) MUST_CHECK;
 
 /* ---- vectors_make.c: makes and keeps the vectors of n documents (of at most EMBED_BATCH_MAX). worker */
-enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, const struct todo *todo, size_t n) MUST_CHECK;
+enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, struct todo *todo, size_t n) MUST_CHECK;
 
 /* ---- vectors_text.c */
 /* What the encoder reads of a message, of an item. Never longer than VECTOR_TEXT_MAX. */

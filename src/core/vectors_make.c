@@ -16,8 +16,10 @@
 #define ENCODE_ROOM ((size_t)256 << 20)
 /* A text that is refused is cut in half until it is shorter than this. */
 #define SHORTEN_TO 2048
-#define ODD_TRIES 3
+/* So often a text is tried that gives no vector, while others do. */
+#define ODD_TRIES 6
 #define ODD_MOST 4
+#define ODD_PAUSE_MS 200
 
 struct maker {
 	struct vectors *v;
@@ -26,7 +28,7 @@ struct maker {
 	struct arena *a;
 	/* The texts that are there, and of which document they are; vector .p NULL: none was made. */
 	struct str *texts, *vectors;
-	const struct todo **of;
+	struct todo **of;
 	size_t n, good;
 	size_t odd, odd_most; /* texts for which the encoder gave, alone, what is no vector; so many are tried while none is good */
 	struct diag odd_diag;
@@ -34,14 +36,14 @@ struct maker {
 
 /* ----------------------------------------------------------------- reading */
 
-static enum err add_text(struct maker *m, const struct todo *todo, struct str text)
+static enum err add_text(struct maker *m, struct todo *todo, struct str text)
 {
 	m->texts[m->n] = arena_str(m->a, text);
 	m->of[m->n] = todo;
 	return m->texts[m->n++].p ? OK : E_NOMEM;
 }
 
-static enum err read_items(struct maker *m, struct arena *a, const struct todo *todo, const int64_t *ids, size_t n)
+static enum err read_items(struct maker *m, struct arena *a, struct todo *todo, const int64_t *ids, size_t n)
 {
 	struct store *s = m->v->store;
 	struct item *items = ARENA_ARRAY(a, struct item, n);
@@ -59,7 +61,7 @@ static enum err read_items(struct maker *m, struct arena *a, const struct todo *
 	return OK;
 }
 
-static enum err read_messages(struct maker *m, struct arena *a, const struct todo *todo, const int64_t *ids, size_t n)
+static enum err read_messages(struct maker *m, struct arena *a, struct todo *todo, const int64_t *ids, size_t n)
 {
 	struct store *s = m->v->store;
 	struct message *msgs = ARENA_ARRAY(a, struct message, n);
@@ -73,7 +75,7 @@ static enum err read_messages(struct maker *m, struct arena *a, const struct tod
 	return OK;
 }
 
-static enum err read_texts(struct maker *m, const struct todo *todo, size_t n)
+static enum err read_texts(struct maker *m, struct todo *todo, size_t n)
 {
 	int64_t ids[READ_STEP];
 	struct arena a;
@@ -115,24 +117,18 @@ out:
 	return e;
 }
 
-/* A service may fail once; a text that gives no vector again and again is at fault itself. */
 static enum err encode_one(struct maker *m, size_t i)
 {
 	struct str whole = m->texts[i];
-	unsigned tries = 0;
 	enum err e;
 
-	do {
-		e = encode_some(m, i, 1);
-		if (e == E_INVALID && m->texts[i].n > SHORTEN_TO)
-			m->texts[i] = utf8_cut(whole, m->texts[i].n / 2);
-		else if (e != E_CORRUPT || ++tries == ODD_TRIES)
-			break;
-	} while (true);
+	while ((e = encode_some(m, i, 1)) == E_INVALID && m->texts[i].n > SHORTEN_TO)
+		m->texts[i] = utf8_cut(whole, m->texts[i].n / 2);
 	if (e != E_INVALID && e != E_CORRUPT)
 		return e;
 	if (e == E_CORRUPT) {
 		m->odd_diag = *diag_get();
+		m->of[i]->again = true;
 		/* Nothing but nonsense so far: the encoder is out of order, rather than all of the texts. The longer that lasts,
 		 * the more of them are looked at, so that some bad ones in front do not hold up the good. */
 		if (++m->odd >= m->odd_most && m->good == 0)
@@ -159,20 +155,64 @@ static enum err encode_range(struct maker *m, size_t from, size_t n)
 
 /* ----------------------------------------------------------------- keeping */
 
-/* Texts that got no vector are not tried again before they change. */
+/* How often the text has given no vector so far. */
+static uint64_t odd_so_far(const struct kind_state *k, const struct todo *x)
+{
+	uint64_t tries = ODD_TRIES;
+
+	while (tries > 0 && !marks_has(&k->odd, x->id, x->mark + tries))
+		tries--;
+	return tries;
+}
+
+/* Is the text to be tried another time? A service may fail for once; a text that gives no vector again and again is at fault
+ * itself. */
+static enum err count_odd(struct kind_state *k, struct todo *x)
+{
+	uint64_t tries = odd_so_far(k, x) + 1;
+
+	x->again = tries < ODD_TRIES;
+	if (x->again)
+		return marks_put(&k->odd, x->id, x->mark + tries);
+	marks_remove(&k->odd, x->id);
+	return OK;
+}
+
+/* Texts that got no vector are not asked for again before they change. */
 static enum err refuse(struct maker *m)
 {
 	struct kind_state *k = &m->t->kind[m->kind];
 	size_t before = k->refused.n;
 
-	for (size_t i = 0; i < m->n; i++)
-		if (!m->vectors[i].p)
-			TRY(marks_put(&k->refused, m->of[i]->id, m->of[i]->mark));
-	if (k->refused.n == before)
+	for (size_t i = 0; i < m->n; i++) {
+		struct todo *x = m->of[i];
+
+		if (x->again)
+			TRY(count_odd(k, x));
+		if (!m->vectors[i].p && !x->again)
+			TRY(marks_put(&k->refused, x->id, x->mark));
+	}
+	if (k->refused.n <= before)
 		return OK;
 	atomic_fetch_add(&m->v->refused, k->refused.n - before);
 	LOG(LOG_WARN, "core.vectors", "the encoder refuses texts; they are found by words", LF_C("tenant", m->t->name),
 	    LF_INT("texts", (int64_t)(k->refused.n - before)), LF_C("reason", diag_get()->text));
+	return OK;
+}
+
+/* Nothing but nonsense came. Texts that gave nothing else while others were well are at fault themselves; but there is a pause
+ * before they are tried again. Otherwise the encoder is out of order. */
+static enum err only_odd(struct maker *m)
+{
+	const struct kind_state *k = &m->t->kind[m->kind];
+	bool known = true;
+
+	for (size_t i = 0; i < m->n; i++)
+		known = known && (!m->of[i]->again || odd_so_far(k, m->of[i]) > 0);
+	*diag_get() = m->odd_diag;
+	if (!known)
+		return E_CORRUPT;
+	trouble_note(m->v, &m->v->work, E_CORRUPT, ODD_PAUSE_MS, ODD_PAUSE_MS);
 	return OK;
 }
 
@@ -189,6 +229,7 @@ static enum err keep(struct maker *m)
 	for (size_t i = 0; i < m->n; i++)
 		if (m->vectors[i].p) {
 			marks_remove(&k->refused, m->of[i]->id);
+			marks_remove(&k->odd, m->of[i]->id);
 			out[n++] = (struct doc_vector){m->of[i]->id, m->of[i]->mark, m->vectors[i]};
 		}
 	if (n == 0)
@@ -199,7 +240,7 @@ static enum err keep(struct maker *m)
 	return OK;
 }
 
-enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, const struct todo *todo, size_t n)
+enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, struct todo *todo, size_t n)
 {
 	struct maker m = {.v = v, .t = t, .kind = kind};
 	struct arena a;
@@ -212,18 +253,17 @@ enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 	arena_init(&a, ENCODE_ROOM);
 	m.texts = ARENA_ARRAY(&a, struct str, n + 1);
 	m.vectors = arena_zalloc(&a, (n + 1) * sizeof *m.vectors);
-	m.of = ARENA_ARRAY(&a, const struct todo *, n + 1);
+	m.of = ARENA_ARRAY(&a, struct todo *, n + 1);
 	if (!m.texts || !m.vectors || !m.of) {
 		e = E_NOMEM;
 		goto out;
 	}
+	for (size_t i = 0; i < n; i++)
+		todo[i].again = false;
 	CHECK(read_texts(&m, todo, n));
 	CHECK(encode_range(&m, 0, m.n));
-	if (m.good == 0 && m.odd > 0) {
-		*diag_get() = m.odd_diag;
-		e = E_CORRUPT;
-		goto out;
-	}
+	if (m.good == 0 && m.odd > 0)
+		CHECK(only_odd(&m));
 	CHECK(keep(&m));
 	e = refuse(&m);
 out:

@@ -254,6 +254,7 @@ static enum err begin_again(struct vectors *v, struct vtenant *t)
 		t->kind[k].again_from = 0;
 		t->kind[k].following = false; /* so the walk begins anew */
 		marks_release(&t->kind[k].refused);
+		marks_release(&t->kind[k].odd);
 	}
 	LOG(LOG_INFO, "core.vectors", "all vectors are made again", LF_C("tenant", t->name));
 	return vectors_tell(v, t);
@@ -286,6 +287,11 @@ static enum err walk_step(struct vectors *v, struct vtenant *t, enum doc_kind ki
 	CHECK(vectors_walk(v, t, kind, str_c(key), &a, batch_of(v), &todo, &n, &last, &end));
 	if (n > 0)
 		CHECK(vectors_make(v, t, kind, todo, n));
+	for (size_t i = n; i-- > 0;)
+		if (todo[i].again) { /* from there once more */
+			last = todo[i].id - 1;
+			end = false;
+		}
 	k->after = last;
 	k->walked += k->stepped;
 	if (end)
@@ -537,6 +543,16 @@ static enum err nap(struct vectors *v, uint64_t look_at)
 	return somebody_waits(v) || paused ? OK : wait_until(deadline_in_ms(GATHER_MS));
 }
 
+static bool pausing(struct vectors *v)
+{
+	bool is;
+
+	pthread_mutex_lock(&v->lock);
+	is = v->work.until > clock_mono_ns();
+	pthread_mutex_unlock(&v->lock);
+	return is;
+}
+
 static enum err work_on(struct vectors *v)
 {
 	uint64_t look_at = 0;
@@ -553,7 +569,7 @@ static enum err work_on(struct vectors *v)
 			e = rounds(v, &more);
 		if (e == E_CANCELLED)
 			return e;
-		if (e == OK && more)
+		if (e == OK && more && !pausing(v))
 			e = wait_until(clock_mono_ns()); /* has it been cancelled? */
 		else
 			e = nap(v, look_at);
