@@ -25,10 +25,8 @@ static const struct pg_stmt st_message_by_id = {
 	" JOIN @cenote_thread t ON t.id = m.thread_id ORDER BY m.id"};
 static const struct pg_stmt st_messages_all = {ST_DOC_MESSAGES_ALL, LANE_SCAN, "doc_messages_all",
 					       "SELECT array_agg(id) FROM @cenote_message WHERE terms IS DISTINCT FROM ''"};
-/* $2: the model whose vectors come along */
-#define VECTOR(kind)                                                                                                               \
-	" LEFT JOIN @cenote_vector v ON v.model = (SELECT o.id FROM @cenote_model o WHERE o.name = $2::text) AND v.kind = '" kind  \
-	"' AND v.id = i.id"
+/* $2: the model whose vectors come along; PG_VECTOR_OF is read once per document. */
+#define VECTOR(kind) PG_VECTOR_OF(kind, "i.id", 2)
 static const struct pg_stmt st_item_vector = {
 	ST_DOC_ITEM_VECTOR, LANE_SEARCH, "doc_item_vector",
 	"SELECT c.id, c.terms, c.prefix, c.version, v.data, v.mark FROM unnest($1::bigint[]) i(id) JOIN @cenote_item c ON c.id ="

@@ -499,6 +499,11 @@ void pg_item_read(const PGresult *r, int row, struct item *out);
 /* Into the arena. */
 enum err pg_item_copy(struct arena *a, const struct item *it, struct item *out) MUST_CHECK;
 
+/* A document's vector and mark by the model whose name is parameter $model, to be joined: NULL when there is none. The LIMIT sees
+ * to it that the index is used, one document at a time, even when the planner believes that the table is small. */
+#define PG_VECTOR_OF(kind, document, model)                                                                                        \
+	" LEFT JOIN LATERAL (SELECT y.data, y.mark FROM @cenote_vector y WHERE y.model = (SELECT o.id FROM @cenote_model o"        \
+	" WHERE o.name = $" #model "::text) AND y.kind = '" kind "' AND y.id = " document " LIMIT 1) v ON true"
 /* vectors.c: vectors go with their documents. A step of the same job, after the statement (journal row op) that removed documents
  * or took their terms away. $1: op. */
 extern const struct pg_stmt pg_vectors_gone;

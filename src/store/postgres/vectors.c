@@ -9,7 +9,9 @@
  *     can be written afterwards.
  *  2. Putting vectors never waits while it holds a lock on more than one document: those that somebody has locked are left, and
  * done alone afterwards. So writes of items and messages wait for it for one transaction at most, and no two wait for each other.
- *  3. A model's row goes when its last vector was dropped, by who holds it alone (FOR UPDATE). */
+ *  3. No statement reads all of cenote_vector when it wants some of it: its rows are found by the index, one at a time (LATERAL
+ * with a LIMIT), or by their places (ctid), which do not change while who could change them is locked out (1, 4).
+ *  4. A model's row goes when its last vector was dropped, by who holds it alone (FOR UPDATE). */
 #include "store/postgres/pg_feed.h"
 
 #define PAGE 1000
@@ -61,27 +63,27 @@ static const struct pg_stmt st_model_lock = {ST_MODEL_LOCK, LANE_WRITE, "model_l
 /* $3: at most so many */
 static const struct pg_stmt st_drop = {
 	ST_VECTOR_DROP, LANE_WRITE, "vector_drop",
-	"WITH x AS MATERIALIZED (SELECT model, kind, id FROM @cenote_vector WHERE model = (SELECT id FROM @cenote_model WHERE name"
+	"WITH x AS MATERIALIZED (SELECT ctid AS place FROM @cenote_vector WHERE model = (SELECT id FROM @cenote_model WHERE name"
 	" = $2::text) ORDER BY model, kind, id LIMIT $3::bigint),"
-	" d AS (DELETE FROM @cenote_vector v USING x WHERE v.model = x.model AND v.kind = x.kind AND v.id = x.id),"
+	" d AS (DELETE FROM @cenote_vector v WHERE v.ctid = ANY(ARRAY(SELECT place FROM x))),"
 	" g AS (DELETE FROM @cenote_model WHERE name = $2::text AND (SELECT count(*) FROM x) < $3::bigint),"
 	" j AS (" JOURNAL ") SELECT count(*) FROM x"};
 
 const struct pg_stmt pg_vectors_gone = {
 	ST_VECTORS_GONE, LANE_WRITE, "vectors_gone",
-	"DELETE FROM @cenote_vector v USING (SELECT j.kind, -u.id AS id FROM @cenote_journal j, unnest(j.ids) u(id)"
-	" WHERE j.op = $1::bigint AND u.id < 0) g, @cenote_model m WHERE v.model = m.id AND v.kind = g.kind AND v.id = g.id"};
+	"DELETE FROM @cenote_vector v WHERE v.ctid = ANY(ARRAY(SELECT x.place FROM @cenote_journal j CROSS JOIN unnest(j.ids) u(id)"
+	" CROSS JOIN @cenote_model m CROSS JOIN LATERAL (SELECT y.ctid AS place FROM @cenote_vector y WHERE y.model = m.id AND"
+	" y.kind = j.kind AND y.id = -u.id LIMIT 1) x WHERE j.op = $1::bigint AND u.id < 0))"};
 
 /* $1 after, $2 model, $3 at most */
-#define WALK(id, columns, docs, kind)                                                                                              \
-	"SELECT c.id, c.terms, " columns ", v.data, v.mark FROM " docs                                                             \
-	" LEFT JOIN @cenote_vector v ON v.model = (SELECT m.id FROM @cenote_model m WHERE m.name = $2::text) AND v.kind = '" kind  \
-	"' AND v.id = c.id WHERE c.id > $1::bigint AND c.terms IS DISTINCT FROM '' ORDER BY c.id LIMIT $3::bigint"
+#define WALK(columns, docs, kind)                                                                                                  \
+	"SELECT c.id, c.terms, " columns ", v.data, v.mark FROM " docs PG_VECTOR_OF(                                               \
+		kind, "c.id", 2) " WHERE c.id > $1::bigint AND c.terms IS DISTINCT FROM '' ORDER BY c.id LIMIT $3::bigint"
 static const struct pg_stmt st_walk_items = {ST_DOC_WALK_ITEMS, LANE_SEARCH, "doc_walk_items",
-					     WALK("c.id", "c.prefix, c.version", "@cenote_item c", "i")};
+					     WALK("c.prefix, c.version", "@cenote_item c", "i")};
 static const struct pg_stmt st_walk_messages = {
 	ST_DOC_WALK_MESSAGES, LANE_SEARCH, "doc_walk_messages",
-	WALK("c.id", "t.thread, 0::bigint", "@cenote_message c JOIN @cenote_thread t ON t.id = c.thread_id", "m")};
+	WALK("t.thread, 0::bigint", "@cenote_message c JOIN @cenote_thread t ON t.id = c.thread_id", "m")};
 
 /* Vectors are made by the process itself, of all users' texts. */
 static enum err check(const struct principal *who, struct str model)
