@@ -28,8 +28,8 @@ struct loop *loop_current(void);
 unsigned loop_index(const struct loop *l);
 void loop_set_index(struct loop *l, unsigned index);
 
-/* A loop whose thread nobody waits for, for work in the background: it may be kept busy. work_run calls fn on that thread instead of
- * on the CPU pool (its other fibers wait meanwhile), and the watchdog looks away. Before the loop runs. */
+/* A loop whose thread nobody waits for, for work in the background: it may be kept busy. work_run calls fn on that thread instead
+ * of on the CPU pool (its other fibers wait meanwhile), and the watchdog looks away. Before the loop runs. */
 void loop_set_background(struct loop *l);
 
 /* Runs fn(arg) on the loop's thread soon. The task is the caller's memory, free again when fn is called. Any thread. Posts from one
