@@ -15,8 +15,8 @@ enum err wait_fd(int fd, unsigned events, uint64_t deadline_ns, unsigned *ready)
 /* Sleeps; OK when the time has come. */
 enum err wait_until(uint64_t at_ns) MUST_CHECK;
 
-/* From here on waits end at at_ns at the latest, if that is before the fiber's deadline (outside a fiber: the thread's); returns what
- * wait_restore puts back. */
+/* From here on waits end at at_ns at the latest, if that is before the fiber's deadline (outside a fiber: the thread's); returns
+ * what wait_restore puts back. */
 uint64_t wait_within(uint64_t at_ns);
 void wait_restore(uint64_t deadline_ns);
 bool wait_expired(void); /* that deadline has passed */
