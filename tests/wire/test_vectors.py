@@ -278,6 +278,19 @@ def test_reindex(kind, start, service):
         assert s.request("POST", f"{API}/vectors/reindex", {}).status == 403
 
 
+@pytest.mark.stores("sqlite")
+def test_doctor_says_how_far_they_are(s, service):
+    say(s, ["one", "two"], wait=True)
+    r = s.run("doctor", "-o", "ndjson")
+    found = {f["check"]: f for f in map(json.loads, r.stdout.splitlines())}
+    assert found["vectors"]["status"] == "ok" and "2 of 2 texts" in found["vectors"]["text"], r
+    service.script(*["plain400"] * 40)
+    say(s, ["three"], wait=True)
+    r = s.run("doctor", "-o", "ndjson")
+    found = {f["check"]: f for f in map(json.loads, r.stdout.splitlines())}
+    assert found["vectors"]["status"] == "warn" and "1 were refused" in found["vectors"]["text"], r
+
+
 def test_vectors_go_with_their_texts(s, service):
     say(s, ["one", "two"], thread="a", wait=True)
     say(s, ["three"], thread="b", wait=True)
