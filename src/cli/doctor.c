@@ -1,6 +1,7 @@
 /* doctor: what is wrong with a store, and what to do about it. */
 #include "cli/cmd.h"
 #include "cli/out.h"
+#include "cli/peer.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -122,6 +123,49 @@ static void encoder(struct findings *s)
 	embed_state_close(&st);
 }
 
+static int64_t figure(const struct json *doc, const char *name)
+{
+	int64_t n = 0;
+	return j_i64(j_get(json_root(doc), str_c(name)), &n) ? n : 0;
+}
+
+static struct str word(struct call *c, const struct json *doc, const char *name)
+{
+	struct jval v = j_get(json_root(doc), str_c(name));
+	return j_is(v, JSON_STRING) ? j_str(&c->arena, v) : STR("");
+}
+
+/* How far the vectors are, as the server that makes them says; without one that runs there is nothing to be said. */
+static void vectors(struct findings *s)
+{
+	struct call *c = s->c;
+	struct store_finding f = {.level = FIND_OK, .check = "vectors"};
+	struct http_reply r;
+	struct json doc;
+	bool found;
+	if (peer_find(c, &found) != OK || !found ||
+	    peer_call(c, "GET", STR("/cenote/v1/vectors"), NULL, str_of(NULL, 0), &r) != OK ||
+	    reply_json(&c->arena, &r, &doc) != OK)
+		return;
+	struct str model = word(c, &doc, "model"), next = word(c, &doc, "next"), trouble = word(c, &doc, "trouble");
+	int64_t refused = figure(&doc, "refused");
+	if (model.n == 0 && next.n == 0 && trouble.n == 0)
+		return;
+	f.text = arena_printf(&c->arena,
+			      "%lld of %lld texts have their vectors by %.*s, %lld wait, %lld were refused by the model%s%.*s",
+			      (long long)figure(&doc, "done"), (long long)figure(&doc, "documents"), STR_ARG(next.n ? next : model),
+			      (long long)figure(&doc, "pending"), (long long)refused, trouble.n ? "; " : "", STR_ARG(trouble));
+	f.data = r.body;
+	if (trouble.n) {
+		f.level = FIND_WARN;
+		f.fix = STR("see to the service of embeddings; it is tried again by itself, and search goes by words meanwhile");
+	} else if (refused > 0) {
+		f.level = FIND_WARN;
+		f.fix = STR("the log says why; `cenote reindex` asks for these texts again");
+	}
+	finding(s, &f);
+}
+
 static enum err doctor(struct call *c, struct findings *s)
 {
 	const char *url = c->argc ? c->args[0] : NULL;
@@ -142,6 +186,8 @@ static enum err doctor(struct call *c, struct findings *s)
 		*diag_get() = d;
 		return e;
 	}
+	if (!url)
+		vectors(s);
 	TRY(s->err);
 	TRY(out_end(&s->o));
 	if (!c->quiet)

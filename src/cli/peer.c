@@ -134,6 +134,28 @@ enum err peer_open(struct call *c)
 	return peer_client(c, &k->http);
 }
 
+enum err peer_find(struct call *c, bool *found)
+{
+	struct peer *k;
+	*found = c->peer != NULL;
+	if (*found)
+		return OK;
+	TRY(call_config(c));
+	k = ARENA_NEW(&c->arena, struct peer);
+	if (k == NULL)
+		return E_NOMEM;
+	if (c->cfg.server.n) {
+		k->server = c->cfg.server;
+		*found = true;
+	} else {
+		TRY(use_daemon(c, k, found));
+	}
+	if (!*found)
+		return OK;
+	c->peer = k;
+	return peer_client(c, &k->http);
+}
+
 void peer_close(struct call *c)
 {
 	struct peer *k = c->peer;

@@ -10,6 +10,8 @@
 struct peer;
 /* Loads the configuration and connects, once per call; the connection ends with peer_close. */
 enum err peer_open(struct call *c) MUST_CHECK;
+/* Connects only to a server that runs; *found: there is one. peer_open then goes on with it, or starts its own. */
+enum err peer_find(struct call *c, bool *found) MUST_CHECK;
 void peer_close(struct call *c);
 /* Where it is connected to, for http_client_new; and the store's URL or the server's for messages. */
 struct str peer_server(const struct call *c);

@@ -19,9 +19,9 @@
 #define CALLS_AT_ONCE 4
 #define BATCH_DEFAULT 32
 /* Writes that come one by one are taken together for so long, unless somebody waits for them: each time that vectors are stored is
- * a transaction more, which whoever writes just then waits for. At two of them a second these are too few to be seen in the 99th
+ * a transaction more, which whoever writes just then waits for. At one of them a second these are too few to be seen in the 99th
  * percentile of writes. */
-#define GATHER_MS 500
+#define GATHER_MS 1000
 #define PAUSE_FIRST_MS 100
 #define PAUSE_MOST_MS 60000
 /* Other models' vectors go so many polls after the change, when other processes have heard of it. */

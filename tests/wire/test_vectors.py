@@ -194,7 +194,8 @@ def test_survives_a_restart(kind, start, service, request):
         s.stop()
         s.start()
         assert settled(s)["done"] == 220
-        assert sum(len(b["input"]) for b in service.requests[n:]) <= 1  # nothing is made twice
+        again = [t for b in service.requests[n:] for t in b["input"]]
+        assert set(again) <= {"dimensions"}, again  # nothing is made twice; the model is only asked for its dimensions
 
 
 def test_killed_while_embedding(kind, start, service):
@@ -275,6 +276,19 @@ def test_reindex(kind, start, service):
         assert sum(len(b["input"]) for b in service.requests) >= n + 50
         # It needs the right admin, which requests over TCP without a key do not have.
         assert s.request("POST", f"{API}/vectors/reindex", {}).status == 403
+
+
+@pytest.mark.stores("sqlite")
+def test_doctor_says_how_far_they_are(s, service):
+    say(s, ["one", "two"], wait=True)
+    r = s.run("doctor", "-o", "ndjson")
+    found = {f["check"]: f for f in map(json.loads, r.stdout.splitlines())}
+    assert found["vectors"]["status"] == "ok" and "2 of 2 texts" in found["vectors"]["text"], r
+    service.script(*["plain400"] * 40)
+    say(s, ["three"], wait=True)
+    r = s.run("doctor", "-o", "ndjson")
+    found = {f["check"]: f for f in map(json.loads, r.stdout.splitlines())}
+    assert found["vectors"]["status"] == "warn" and "1 were refused" in found["vectors"]["text"], r
 
 
 def test_vectors_go_with_their_texts(s, service):
