@@ -278,7 +278,7 @@ def test_doctor_and_migrate_on_sqlite(tmp_path):
     assert run("put", "a", "k", "{}", env=env).returncode == 0
     r = run("doctor", env=env)
     assert r.returncode == 0
-    assert {f["check"] for f in findings(r)} == {"sources", "disk", "lock", "tenant"}
+    assert {f["check"] for f in findings(r)} == {"sources", "disk", "lock", "tenant", "encoder"}
     assert "default.sqlite: layout " in run("migrate", env=env).stdout
     assert run("grants", "x", env=env).returncode == 2
     with Server(folder=tmp_path):
