@@ -18,8 +18,6 @@
 #define LARGE_MESSAGES 4000u
 /* Changes of more bytes are applied in the CPU pool. */
 #define LARGE_CHANGES (64u << 10)
-/* A scope is cached when it takes at most this share of the ceiling. */
-#define CACHE_SHARE 4
 /* Messages of one user are ranked in memory, cached or not. */
 #define UNCACHED_MAX ((size_t)1 << 30)
 #define TRIES_MAX 100
@@ -273,7 +271,7 @@ static void install(struct words *w, struct cache_entry *en, struct load *l)
 /* Loads the entry's scope, or waits until somebody else has. */
 static enum err load_entry(struct words *w, struct cache_entry *en, const struct principal *who, const struct doc_scope *scope)
 {
-	struct load l = {.w = w, .who = who, .scope = scope, .limit = cache_ceiling(w->cache) / CACHE_SHARE};
+	struct load l = {.w = w, .who = who, .scope = scope, .limit = cache_ceiling(w->cache)};
 	struct waiter mine;
 	struct list woken;
 	enum err e;
@@ -471,7 +469,7 @@ static enum err apply(struct words *w, struct cache_entry *en, struct changes *c
 		TRY(merge_planned(&ap));
 	if (ap.bytes == 0)
 		return OK;
-	if (ap.bytes > cache_ceiling(w->cache) / CACHE_SHARE)
+	if (ap.bytes > cache_ceiling(w->cache))
 		drop(w, en, to, ap.bytes * 2);
 	else
 		cache_charge(w->cache, en, ap.bytes);
@@ -590,7 +588,7 @@ static enum err with_private_scope(struct words *w, const struct principal *who,
 	en.scope = l.s;
 	en.vectors = l.v;
 	en.marks = l.marks;
-	if (cached && entry_bytes(&en) < cache_ceiling(w->cache) / CACHE_SHARE / 2)
+	if (cached && entry_bytes(&en) < cache_ceiling(w->cache) / 2)
 		atomic_store(&cached->too_large, 0); /* it has shrunk */
 	u->en = &en;
 	e = l.s->rows > LARGE_MESSAGES ? work_run(under_lock_run, u) : under_lock_run(u);
