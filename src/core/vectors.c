@@ -29,6 +29,7 @@ enum err vectors_new(struct store *store, struct embedder *embedder, const struc
 		return err_set(E_LIMIT, "out of memory");
 	v->store = store;
 	v->embedder = embedder;
+	v->queue_max = QUEUE_MAX;
 	if (opt)
 		v->opt = *opt;
 	v->opt.asker = v->opt.asker ? v->opt.asker : embedder;

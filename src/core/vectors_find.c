@@ -87,6 +87,7 @@ void queue_release(struct queue *q)
 struct finder {
 	struct kind_state *k;
 	struct str model;
+	size_t queue_max;
 	/* the walk's */
 	struct arena *a;
 	struct todo *v;
@@ -119,7 +120,7 @@ static bool on_change(void *ctx, const struct doc_change *d)
 	}
 	if (!needs_vector(f, d))
 		return true;
-	if (k->queue.n < QUEUE_MAX) {
+	if (k->queue.n < f->queue_max) {
 		f->err = queue_add(&k->queue, d);
 	} else if (!k->walking || d->id <= k->after) {
 		k->walking = true;
@@ -152,7 +153,7 @@ enum err vectors_follow(struct vectors *v, struct vtenant *t, enum doc_kind kind
 {
 	struct kind_state *k = &t->kind[kind];
 	struct doc_scope scope = {.kind = kind, .prefix = STR(""), .model = model, .every_user = true};
-	struct finder f = {.k = k, .model = model};
+	struct finder f = {.k = k, .model = model, .queue_max = v->queue_max};
 	enum err e;
 
 	if (!k->following)

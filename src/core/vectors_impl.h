@@ -108,6 +108,7 @@ struct vectors {
 	struct embedder *embedder;
 	struct vectors_options opt;
 	char name[MODEL_ROOM - 16]; /* of the encoder's model, without dimensions */
+	size_t queue_max;	    /* QUEUE_MAX */
 	int wake_fd;
 	atomic_bool woken;
 	pthread_mutex_t lock;

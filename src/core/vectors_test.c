@@ -286,7 +286,7 @@ static void after_a_restart(void **state)
 
 static void more_than_the_queue_holds(void **state)
 {
-	enum { N = QUEUE_MAX + 2000, STEP = 5000 };
+	enum { N = 700, STEP = 300 };
 	struct message *m = calloc(STEP, sizeof *m);
 	size_t stored, unchanged;
 	struct rig r;
@@ -305,7 +305,8 @@ static void more_than_the_queue_holds(void **state)
 		OKAY(session_append(r.b.m, &r.b.a, &ann, m, n, &stored, &unchanged));
 		assert_int_equal(stored, n);
 	}
-	r.enc.base.batch = 500;
+	r.v->queue_max = 500;
+	r.enc.base.batch = 20;
 	bool more;
 	struct vtenant *t;
 	OKAY(vectors_tenant(r.v, STR("default"), &t));
