@@ -29,7 +29,11 @@ static const struct lang languages[] = {
 		  "march april june july august september october november december monday tuesday wednesday thursday friday "
 		  "saturday "
 		  "sunday recently since soon",
-	 .when = "when|how long|what date|what day|what month|what year|which date|which day|which month|which year"},
+	 .when = "when|how long|what date|what day|what month|what year|which date|which day|which month|which year",
+	 .told = "did you|have you|had you|were you|your|you said|you told|you gave|you mentioned|you suggested|you recommended|"
+		 "you advised|you proposed|you provided|you shared|you listed|you explained|you described|you wrote|you showed|"
+		 "you offered|you named|you called|you warned|you made|you put|the assistant|our previous|our last|our earlier|"
+		 "our conversation|our conversations|our chat|our chats|our discussion"},
 	{.id = 2,
 	 .name = "german",
 	 .stems = true,

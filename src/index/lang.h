@@ -15,6 +15,7 @@ struct lang {
 	const char *months[12]; /* lower case; months[0] NULL: no dates in this language */
 	const char *times;	/* words that say when something happened, between blanks */
 	const char *when;	/* beginnings of questions about time, between '|' */
+	const char *told;	/* what a question has in it that asks what an assistant has said, between '|' */
 };
 
 /* All languages, in order of id; *n entries. */

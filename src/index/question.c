@@ -1,6 +1,7 @@
 /* Questions: terms of every language of a scope, dates, openings. */
 #include "index/question.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -272,24 +273,49 @@ double date_closeness(const struct span *spans, size_t n, int64_t day)
 	return best;
 }
 
+/* One of the phrases between '|' stands in the folded text: at its beginning, or anywhere, between words. */
+static bool has_phrase(struct arena *a, struct str folded, const char *phrases, bool anywhere)
+{
+	struct str list = str_c(phrases), one;
+	bool more = list.n > 0;
+
+	while (more) {
+		more = str_cut(list, '|', &one, &list);
+		one = text_fold(a, one);
+		for (size_t at = 0; one.n && at + one.n <= folded.n && (anywhere || at == 0); at++) {
+			size_t end = at + one.n;
+
+			if (memcmp(folded.p + at, one.p, one.n) != 0 || (end < folded.n && word_char(folded, &end)))
+				continue;
+			if (at == 0 || !((unsigned char)folded.p[at - 1] >= 0x80 || isalnum((unsigned char)folded.p[at - 1])))
+				return true;
+		}
+	}
+	return false;
+}
+
 bool question_asks_when(struct arena *a, uint32_t langs, struct str text)
 {
 	struct str folded = str_trim(text_fold(a, text));
 
 	for (unsigned k = 0; k < LANG_MAX; k++) {
 		const struct lang *l = langs >> k & 1 ? lang_by_id((uint8_t)k) : NULL;
-		struct str list = str_c(l ? l->when : NULL), one;
-		bool more = list.n > 0;
 
-		while (more) {
-			size_t i;
+		if (l && has_phrase(a, folded, l->when, false))
+			return true;
+	}
+	return false;
+}
 
-			more = str_cut(list, '|', &one, &list);
-			one = text_fold(a, one);
-			i = one.n;
-			if (one.n && str_starts(folded, one) && (folded.n == one.n || !word_char(folded, &i)))
-				return true;
-		}
+bool question_asks_told(struct arena *a, uint32_t langs, struct str text)
+{
+	struct str folded = text_fold(a, text);
+
+	for (unsigned k = 0; k < LANG_MAX; k++) {
+		const struct lang *l = langs >> k & 1 ? lang_by_id((uint8_t)k) : NULL;
+
+		if (l && has_phrase(a, folded, l->told, true))
+			return true;
 	}
 	return false;
 }

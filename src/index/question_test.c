@@ -197,12 +197,35 @@ static void test_asks_when(void **state)
 			fail_msg("\"%s\" in %s", rows[i].text, rows[i].lang);
 }
 
+static void test_asks_told(void **state)
+{
+	static const struct {
+		const char *lang, *text;
+		bool yes;
+	} rows[] = {
+		{"english", "Which library did you suggest for charts?", true},
+		{"english", "remind me of your recipe", true},
+		{"english", "The book You Recommended", true},
+		{"english", "In our previous chat, what was the third step?", true},
+		{"english", "Can you tell me where I parked?", false},
+		{"english", "Do you remember my sister's name?", false},
+		{"english", "What did yourk say", false},
+		{"english", "who told thee", false},
+		{"german", "did you say so", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+		if (question_asks_told(&a, bit(rows[i].lang), str_c(rows[i].text)) != rows[i].yes)
+			fail_msg("\"%s\" in %s", rows[i].text, rows[i].lang);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_terms),	  cmocka_unit_test(test_too_many_terms), cmocka_unit_test(test_pairs),
 		cmocka_unit_test(test_dates),	  cmocka_unit_test(test_every_year),	 cmocka_unit_test(test_closeness),
-		cmocka_unit_test(test_asks_when),
+		cmocka_unit_test(test_asks_when), cmocka_unit_test(test_asks_told),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

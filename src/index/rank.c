@@ -139,6 +139,7 @@ static enum err read_question(struct ranker *k)
 	TRY(question_terms(k->a, langs, rest, &k->q, &k->q_n));
 	TRY(question_pairs(k->a, langs, rest, &k->pairs, &k->pairs_n));
 	k->asks_when = question_asks_when(k->a, langs, k->rq->query);
+	k->asks_told = question_asks_told(k->a, langs, k->rq->query);
 	k->out->terms = k->q;
 	k->out->terms_n = k->q_n;
 	return OK;
@@ -331,7 +332,7 @@ static void fill_features(const struct ranker *k, uint32_t i, struct ranked *r)
 	r->f[RF_SESS] = k->best > 0 ? k->sess[f->thread] : 0;
 	r->f[RF_DATE] = k->out->spans_n ? rank_date(k, i) : 0;
 	r->f[RF_WHEN] = k->asks_when && (f->facts & FACT_TIME_WORD);
-	r->f[RF_USER] = f->role == ROLE_USER;
+	r->f[RF_USER] = f->role == ROLE_USER && !k->asks_told;
 	r->f[RF_SPK] = k->speaker && f->speaker == k->speaker;
 	r->f[RF_ASK] = (double)f->ask / 255.0;
 	r->f[RF_ANSWER] = one >= 0 && (k->o->m[one].facts->facts & FACT_QUESTION) ? k->lex[one] : 0;

@@ -13,7 +13,7 @@ struct ranker {
 	struct arena *a;
 	struct query_term *q, *pairs;
 	size_t q_n, pairs_n;
-	bool asks_when;
+	bool asks_when, asks_told;
 	uint16_t speaker; /* the one that the question names; 0: none or several */
 	double best;	  /* M */
 	double idf_sum;	  /* of the terms that the scope has */

@@ -265,6 +265,10 @@ static void test_roles(void **state)
 				   3.9 * u->f[RF_DATE] + 0.9 * u->f[RF_WHEN] + 2.6 * u->f[RF_USER],
 			   1e-12);
 	assert_int_equal(res.r[0].id, user);
+	/* What the assistant has said is not to be looked for among the user's messages. */
+	res = ask("what did you say of the needle");
+	assert_feature(res, user, RF_USER, 0);
+	assert_feature(res, reply, RF_USER, 0);
 	for (int f = 0; f < RF_COUNT; f++) {
 		bool applies = rank_applies((enum rank_feature)f, true), words = f != RF_V && f != RF_VNEXT;
 
