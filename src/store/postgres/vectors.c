@@ -222,7 +222,7 @@ static enum err put_left(struct put *x, const int64_t *left, size_t left_n)
 
 static enum err put_all(struct put *x)
 {
-	int64_t *left = malloc(x->n * sizeof *left);
+	int64_t *left = malloc((x->n + 1) * sizeof *left);
 	size_t left_n = 0;
 	enum err e = left ? OK : err_set(E_LIMIT, "out of memory in the store");
 	x->no_model = true;
