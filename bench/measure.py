@@ -19,6 +19,7 @@ import time
 from load import CONNECTIONS, ITEMS, SECONDS, Words, items_file, rows, row, rss, say, value_1k, values_file, wrk
 from server import Server, binary, run
 import encode
+import meaning
 import postgres
 import threads
 import vectors
@@ -180,7 +181,7 @@ def growth(folder):
 
 
 ROWS = {"put": put, "get": get, "search": search, "import": import_, "start": start, "memory": memory, "growth": growth,
-        **postgres.ROWS, **threads.ROWS, **vectors.ROWS, **encode.ROWS}
+        **postgres.ROWS, **threads.ROWS, **vectors.ROWS, **encode.ROWS, **meaning.ROWS}
 
 
 def main():
