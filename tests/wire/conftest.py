@@ -3,7 +3,8 @@
 Tests that ask for a server run once for each store: SQLite and PostgreSQL, or those that @pytest.mark.stores(...) names;
 "postgres-schema" is PostgreSQL with another pg.schema, "postgres-bouncer" PostgreSQL behind PgBouncer in transaction mode,
 "postgres-compact" PostgreSQL with checkpoints in the compact layout.
-CENOTE_TEST_STORES=sqlite,postgres leaves others out."""
+CENOTE_TEST_STORES=sqlite,postgres leaves others out. CENOTE_TEST_HALF=1 runs what needs no PostgreSQL, 2 what does: two processes at a time, which
+share nothing."""
 import asyncio
 import contextlib
 import itertools
@@ -33,6 +34,19 @@ def pytest_generate_tests(metafunc):
         mark = metafunc.definition.get_closest_marker("stores")
         allowed = os.environ.get("CENOTE_TEST_STORES", ",".join(STORES)).split(",")
         metafunc.parametrize("kind", [k for k in (mark.args if mark else STORES[:2]) if k in allowed], indirect=True, scope="session")
+
+
+def needs_postgres(item):
+    kind = getattr(item, "callspec", None) and item.callspec.params.get("kind")
+    return kind.startswith("postgres") if kind else bool({"pg_server", "pg_url"} & set(item.fixturenames)) or item.path.name.startswith("test_pg_")
+
+
+def pytest_collection_modifyitems(config, items):
+    half = os.environ.get("CENOTE_TEST_HALF")
+    if half:
+        others = [i for i in items if needs_postgres(i) != (half == "2")]
+        items[:] = [i for i in items if needs_postgres(i) == (half == "2")]
+        config.hook.pytest_deselected(items=others)
 
 
 @pytest.fixture(scope="session")
