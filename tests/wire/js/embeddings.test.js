@@ -20,7 +20,8 @@ before(async () => {
   });
   await new Promise((ready) => http.listen(0, "127.0.0.1", ready));
   service.stop = () => new Promise((done) => (http.closeAllConnections(), http.close(done)));
-  server = await startServer({ args: ["--embed-base-url", `http://127.0.0.1:${http.address().port}/v1/`, "--embed-model", "org/scripted"] });
+  // Alone: of texts in the store vectors are asked for in the background.
+  server = await startServer({ alone: true, args: ["--embed-base-url", `http://127.0.0.1:${http.address().port}/v1/`, "--embed-model", "org/scripted"] });
   ({ default: OpenAI } = await load("openai"));
   client = new OpenAI({ apiKey: "x", baseURL: `${server.url}/v1`, maxRetries: 0 });
 });

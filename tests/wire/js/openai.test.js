@@ -71,7 +71,7 @@ test("items: pages, order, one of them", async () => {
   const added = await client.conversations.items.create(id, { items: want.map(user), include: ["message.output_text.logprobs"] });
   assert.equal(added.data.length, 130);
   assert.deepEqual(brief(await all(client.conversations.items.list(id, { order: "asc" }))), want);
-  assert.deepEqual(brief(await all(client.conversations.items.list(id, { limit: 50 }))), want.toReversed());
+  assert.deepEqual(brief(await all(client.conversations.items.list(id, { limit: 50 }))), [...want].reverse());
   const page = await client.conversations.items.list(id, { limit: 5000, order: "desc" });
   assert.equal(page.data.length, 100);
   assert.equal(page.has_more, true);
@@ -136,7 +136,7 @@ test("25 items at once, limits above a page, pop until it is empty", async () =>
   await s.addItems(Array.from({ length: 125 }, (_, i) => ({ type: "message", role: "user", content: `m${i}` })));
   assert.deepEqual(brief(await s.getItems(140)).slice(0, 16), [...want.slice(-15), "m0"]);
   for (let i = 124; i >= 0; i--) assert.deepEqual(brief([await s.popItem()]), [`m${i}`]);
-  for (const t of want.toReversed()) assert.deepEqual(brief([await s.popItem()]), [t]);
+  for (const t of [...want].reverse()) assert.deepEqual(brief([await s.popItem()]), [t]);
   assert.equal(await s.popItem(), undefined);
 });
 

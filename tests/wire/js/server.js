@@ -9,13 +9,13 @@ import { promisify } from "node:util";
 
 const tree = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 
-// folder: one that stays, of a server that was there before; listen: a port that was free.
-export async function startServer({ args = [], folder: given, listen = "127.0.0.1:0" } = {}) {
+// folder: one that stays, of a server that was there before; listen: a port that was free; alone: on a store that no other test writes to.
+export async function startServer({ args = [], folder: given, listen = "127.0.0.1:0", alone = false } = {}) {
   const folder = given ?? mkdtempSync(join(tmpdir(), "cenote-js-"));
   const env = Object.fromEntries(Object.entries(process.env).filter(([k]) => !k.startsWith("CENOTE_")));
   const binary = process.env.CENOTE_BIN ? resolve(process.env.CENOTE_BIN) : join(tree, "build/cenote");
   // tests/wire/postgres.py gives an empty database for the time of a run
-  const store = process.env.CENOTE_TEST_DATABASE ?? `sqlite:${join(folder, "data")}`;
+  const store = (!alone && process.env.CENOTE_TEST_DATABASE) || `sqlite:${join(folder, "data")}`;
   const own = { ...env, CENOTE_DATA: join(folder, "data"), CENOTE_STORE: store, XDG_CONFIG_HOME: folder };
   const child = spawn(binary, ["serve", "--listen", listen, ...args], { env: own, stdio: ["ignore", "ignore", "pipe"] });
   const ended = new Promise((done) => child.on("exit", (code) => done(code)));

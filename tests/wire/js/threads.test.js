@@ -71,7 +71,7 @@ test("search and count", async () => {
   const metadata = fresh();
   const made = [];
   for (let i = 0; i < 5; i++) made.push((await threads.create({ metadata: { ...metadata, even: i % 2 === 0 } })).thread_id);
-  assert.deepEqual(ids(await threads.search({ metadata })), made.toReversed());
+  assert.deepEqual(ids(await threads.search({ metadata })), [...made].reverse());
   assert.deepEqual(ids(await threads.search({ metadata, limit: 2, offset: 1, sortBy: "created_at", sortOrder: "asc" })), made.slice(1, 3));
   assert.deepEqual(ids(await threads.search({ ids: [made[3]] })), [made[3]]);
   assert.deepEqual(await threads.search({ metadata, limit: 1, select: ["thread_id"], extract: { even: "metadata.even" } }), [{ thread_id: made[4], extracted: { even: true } }]);
