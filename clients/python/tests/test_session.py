@@ -55,6 +55,19 @@ def test_protocol(server, thread):
     with_session(server, run, thread)
 
 
+def test_made_names(server):
+    """Without a name a session makes one, which finds it again."""
+
+    async def run(s):
+        assert s.session_id and s.session_id != CenoteSession(None, s.client).session_id
+        await s.add_items(ITEMS[:2])
+        assert await CenoteSession(s.session_id, s.client).get_items() == ITEMS[:2]
+        with pytest.raises(ValueError):
+            CenoteSession("", s.client)
+
+    with_session(server, run, None)
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "?x=1", "é😀", "%2F", " ", "a" * 256])
 def test_names(server, name):
     async def run(s):

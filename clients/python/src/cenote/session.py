@@ -35,7 +35,8 @@ class CenoteSession:
     """The history of one conversation, as JSON objects in the form of Responses input items.
 
     Args:
-        session_id: the session's name; also the name of its thread in Cenote. New ones come to be with their first item.
+        session_id: the session's name; also the name of its thread in Cenote. New ones come to be with their first item. None: a new
+            one is made, and stands in `session_id`.
         client: the server's `Client`, to be shared by many sessions, or its URL; with a URL, or none, the session has a client of its own.
         session_settings: the SDK's `SessionSettings` (or None): its `limit` holds for `get_items` without one.
 
@@ -43,7 +44,9 @@ class CenoteSession:
     are no JSON objects or too large, `ConflictError` when the session belongs to another user.
     """
 
-    def __init__(self, session_id: str, client: Client | str | None = None, *, session_settings: Any = None) -> None:
+    def __init__(self, session_id: str | None = None, client: Client | str | None = None, *, session_settings: Any = None) -> None:
+        if session_id is None:
+            session_id = str(uuid.uuid4())
         if not isinstance(session_id, str) or not session_id:
             raise ValueError("session_id must be a text that is not empty")
         self.session_id = session_id
