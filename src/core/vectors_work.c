@@ -617,16 +617,27 @@ static void send_home(struct vectors *v)
 
 enum err vectors_forever(struct vectors *v)
 {
-	enum err e;
+	bool mine = false;
+	enum err e = OK;
 
 	if (!v->embedder)
 		return OK;
+	/* Somebody who could not wait for the worker to start may be doing its job: he ends with this round. */
+	while (!mine && e != E_CANCELLED) {
+		pthread_mutex_lock(&v->lock);
+		v->running = true;
+		mine = !v->busy;
+		v->busy = true;
+		pthread_mutex_unlock(&v->lock);
+		if (!mine)
+			e = wait_until(deadline_in_ms(1));
+	}
+	if (mine)
+		e = work_on(v);
 	pthread_mutex_lock(&v->lock);
-	v->running = v->busy = true;
-	pthread_mutex_unlock(&v->lock);
-	e = work_on(v);
-	pthread_mutex_lock(&v->lock);
-	v->running = v->busy = false;
+	v->running = false;
+	if (mine)
+		v->busy = false;
 	pthread_mutex_unlock(&v->lock);
 	send_home(v);
 	return e;

@@ -141,8 +141,11 @@ enum err sq_tenants(struct store *s, name_fn fn, void *ctx)
 	if (n)
 		qsort(all, n, sizeof *all, by_name);
 	for (size_t i = 0; i < n; i++) {
+		pthread_mutex_lock(&all[i]->mu);
 		int state = atomic_load(&all[i]->state);
-		if (state != T_ABSENT && !(state == T_OPENING && all[i]->creating) && !fn(ctx, str_c(all[i]->name)))
+		bool there = state != T_ABSENT && !(state == T_OPENING && all[i]->creating);
+		pthread_mutex_unlock(&all[i]->mu);
+		if (there && !fn(ctx, str_c(all[i]->name)))
 			break;
 	}
 	free(all);
