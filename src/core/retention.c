@@ -16,7 +16,7 @@
 #include "core/retention_impl.h"
 #include "rt/wait.h"
 
-enum { PAGE = 200, PAUSE_MS = 5, STEP_PAUSE_MS = 20, SEEN_MAX = 200000, RETRY_MS = 5000 };
+enum { PAGE = 200, PAUSE_MS = 5, STEP_PAUSE_MS = 20, SEEN_MAX = 200000, RETRY_MS = 5000, GONE = -1 };
 
 /* Counted over all tenants, since the start. */
 static _Atomic uint64_t passes, failures, threads_deleted, threads_pruned, checkpoints_removed, bytes_removed;
@@ -24,7 +24,8 @@ static _Atomic int64_t last_pass_us;
 
 /* ---------------------------------------------------------------- a pass */
 
-/* What was known of a thread when it was last looked at. */
+/* A thread as the last look left it: a checkpoint that is put back in the place of a removed one, at the same time, is a change.
+ * Where a look deleted the thread, checkpoints is GONE. */
 struct seen {
 	int64_t updated_us, checkpoints, next_us;
 };
@@ -88,7 +89,7 @@ static enum err storage_of(const struct pass *p, struct str thread, struct ckpt_
 }
 
 /* The thread with everything under its name, if nobody has written to it since the page was read. */
-static enum err delete_thread(const struct pass *p, const struct thread_info *t, const char *rule)
+static enum err delete_thread(const struct pass *p, const struct thread_info *t, const char *rule, struct seen *seen)
 {
 	struct ckpt_removed gone = {0};
 	struct thread_info now;
@@ -102,6 +103,7 @@ static enum err delete_thread(const struct pass *p, const struct thread_info *t,
 	e = p->s->ops->threads->get(p->s, &a, p->who, t->thread, &now, &found);
 	arena_release(&a);
 	TRY(e);
+	seen->checkpoints = GONE;
 	if (!found || now.updated_us != t->updated_us)
 		return OK;
 	if (!p->dry_run) {
@@ -122,6 +124,7 @@ static enum err prune_thread(const struct pass *p, const struct thread_info *t, 
 
 	TRY(ckpt_prune_thread(p->s, p->who, t->thread, &how, &res));
 	seen->next_us = res.next_us;
+	seen->checkpoints = t->checkpoints - res.removed.checkpoints;
 	if (res.removed.checkpoints > 0)
 		tell(p, t->thread, rule, false, &res.removed);
 	return OK;
@@ -139,13 +142,13 @@ static enum err look_at(const struct pass *p, const struct thread_info *t, struc
 		double ttl_us = t->ttl_minutes * 60e6;
 
 		if ((double)idle >= ttl_us && t->ttl_strategy == TTL_DELETE)
-			return delete_thread(p, t, "ttl");
+			return delete_thread(p, t, "ttl", seen);
 		if ((double)idle >= ttl_us)
 			return t->checkpoints > 1 ? prune_thread(p, t, &latest, "ttl", seen) : OK;
 		seen->next_us = ttl_us < 1e17 ? t->updated_us + (int64_t)ttl_us : 0;
 	} else if (r && r->idle_us > 0) {
 		if (t->updated_us > 0 && idle >= r->idle_us)
-			return delete_thread(p, t, r->text);
+			return delete_thread(p, t, r->text, seen);
 		seen->next_us = t->updated_us + r->idle_us;
 	}
 	/* No namespace has more than there are in all. */
@@ -153,6 +156,7 @@ static enum err look_at(const struct pass *p, const struct thread_info *t, struc
 		struct seen pruned = {0};
 
 		TRY(prune_thread(p, t, &r->policy, r->text, &pruned));
+		seen->checkpoints = pruned.checkpoints;
 		if (pruned.next_us && (!seen->next_us || pruned.next_us < seen->next_us))
 			seen->next_us = pruned.next_us;
 	}
