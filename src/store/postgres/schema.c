@@ -101,17 +101,25 @@ static void plan_store(struct plan *p, const struct pg_catalog *k, bool repair)
 
 static const char owns_checkpoints[] = "it does not own the checkpoint tables";
 
-static void plan_checkpoint_index(struct plan *p, const struct pg_catalog *k, unsigned i, bool fresh, const char *in_plan,
-				  const char *alone)
+/* The statements for the index of one table: with the table, beside its use, and again. */
+struct index_sql {
+	const char *in_plan, *alone, *again;
+};
+
+static void plan_checkpoint_index(struct plan *p, const struct pg_catalog *k, unsigned i, bool fresh, bool repair,
+				  const struct index_sql *sql)
 {
-	if (k->cp_index[i].exists || (!fresh && k->cp_version >= 6 + (int64_t)i))
+	const struct pg_index_look *ix = &k->cp_index[i];
+	/* Before its migration it may be in the making. */
+	bool due = k->cp_version < 6 + (int64_t)i;
+	if (fresh ? ix->exists : due ? ix->exists : !repair || ix->valid)
 		return;
 	lack(p, fresh || k->tables[TB_CP + i].owned, owns_checkpoints);
-	add(p, k, !fresh, fresh ? in_plan : alone);
+	add(p, k, !fresh, fresh ? sql->in_plan : ix->exists ? sql->again : sql->alone);
 }
 
 /* LangGraph's checkpoint tables, on to version 9. Rows of versions that we may not read are not guessed. */
-static void plan_checkpoints_all(struct plan *p, const struct pg_catalog *k)
+static void plan_checkpoints_all(struct plan *p, const struct pg_catalog *k, bool repair)
 {
 	static const char *const make[] = {PG_MAKE_CP, PG_MAKE_CP_BLOBS, PG_MAKE_CP_WRITES};
 	const struct pg_table_look *t = k->tables, *rows = &t[TB_CP_MIGRATIONS];
@@ -124,8 +132,11 @@ static void plan_checkpoints_all(struct plan *p, const struct pg_catalog *k)
 	}
 	if (any && k->exists)
 		lack(p, k->create && k->usage, may_create);
+	repair = repair && v >= PG_CP_VERSION; /* as with the store */
 #define INDEX(i, table)                                                                                                            \
-	plan_checkpoint_index(p, k, i, fresh[i], PG_MAKE_CP_INDEX("", table), PG_MAKE_CP_INDEX("CONCURRENTLY ", table))
+	plan_checkpoint_index(p, k, i, fresh[i], repair,                                                                           \
+			      &(struct index_sql){PG_MAKE_CP_INDEX("", table), PG_MAKE_CP_INDEX("CONCURRENTLY ", table),           \
+						  "REINDEX INDEX CONCURRENTLY @" #table "_thread_id_idx"})
 	for (unsigned pass = 0; pass < 2; pass++) { /* indexes of tables in use go before, alone */
 		for (unsigned i = 0; i < 3 && pass; i++)
 			if (fresh[i])
@@ -157,7 +168,7 @@ static void plan_checkpoints_all(struct plan *p, const struct pg_catalog *k)
 }
 
 /* Where they are not asked for, what may not be done of it is left, and the rest of the store works. */
-static void plan_checkpoints(struct plan *p, const struct pg_catalog *k, const struct pg_ensure *ask)
+static void plan_checkpoints(struct plan *p, const struct pg_catalog *k, const struct pg_ensure *ask, bool repair)
 {
 	unsigned n = p->n;
 	const char *was = p->lacks;
@@ -167,7 +178,7 @@ static void plan_checkpoints(struct plan *p, const struct pg_catalog *k, const s
 	if (!ask->checkpoints && (!ask->make || k->read_only || pg_catalog_judge_checkpoints(k) != OK))
 		return;
 	p->lacks = NULL;
-	plan_checkpoints_all(p, k);
+	plan_checkpoints_all(p, k, repair);
 	bool may = !p->lacks && ask->make && !k->read_only;
 	if (!may && (there || !ask->checkpoints)) { /* tables that are there can be worked with as they are */
 		p->n = n;
@@ -259,7 +270,7 @@ static enum err plan_make(struct plan *p, const struct pg_catalog *k, const stru
 		tables = tables || str_starts(str_c(p->v[i].sql), STR("CREATE TABLE"));
 	if (tables && k->exists)
 		lack(p, k->create && k->usage, may_create);
-	plan_checkpoints(p, k, ask);
+	plan_checkpoints(p, k, ask, repair);
 	plan_sessions(p, k, ask);
 	return p->short_of_memory ? err_set(E_LIMIT, "out of memory in the store") : OK;
 }
@@ -513,7 +524,8 @@ static enum err attempt(PGconn *c, struct attempt *t)
 	if (t->waited)
 		goto out;
 	CHECK(run_plan(c, t, &p));
-	t->repair = t->repair && (t->waited || t->k.store_version < PG_STORE_VERSION); /* once; a warning is given of the rest */
+	/* Once; a warning is given of the rest. */
+	t->repair = t->repair && (t->waited || t->k.store_version < PG_STORE_VERSION || t->k.cp_version < PG_CP_VERSION);
 out:
 	plan_free(&p);
 	return e;
