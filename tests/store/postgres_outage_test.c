@@ -1,5 +1,7 @@
 /* The PostgreSQL executor when things break: backends that are killed, a server that is not there or says nothing, answers that get
  * lost, stopping in the middle (pg_world.h says against what). */
+#include <poll.h>
+
 #include "pg_world.h"
 
 /* ---------------------------------------------------------------- killed backends */
@@ -127,19 +129,23 @@ static void go_on_reading(unsigned i)
 	}
 }
 
+/* Lets the others run: under valgrind one thread runs at a time. */
+static void reaches(atomic_uint *figure, unsigned n)
+{
+	while (atomic_load(figure) < n)
+		poll(NULL, 0, 1);
+}
+
 static void *outage_main(void *arg)
 {
 	uint64_t *back = arg;
-	while (atomic_load(&served) < 100)
-		;
+	reaches(&served, 100);
 	pg_proxy_set(proxy, PROXY_GONE);
-	while (atomic_load(&refused) < 100)
-		;
+	reaches(&refused, 100);
 	pg_proxy_set(proxy, PROXY_OPEN);
 	uint64_t t0 = clock_mono_ns();
 	unsigned before = atomic_load(&served);
-	while (atomic_load(&served) < before + 100)
-		;
+	reaches(&served, before + 100);
 	*back = took_ms(t0);
 	atomic_store(&ended, true);
 	return NULL;
