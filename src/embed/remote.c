@@ -9,13 +9,12 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/json/json.h"
+#include "base/list.h"
 #include "base/utf8.h"
 #include "embed/remote_impl.h"
 #include "http/outbound.h"
-#include "rt/fiber.h"
 #include "rt/wait.h"
 #include "rt/work.h"
 
@@ -25,7 +24,6 @@
 #define BATCH_BYTES ((size_t)4 << 20) /* of texts in one request */
 #define SCRATCH_MAX ((size_t)512 << 20)
 #define VALUE_BYTES 28 /* most text that one value takes */
-#define MS UINT64_C(1000000)
 
 struct remote {
 	struct embedder base;
@@ -101,17 +99,12 @@ static enum err read_answer(void *arg)
 
 /* ------------------------------------------------------------------- trying */
 
-static bool passing(int status)
-{
-	return status == 408 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504;
-}
-
 /* The error of a status that is not 200. */
 static enum err refused(struct batch *b)
 {
 	struct remote *r = b->r;
 	int status = b->reply.status;
-	struct str url = outbound_base(r->out), why = remote_reason(b->scratch, b->reply.body, b->texts, b->n, r->key);
+	struct str url = outbound_base(r->out), why = outbound_reason(b->scratch, b->reply.body, b->texts, b->n, r->key);
 	const char *colon = why.n ? ": " : "";
 
 	if (status == 401 || status == 403)
@@ -145,41 +138,12 @@ static enum err try_once(struct batch *b, bool *again)
 		e = err_wrap(E_CORRUPT, "%.*s", STR_ARG(outbound_base(r->out))); /* not the caller's limit */
 	TRY(e);
 	if (b->reply.status != 200) {
-		*again = passing(b->reply.status);
+		*again = outbound_passing(b->reply.status);
 		return refused(b);
 	}
 	e = work_run(read_answer, b);
 	*again = e == E_UPSTREAM;
 	return e == OK ? e : err_wrap(e, "%.*s", STR_ARG(outbound_base(r->out)));
-}
-
-/* Milliseconds before the next try. */
-static uint64_t pause_of(const struct batch *b, unsigned tries)
-{
-	uint64_t asked = b->reply.status ? outbound_retry_after(&b->reply) : 0, ms = (uint64_t)b->r->backoff_ms << tries;
-	uint32_t chance = 0;
-
-	if (asked)
-		return asked;
-	if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) != (ssize_t)sizeof chance)
-		chance = (uint32_t)clock_mono_ns();
-	return ms / 2 + chance % (ms / 2 + 1);
-}
-
-/* Pauses; E_BUSY, with the diagnostic of the failure, when the time until then is not there. */
-static enum err pause_for(const struct batch *b, enum err why, unsigned tries)
-{
-	uint64_t ms = pause_of(b, tries), at = clock_mono_ns() + ms * MS;
-	struct diag d = *diag_get();
-
-	if (why == E_TIMEOUT && clock_mono_ns() >= fiber_deadline())
-		return why;
-	if (ms <= b->r->retry_after_ms && at < fiber_deadline())
-		return wait_until(at);
-	*diag_get() = d;
-	diag_get()->retry_after_s = (unsigned)((ms + 999) / 1000);
-	diag_get()->code = E_BUSY;
-	return E_BUSY;
 }
 
 static enum err send_batch(struct batch *b)
@@ -215,7 +179,7 @@ static enum err send_batch(struct batch *b)
 				b->reply.status ? (unsigned)((outbound_retry_after(&b->reply) + 999) / 1000) : 0;
 			return e;
 		}
-		TRY(pause_for(b, e, tries));
+		TRY(outbound_pause(&b->reply, e, tries, r->backoff_ms, r->retry_after_ms));
 	}
 }
 

@@ -7,10 +7,6 @@
 #include "base/json/json.h"
 #include "base/utf8.h"
 
-#define REASON_MAX 200
-#define ECHO_MIN 4  /* bytes of a text from which on its repetition counts */
-#define ECHO_LEN 16 /* bytes that are looked for */
-
 struct answer {
 	struct arena *scratch;
 	uint32_t dims;
@@ -135,49 +131,4 @@ enum err remote_answer(struct arena *scratch, struct arena *a, struct str body, 
 	*dims = w.dims;
 	*out = w.v;
 	return OK;
-}
-
-/* ----------------------------------------------------------------- refusals */
-
-static bool repeats(struct str message, struct str what)
-{
-	size_t n = what.n < ECHO_LEN ? what.n : ECHO_LEN;
-
-	return n >= ECHO_MIN && memmem(message.p, message.n, what.p, n) != NULL;
-}
-
-struct str remote_reason(struct arena *scratch, struct str body, const struct str *texts, size_t n, struct str key)
-{
-	struct json_limits lim = {.depth = 16, .nodes = 4096, .bytes = 64 << 10, .flags = JSON_DUP_OK};
-	struct diag before = *diag_get();
-	struct jval root, m = {0};
-	struct json doc;
-	struct str s;
-	char *p;
-
-	if (json_parse(scratch, body, &lim, &doc) != OK) {
-		*diag_get() = before;
-		return STR("");
-	}
-	root = json_root(&doc);
-	if (j_is(root, JSON_OBJECT)) {
-		struct jval err = j_get(root, STR("error"));
-
-		m = j_is(err, JSON_STRING) ? err : j_is(err, JSON_OBJECT) ? j_get(err, STR("message")) : m;
-		if (!j_is(m, JSON_STRING))
-			m = j_get(root, STR("message"));
-		if (!j_is(m, JSON_STRING))
-			m = j_get(root, STR("detail"));
-	}
-	s = j_is(m, JSON_STRING) ? utf8_cut(j_str(scratch, m), REASON_MAX) : STR("");
-	if (key.n && memmem(s.p, s.n, key.p, key.n))
-		return STR("");
-	for (size_t i = 0; i < n; i++)
-		if (repeats(s, texts[i]))
-			return STR("");
-	p = s.n ? arena_cstr(scratch, s) : NULL;
-	for (size_t i = 0; p && i < s.n; i++)
-		if ((unsigned char)p[i] < ' ')
-			p[i] = ' ';
-	return p ? str_of(p, s.n) : STR("");
 }

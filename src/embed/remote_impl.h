@@ -10,9 +10,5 @@
  * no JSON (cut off); E_CORRUPT: wrong count, index, dimensions, not finite, length 0. No text is quoted. */
 enum err remote_answer(struct arena *scratch, struct arena *a, struct str body, size_t n, uint32_t *dims, float **out,
 		       uint64_t *tokens) MUST_CHECK;
-/* The service's own words about a refusal, {"error":{"message"}} and its relatives, for a diagnostic: one line of at most 200
- * bytes;
- * "" when there are none, or when they repeat one of the n texts or the key. */
-struct str remote_reason(struct arena *scratch, struct str body, const struct str *texts, size_t n, struct str key);
 
 #endif

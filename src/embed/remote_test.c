@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "embed/remote.h"
 #include "embed/remote_impl.h"
+#include "http/outbound.h"
 #include "http/test_peer.h"
 #include "rt/work.h"
 
@@ -431,7 +432,7 @@ static void test_reasons(void **state)
 	(void)state;
 	arena_init(&a, 1 << 20);
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-		assert_str(remote_reason(&a, str_c(rows[i][0]), texts, 2, STR("k-1")), rows[i][1]);
+		assert_str(outbound_reason(&a, str_c(rows[i][0]), texts, 2, STR("k-1")), rows[i][1]);
 	arena_release(&a);
 }
 

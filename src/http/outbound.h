@@ -58,6 +58,18 @@ struct str outbound_header(const struct outbound_reply *r, const char *name);
 /* Milliseconds of Retry-After-Ms or Retry-After (seconds, or a date), 0: none. */
 uint64_t outbound_retry_after(const struct outbound_reply *r);
 
+/* ---- trying again (outbound_retry.c) ---- */
+/* Statuses that may be another one the next time: 408, 429, 500, 502, 503, 504. */
+bool outbound_passing(int status);
+/* Pauses before try number tries + 1 (tries from 0), after the failure `why`: as long as the service asked for, else backoff_ms
+ * doubled with each try, half of it by chance, so that many clients do not come back at once. E_BUSY, with the diagnostic of the
+ * failure and its retry_after_s, when that is more than most_ms or beyond the fiber's deadline; E_CANCELLED. */
+enum err outbound_pause(const struct outbound_reply *r, enum err why, unsigned tries, uint32_t backoff_ms,
+			uint32_t most_ms) MUST_CHECK;
+/* The service's own words about a refusal, {"error":{"message"}} and its relatives, for a diagnostic: one line of at most 200
+ * bytes; "" when there are none, or when they repeat one of the n texts or the key. */
+struct str outbound_reason(struct arena *scratch, struct str body, const struct str *texts, size_t n, struct str key);
+
 /* The same piece by piece, for answers that stream. Whoever opened a stream closes it, at any time; a request that is closed before
  * its end is broken off. One fiber or thread at a time. */
 struct outbound_stream;

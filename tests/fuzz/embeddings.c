@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "embed/remote_impl.h"
+#include "http/outbound.h"
 #include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -34,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else {
 		MUST(diag_get()->text[0]);
 	}
-	reason = remote_reason(&scratch, body, texts, 2, (struct str){"key-1", 5});
+	reason = outbound_reason(&scratch, body, texts, 2, (struct str){"key-1", 5});
 	MUST(reason.n <= 200);
 	MUST(reason.n == 0 || (!memmem(reason.p, reason.n, "key-1", 5) && !memmem(reason.p, reason.n, "one text of many", 16)));
 	for (size_t i = 0; i < reason.n; i++)
