@@ -276,6 +276,27 @@ enum err fake_vector_put(struct store *s, const struct principal *who, enum doc_
 	return fake_leave(f, OK);
 }
 
+enum err fake_vector_get(struct store *s, struct arena *a, const struct principal *who, enum doc_kind kind, struct str model,
+			 const int64_t *ids, size_t n, struct doc_vector *out)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct fake_tenant *t = fake_enter(f, who, &e);
+
+	if (!t)
+		return e;
+	for (size_t i = 0; i < n; i++) {
+		ptrdiff_t at = find_vector(t, model, kind, ids[i]);
+
+		out[i] = (struct doc_vector){.id = ids[i], .data = STR("")};
+		if (at < 0 || !counts(t, t->vectors.p[at]))
+			continue;
+		out[i] = ((const struct fake_vector *)t->vectors.p[at])->v;
+		out[i].data = arena_str(a, out[i].data);
+	}
+	return fake_leave(f, OK);
+}
+
 enum err fake_vector_models(struct store *s, const struct principal *who, void (*fn)(void *ctx, struct str model, int64_t n),
 			    void *ctx)
 {

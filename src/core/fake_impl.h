@@ -97,6 +97,8 @@ enum err fake_doc_walk(struct store *s, const struct principal *who, enum doc_ki
 enum err fake_doc_keep(struct store *s, const struct principal *who, enum doc_kind kind, const struct doc_kept *v, size_t n);
 enum err fake_vector_put(struct store *s, const struct principal *who, enum doc_kind kind, struct str model,
 			 const struct doc_vector *v, size_t n);
+enum err fake_vector_get(struct store *s, struct arena *a, const struct principal *who, enum doc_kind kind, struct str model,
+			 const int64_t *ids, size_t n, struct doc_vector *out);
 enum err fake_vector_models(struct store *s, const struct principal *who, void (*fn)(void *ctx, struct str model, int64_t n),
 			    void *ctx);
 enum err fake_vector_drop(struct store *s, const struct principal *who, struct str model, size_t max, bool *left);

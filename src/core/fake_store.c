@@ -576,6 +576,7 @@ static const struct store_ops fake_ops = {
 	.doc_changes = fake_doc_changes,
 	.vector_put = fake_vector_put,
 	.doc_walk = fake_doc_walk,
+	.vector_get = fake_vector_get,
 	.vector_models = fake_vector_models,
 	.vector_drop = fake_vector_drop,
 	.message_append = fake_message_append,

@@ -209,6 +209,9 @@ struct store_ops {
 	 * with terms, and vector and mark of the model. For background work: how far along it is, what is missing. */
 	enum err (*doc_walk)(struct store *s, const struct principal *who, enum doc_kind kind, struct str model, int64_t after,
 			     size_t limit, doc_fn fn, void *ctx) MUST_CHECK;
+	/* Vectors of documents by the model, into the arena, in the order asked; data "" where there is none. */
+	enum err (*vector_get)(struct store *s, struct arena *a, const struct principal *who, enum doc_kind kind, struct str model,
+			       const int64_t *ids, size_t n, struct doc_vector *out) MUST_CHECK;
 	/* Names of models that have vectors in the tenant, and how many. */
 	enum err (*vector_models)(struct store *s, const struct principal *who, void (*fn)(void *ctx, struct str model, int64_t n),
 				  void *ctx) MUST_CHECK;

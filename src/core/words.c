@@ -771,12 +771,10 @@ static enum err search_by_scan(struct search *s, const struct principal *who, co
 	return OK;
 }
 
-/* A scope that was found too large may have shrunk: then the next search tries to load it. */
-static void maybe_fits_again(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope,
-			     uint64_t bytes)
+void words_maybe_fits(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t bytes)
 {
-	struct str key = scope_key(a, who, scope);
-	struct cache_entry *en = key.p ? cache_acquire(w->cache, key) : NULL;
+	struct str key = w->cache ? scope_key(a, who, scope) : STR("");
+	struct cache_entry *en = key.n ? cache_acquire(w->cache, key) : NULL;
 
 	if (!en)
 		return;
@@ -802,8 +800,7 @@ enum err words_search(struct words *w, struct arena *a, const struct principal *
 	TRY(words_with_scope(w, a, who, scope, search_scope, &s, &skipped));
 	if (skipped) {
 		TRY(search_by_scan(&s, who, scope, &bytes));
-		if (w->cache)
-			maybe_fits_again(w, a, who, scope, bytes);
+		words_maybe_fits(w, a, who, scope, bytes);
 	}
 	*out = s.hits;
 	*n = s.n;

@@ -48,6 +48,10 @@ void remake_release(struct remake *r);
 enum err words_explain(struct arena *a, const struct query_term *q, size_t q_n, const uint32_t *tf, uint32_t len,
 		       const struct bm25 *c, struct str *out) MUST_CHECK;
 
+/* How often each of the terms (ascending by id) is in an item's index document, and its length; 0 in one that cannot be read. Gives
+ * the id of its language. */
+uint32_t words_count(struct str terms, const struct query_term *q, size_t q_n, uint16_t *tf, uint32_t *len);
+
 /* Scores a scope while scanning it, in bounded memory. q: terms of all configured languages. */
 struct scan_result {
 	struct scored *best;
@@ -68,5 +72,8 @@ enum err words_scan(const struct words *w, struct arena *a, const struct princip
 enum err words_with_scope(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope,
 			  enum err (*fn)(void *ctx, const struct scope *s, const struct vector_scope *v), void *ctx,
 			  bool *skipped) MUST_CHECK;
+/* A scope that was found too large for the cache was read, and its documents have so many bytes: if it has shrunk, the next search
+ * tries to load it. */
+void words_maybe_fits(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t bytes);
 
 #endif

@@ -94,33 +94,39 @@ static void score_doc(struct pass *p, int64_t id, const uint16_t *tf, uint32_t l
 	}
 }
 
+uint32_t words_count(struct str terms, const struct query_term *q, size_t q_n, uint16_t *tf, uint32_t *len)
+{
+	struct doc_reader r;
+	struct doc_head h;
+	uint32_t id, f;
+	size_t t = 0;
+
+	*len = 0;
+	memset(tf, 0, q_n * sizeof *tf);
+	if (doc_open(terms, &r, &h) != DOC_GOOD)
+		return 0;
+	if (doc_passage(&r, len))
+		while (t < q_n && doc_term(&r, &id, &f)) {
+			while (t < q_n && q[t].id < id)
+				t++;
+			if (t < q_n && q[t].id == id)
+				tf[t] = (uint16_t)f;
+		}
+	return h.lang ? h.lang->id : 0;
+}
+
 /* One document: counts it and, in the second pass, scores it. */
 static enum err see_doc(void *ctx, const struct doc_change *d)
 {
 	struct pass *p = ctx;
-	struct doc_reader r;
-	struct doc_head h;
 	uint16_t tf[QUESTION_TERMS_MAX];
-	uint32_t len = 0, id, f;
-	size_t t = 0;
+	uint32_t len;
 
 	p->seen.docs++;
 	p->seen.bytes += d->terms.n;
-	memset(tf, 0, p->q_n * sizeof *tf);
-	if (doc_open(d->terms, &r, &h) != DOC_GOOD) {
-		p->seen.langs |= 1u << 0;
-		return OK;
-	}
-	p->seen.langs |= 1u << (h.lang ? h.lang->id : 0);
-	if (doc_passage(&r, &len))
-		while (t < p->q_n && doc_term(&r, &id, &f)) {
-			while (t < p->q_n && p->q[t].id < id)
-				t++;
-			if (t < p->q_n && p->q[t].id == id)
-				tf[t] = (uint16_t)f;
-		}
+	p->seen.langs |= 1u << words_count(d->terms, p->q, p->q_n, tf, &len);
 	p->seen.length += len;
-	for (t = 0; t < p->q_n; t++)
+	for (size_t t = 0; t < p->q_n; t++)
 		p->seen.df[t] += tf[t] > 0;
 	if (p->scoring)
 		score_doc(p, d->id, tf, len);

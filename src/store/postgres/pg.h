@@ -241,6 +241,8 @@ enum pg_st {
 	ST_VECTOR_MESSAGE,
 	ST_VECTOR_PATIENCE,
 	ST_VECTOR_DROP,
+	ST_VECTOR_GET_ITEMS,
+	ST_VECTOR_GET_MESSAGES,
 	ST_VECTORS_GONE,
 	ST_MODEL_ADD,
 	ST_MODEL_LOCK,
@@ -572,6 +574,9 @@ enum err pg_vector_put(struct store *, const struct principal *, enum doc_kind, 
 		       size_t) MUST_CHECK;
 enum err pg_doc_walk(struct store *, const struct principal *, enum doc_kind, struct str, int64_t, size_t, doc_fn,
 		     void *) MUST_CHECK;
+/* vector_get.c */
+enum err pg_vector_get(struct store *, struct arena *, const struct principal *, enum doc_kind, struct str, const int64_t *, size_t,
+		       struct doc_vector *) MUST_CHECK;
 enum err pg_vector_models(struct store *, const struct principal *, void (*)(void *, struct str, int64_t), void *) MUST_CHECK;
 enum err pg_vector_drop(struct store *, const struct principal *, struct str, size_t, bool *) MUST_CHECK;
 /* message.c */

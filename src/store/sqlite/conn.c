@@ -178,6 +178,7 @@ static const char *const sql[ST_MAX] = {
 	[ST_VECTOR_DEL] = "DELETE FROM cenote_vector WHERE id = ?1 + ?2",
 	[ST_VECTOR_DEL_THREAD] = "DELETE FROM cenote_vector WHERE id IN (SELECT ?1 + m.id FROM cenote_message m WHERE "
 				 "m.thread_id = ?2)",
+	[ST_VECTOR_GET] = "SELECT mark, data FROM cenote_vector WHERE id = ?1",
 	[ST_VECTOR_DROP] = "DELETE FROM cenote_vector WHERE id IN (SELECT id FROM cenote_vector WHERE id >= ?1 AND id < ?2 "
 			   "ORDER BY id LIMIT ?3)",
 

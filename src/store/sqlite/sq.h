@@ -133,6 +133,7 @@ enum stmt {
 	ST_VECTOR_DEL,
 	ST_VECTOR_DEL_THREAD,
 	ST_VECTOR_DROP,
+	ST_VECTOR_GET,
 	/* readers */
 	ST_ITEM_GET,
 	ST_ITEM_BY_ID,
@@ -470,6 +471,9 @@ enum err sq_doc_changes(struct store *, const struct principal *, const struct d
 enum err sq_vector_put(struct store *, const struct principal *, enum doc_kind, struct str, const struct doc_vector *,
 		       size_t) MUST_CHECK;
 enum err sq_vector_drop(struct store *, const struct principal *, struct str, size_t, bool *) MUST_CHECK;
+/* vector_get.c */
+enum err sq_vector_get(struct store *, struct arena *, const struct principal *, enum doc_kind, struct str, const int64_t *, size_t,
+		       struct doc_vector *) MUST_CHECK;
 enum err sq_vector_models(struct store *, const struct principal *, void (*)(void *, struct str, int64_t), void *) MUST_CHECK;
 enum err sq_doc_walk(struct store *, const struct principal *, enum doc_kind, struct str, int64_t, size_t, doc_fn,
 		     void *) MUST_CHECK;

@@ -30,6 +30,7 @@ static const struct store_ops ops = {
 	.doc_changes = sq_doc_changes,
 	.vector_put = sq_vector_put,
 	.doc_walk = sq_doc_walk,
+	.vector_get = sq_vector_get,
 	.vector_models = sq_vector_models,
 	.vector_drop = sq_vector_drop,
 	.message_append = sq_message_append,
