@@ -1,0 +1,302 @@
+/* The driver for chat models: one request, tried again while nothing of its answer has been handed on; streamed when the caller
+ * takes pieces, whole otherwise.
+ *
+ * Invariants
+ *  1. A request is tried at most CHAT_TRIES times, never after the deadline of the fiber, and never once a piece was handed on.
+ *  2. The key is in the header of a request and nowhere else. Neither are messages: not in sentences, not in logs. */
+#include "llm/chat.h"
+
+#include <stdlib.h>
+
+#include "base/json/json.h"
+#include "base/list.h"
+#include "http/outbound.h"
+#include "llm/impl.h"
+#include "rt/wait.h"
+#include "rt/work.h"
+
+#define CONNECT_MS 10000u
+#define BACKOFF_MS 500u
+#define RETRY_AFTER_MS 60000u
+#define SCRATCH_MAX ((size_t)256 << 20)
+#define BODY_MAX ((size_t)128 << 20)
+#define REASON_BODY ((size_t)64 << 10)
+#define LARGE ((size_t)128 << 10) /* bytes of messages whose JSON is written on the CPU pool */
+#define HINTS_MAX 64		  /* of the last messages, which a refusal must not repeat */
+
+struct chat {
+	struct llm base;
+	struct arena arena;
+	struct outbound *out;
+	struct str key;
+	struct chat_options opt;
+	bool databricks;
+};
+
+struct call {
+	struct chat *c;
+	struct arena *a, scratch, chunk;
+	const struct llm_request *rq;
+	struct str body;
+	struct outbound_reply reply;
+	struct chat_answer answer;
+	bool handed_on;
+	enum err from_caller; /* what on_text returned, when that ended the call */
+};
+
+static enum err write_body(void *arg)
+{
+	struct call *k = arg;
+	const struct chat_body how = {.model = k->c->base.model,
+				      .stream = k->rq->on_text != NULL,
+				      .usage = k->c->opt.usage,
+				      .completion_tokens = k->c->opt.completion_tokens,
+				      .databricks = k->c->databricks};
+	struct buf out;
+
+	buf_init(&out, &k->scratch, BODY_MAX);
+	TRY(chat_body_write(&how, k->rq, &out));
+	k->body = buf_slice(&out);
+	return OK;
+}
+
+static enum err make_body(struct call *k)
+{
+	size_t bytes = k->rq->tools.n;
+
+	for (size_t i = 0; i < k->rq->n; i++)
+		bytes += k->rq->messages[i].text.n + k->rq->messages[i].parts.n;
+	return bytes > LARGE ? work_run(write_body, k) : write_body(k);
+}
+
+/* ------------------------------------------------------------------ refusals */
+
+/* How services say that the messages are longer than the model's window. */
+static bool says_too_long(struct str body)
+{
+	static const char *const words[] = {"context_length_exceeded", "maximum context length",
+					    "context window",	       "context length",
+					    "prompt is too long",      "exceeds the maximum number of tokens"};
+
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+		if (memmem(body.p, body.n, words[i], strlen(words[i])))
+			return true;
+	return false;
+}
+
+static enum err refused(struct call *k)
+{
+	struct chat *c = k->c;
+	int status = k->reply.status;
+	struct str url = outbound_base(c->out), body = k->reply.body, why, hints[HINTS_MAX];
+	size_t n = 0;
+
+	for (size_t i = k->rq->n; i > 0 && n < HINTS_MAX; i--)
+		hints[n++] = k->rq->messages[i - 1].text;
+	why = outbound_reason(&k->scratch, body, hints, n, c->key);
+	const char *colon = why.n ? ": " : "";
+	if (status == 401)
+		return err_set(E_UPSTREAM, "%.*s refused the key (401); llm.api_key gives it", STR_ARG(url));
+	if (status == 403)
+		return err_set(
+			E_UPSTREAM,
+			"%.*s does not allow the model \"%.*s\" to be asked (403)%s%.*s; on Databricks the app or the user needs "
+			"\"Can query\" on the serving endpoint",
+			STR_ARG(url), STR_ARG(c->base.model), colon, STR_ARG(why));
+	if (status == 404)
+		return err_set(E_UPSTREAM, "%.*s knows no model \"%.*s\", or has no /chat/completions (404)%s%.*s", STR_ARG(url),
+			       STR_ARG(c->base.model), colon, STR_ARG(why));
+	if (status == 429)
+		return err_set(E_BUSY, "%.*s has too many requests (429)%s%.*s", STR_ARG(url), colon, STR_ARG(why));
+	if ((status == 400 || status == 413 || status == 422) && says_too_long(body))
+		return err_kind(E_INVALID, ERR_SIZE,
+				"the messages are longer than the context window of \"%.*s\"; memory.max_history sends fewer",
+				STR_ARG(c->base.model));
+	if (status == 400 || status == 413 || status == 422)
+		return err_set(E_INVALID, "%.*s refused the messages (%d)%s%.*s", STR_ARG(url), status, colon, STR_ARG(why));
+	return err_set(status == 503 ? E_BUSY : E_UPSTREAM, "%.*s answered %d%s%.*s", STR_ARG(url), status, colon, STR_ARG(why));
+}
+
+/* -------------------------------------------------------------------- asking */
+
+static struct outbound_request request_of(const struct call *k)
+{
+	return (struct outbound_request){
+		.method = "POST",
+		.path = STR("/chat/completions"),
+		.bearer = k->c->key,
+		.body = k->body,
+		.deadline_ns = deadline_in_ms(k->c->opt.timeout_ms),
+		.idle_ms = k->c->opt.idle_ms,
+		.max_body = 8 * LLM_ANSWER_MAX,
+	};
+}
+
+static enum err ask_whole(struct call *k, bool *again)
+{
+	const struct outbound_request rq = request_of(k);
+	enum err e = outbound_call(k->c->out, &k->scratch, &rq, &k->reply);
+
+	*again = e == E_UPSTREAM || e == E_TIMEOUT;
+	if (e == E_LIMIT && diag_get()->kind == ERR_SIZE)
+		e = err_set(E_CORRUPT, "the answer has more than %zu bytes", rq.max_body);
+	TRY(e);
+	if (k->reply.status != 200) {
+		*again = outbound_passing(k->reply.status);
+		return refused(k);
+	}
+	e = chat_answer_whole(&k->answer, &k->scratch, k->reply.body);
+	*again = e == E_UPSTREAM;
+	return e;
+}
+
+static enum err on_data(void *ctx, struct str data)
+{
+	struct call *k = ctx;
+	struct str piece;
+
+	arena_clear(&k->chunk);
+	TRY(chat_answer_chunk(&k->answer, &k->chunk, data, &piece));
+	if (!piece.n)
+		return OK;
+	k->handed_on = true;
+	return k->from_caller = k->rq->on_text(k->rq->ctx, piece);
+}
+
+/* The rest of an answer that is no stream: a refusal. */
+static enum err read_refusal(struct call *k, struct outbound_stream *s)
+{
+	struct buf b;
+	struct str piece;
+	enum err e;
+
+	buf_init(&b, &k->scratch, 2 * REASON_BODY);
+	while ((e = outbound_read(s, &piece)) == OK && piece.n && b.n < REASON_BODY)
+		buf_str(&b, str_sub(piece, 0, REASON_BODY));
+	k->reply.body = buf_slice(&b);
+	return e == E_CANCELLED ? e : refused(k);
+}
+
+static enum err read_stream(struct call *k, struct outbound_stream *s)
+{
+	struct sse lines;
+	struct str piece;
+	enum err e = OK;
+
+	sse_init(&lines);
+	do {
+		CHECK(outbound_read(s, &piece));
+		CHECK(sse_feed(&lines, piece, piece.n == 0, on_data, k));
+	} while (piece.n && !k->answer.done);
+	if (!k->answer.finished)
+		e = err_set(E_UPSTREAM, "the model's answer broke off");
+out:
+	sse_release(&lines);
+	return e;
+}
+
+static enum err ask_stream(struct call *k, bool *again)
+{
+	const struct outbound_request rq = request_of(k);
+	struct outbound_stream *s = NULL;
+	enum err e = outbound_open(k->c->out, &k->scratch, &rq, &k->reply, &s);
+
+	*again = e == E_UPSTREAM || e == E_TIMEOUT;
+	TRY(e);
+	if (k->reply.status != 200) {
+		*again = outbound_passing(k->reply.status);
+		e = read_refusal(k, s);
+	} else {
+		e = read_stream(k, s);
+		*again = !k->handed_on && k->from_caller == OK && (e == E_UPSTREAM || e == E_TIMEOUT);
+	}
+	outbound_close(s);
+	return e;
+}
+
+static enum err ask(struct call *k)
+{
+	uint32_t backoff = k->c->opt.backoff_ms ? k->c->opt.backoff_ms : BACKOFF_MS;
+
+	for (unsigned tries = 0;; tries++) {
+		bool again = false;
+		enum err e;
+
+		k->reply = (struct outbound_reply){0};
+		TRY(chat_answer_init(&k->answer, k->a));
+		e = k->rq->on_text ? ask_stream(k, &again) : ask_whole(k, &again);
+		if (e == OK || !again || tries + 1 == CHAT_TRIES)
+			return e;
+		TRY(outbound_pause(&k->reply, e, tries, backoff, RETRY_AFTER_MS));
+	}
+}
+
+static enum err chat(struct llm *l, struct arena *a, const struct llm_request *rq, struct llm_answer *out)
+{
+	struct call k = {.c = CONTAINER(l, struct chat, base), .a = a, .rq = rq};
+	struct diag d;
+	enum err e, end;
+
+	*out = (struct llm_answer){.text = STR(""), .finish = LLM_CUT, .tokens_in = -1, .tokens_out = -1};
+	arena_init(&k.scratch, SCRATCH_MAX);
+	arena_init(&k.chunk, 4 * SSE_LINE_MAX);
+	e = make_body(&k);
+	if (e == OK)
+		e = ask(&k);
+	d = *diag_get();
+	end = k.answer.a ? chat_answer_end(&k.answer, out) : OK;
+	if (e != OK)
+		*diag_get() = d;
+	arena_release(&k.chunk);
+	arena_release(&k.scratch);
+	e = e == OK ? end : e;
+	if (e != OK)
+		out->finish = LLM_CUT;
+	if (e != OK && e != E_CANCELLED && e != E_NOMEM && k.from_caller == OK && e != E_INVALID)
+		return err_wrap(e, "the model at %.*s", STR_ARG(outbound_base(k.c->out)));
+	return e;
+}
+
+static void close_chat(struct llm *l)
+{
+	struct chat *c = CONTAINER(l, struct chat, base);
+
+	outbound_free(c->out);
+	if (c->key.n)
+		explicit_bzero((char *)c->key.p, c->key.n);
+	arena_release(&c->arena);
+	free(c);
+}
+
+static const struct llm_ops ops = {.chat = chat, .close = close_chat};
+
+enum err chat_open(const struct chat_options *opt, struct llm **out)
+{
+	const struct outbound_options oo = {.base = opt->base_url, .concurrency = opt->concurrency, .connect_ms = CONNECT_MS};
+	struct chat *c = calloc(1, sizeof *c);
+	enum err e;
+
+	if (!c)
+		return err_set(E_LIMIT, "out of memory for the model");
+	arena_init(&c->arena, (size_t)256 << 10);
+	c->opt = *opt;
+	c->base = (struct llm){.ops = &ops, .model = arena_str(&c->arena, opt->model)};
+	c->key = arena_str(&c->arena, opt->api_key);
+	c->opt.base_url = c->opt.model = c->opt.api_key = STR("");
+	if (opt->model.n < 1 || opt->model.n > 256) {
+		e = err_set(E_INVALID, "llm.model must name the model, in 1 to 256 bytes");
+		goto out;
+	}
+	e = outbound_new(&oo, &c->out);
+	if (e != OK)
+		(void)err_wrap(e, "llm.base_url");
+	else
+		c->databricks = str_ends(outbound_base(c->out), STR("/serving-endpoints"));
+	if (e == OK && (!c->base.model.p || !c->key.p))
+		e = E_NOMEM;
+	*out = &c->base;
+out:
+	if (e != OK)
+		close_chat(&c->base);
+	return e;
+}
