@@ -51,7 +51,7 @@ static enum err choose(struct recaller *r, struct candidate **out, size_t *n)
 	return OK;
 }
 
-/* Reads the texts of some candidates; what has gone in the meantime keeps id 0. */
+/* The texts of some candidates, as far as they are not there already; what has gone in the meantime keeps id 0. */
 static enum err read_texts(struct recaller *r, const struct candidate *c, size_t n, struct recall_hit *hits)
 {
 	struct store *s = memory_store(r->m);
@@ -71,14 +71,14 @@ static enum err read_texts(struct recaller *r, const struct candidate *c, size_t
 		if (c[i].message)
 			hits[i].message = msgs[k++];
 	for (size_t i = k = 0; i < n; i++)
-		if (c[i].item)
+		if (c[i].item && !c[i].item->item.id)
 			ids[k++] = c[i].item->hit.id;
 	if (k)
 		TRY(s->ops->item_by_id(s, r->a, r->who, ids, k, items));
 	for (size_t i = k = 0; i < n; i++)
 		if (c[i].item) {
 			hits[i].is_item = true;
-			hits[i].item = items[k++];
+			hits[i].item = c[i].item->item.id ? c[i].item->item : items[k++];
 		}
 	return OK;
 }

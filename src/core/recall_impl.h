@@ -13,6 +13,7 @@ struct item_candidate {
 	double sum, score; /* of features times weights; sum as a share of the greatest */
 	struct str ns, key;
 	int64_t updated_us;
+	struct item item; /* as it was read to be screened; id 0: it is to be read again */
 };
 struct candidate {
 	double score;
@@ -29,7 +30,7 @@ struct recaller {
 	struct rank_request rank_rq;
 	struct rank_result ranked;
 	struct item_candidate *items;
-	size_t items_n, items_cap;
+	size_t items_n, items_cap, items_bytes; /* bytes: of the values kept */
 	uint64_t pending;
 	bool items_newest;	       /* nothing to look for: items by update */
 	bool items_by_meaning;	       /* vectors counted in at least one namespace */

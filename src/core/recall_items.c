@@ -8,6 +8,8 @@
 #define NAMESPACES_MAX 64
 #define FETCH_STEP 256
 #define SCRATCH_ROOM ((size_t)256 << 20)
+/* Values of so many bytes are kept from screening for the answer; of the rest those that it needs are read again. */
+#define KEPT_BYTES ((size_t)1 << 20)
 
 /* Without a namespace a bound principal searches everything and keeps what is its own. */
 static bool may_see(const struct recaller *r, struct str ns)
@@ -41,6 +43,19 @@ static bool have_item(const struct recaller *r, int64_t id)
 	return false;
 }
 
+/* The item itself, unless there are too many bytes of them. */
+static enum err keep_value(struct recaller *r, struct item_candidate *c, const struct item *it)
+{
+	if (r->items_bytes + it->value.n > KEPT_BYTES)
+		return OK;
+	c->item = *it;
+	c->item.ns = c->ns;
+	c->item.key = c->key;
+	c->item.value = arena_str(r->a, it->value);
+	r->items_bytes += it->value.n;
+	return c->item.value.p ? OK : E_NOMEM;
+}
+
 static enum err keep_item(struct recaller *r, const struct item *it, const struct item_hit *hit)
 {
 	struct item_candidate *c;
@@ -61,7 +76,7 @@ static enum err keep_item(struct recaller *r, const struct item *it, const struc
 	if (!c->ns.p || !c->key.p || !c->hit.words.p)
 		return E_NOMEM;
 	r->items_n++;
-	return OK;
+	return keep_value(r, c, it);
 }
 
 /* Of hits, best first, keeps those that pass until `want` are kept and the last group of equal scores is complete. */

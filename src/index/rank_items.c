@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "index/top.h"
+
 #define PER_ARM 100
 
 struct pool {
@@ -120,27 +122,64 @@ static enum err take_arms(struct pool *p, size_t per_arm)
 /* Every item whose lex is above 0 and at least that; all: of 0, too. */
 static enum err take_rows(struct pool *p, double least, bool all)
 {
+	/* A little less than the BM25 of that lex: what is below need not be divided. */
+	double enough = least > 0 ? least * p->out->best * (1 - 1e-9) : 0;
 	size_t slot = 0;
 
 	for (unsigned i = 0; i < p->s->segs_n; i++) {
 		const struct segment *seg = p->s->segs[i];
 
-		for (uint32_t row = 0; row < seg->rows; row++, slot++)
-			if (all ? !segment_row_dead(seg, row) : p->bm[slot] > 0 && lex_of(p->out, p->bm[slot]) >= least)
+		for (uint32_t row = 0; row < seg->rows; row++, slot++) {
+			if (all ? segment_row_dead(seg, row) : !(p->bm[slot] > 0 && p->bm[slot] >= enough))
+				continue;
+			if (all || lex_of(p->out, p->bm[slot]) >= least)
 				TRY(add(p, seg->ids[row], (uint32_t)slot, NULL));
+		}
 	}
 	return OK;
 }
 
-static void sort(struct pool *p)
+/* The sum that the want-th of the pool has; -INFINITY when there are fewer. want > 0. */
+static enum err nth_sum(struct pool *p, size_t want, double *sum)
 {
-	if (p->n)
-		qsort(p->r, p->n, sizeof *p->r, cmp_sum);
+	double *top;
+	size_t n = 0;
+
+	*sum = -INFINITY;
+	if (p->n < want)
+		return OK;
+	top = ARENA_ARRAY(p->a, double, want);
+	if (!top)
+		return E_NOMEM;
+	for (size_t i = 0; i < p->n; i++)
+		top_put(top, &n, want, p->r[i].sum);
+	*sum = top[0];
+	return OK;
+}
+
+/* Brings the best to the front, in order: `want` of them and what is equal to the last one. Returns how many these are. */
+static enum err best_first(struct pool *p, size_t want, size_t *n)
+{
+	double least;
+	size_t front = 0;
+
+	TRY(nth_sum(p, want, &least));
+	for (size_t i = 0; i < p->n; i++)
+		if (p->r[i].sum >= least) {
+			struct ranked_item t = p->r[front];
+
+			p->r[front++] = p->r[i];
+			p->r[i] = t;
+		}
+	if (front)
+		qsort(p->r, front, sizeof *p->r, cmp_sum);
+	*n = front;
+	return OK;
 }
 
 /* What is not in the arms has at most rest_v (or, without a vector, its lex): with the sum of the last one wanted this says how
  * much lex an item must have to come before it. */
-static enum err find_best(struct pool *p)
+static enum err find_best(struct pool *p, size_t *n)
 {
 	const struct rank_items_request *rq = p->rq;
 	size_t per_arm = rq->want * 2 > PER_ARM ? rq->want * 2 : PER_ARM;
@@ -148,22 +187,20 @@ static enum err find_best(struct pool *p)
 	double last = 0, least = 0;
 
 	TRY(take_arms(p, all ? 1 : per_arm));
-	sort(p);
 	if (!all && p->n >= rq->want)
-		last = p->r[rq->want - 1].sum;
+		TRY(nth_sum(p, rq->want, &last));
 	if (rq->lex > 0)
 		least = fmin((last - rq->v * p->rest_v) / rq->lex, last / (rq->lex + rq->v));
 	/* A little less: the same sum, reached by another way of rounding, must not be missed. */
 	TRY(take_rows(p, least - 1e-9, all));
 	p->complete = all || (p->complete && least <= 0);
-	sort(p);
-	return OK;
+	return best_first(p, rq->want, n);
 }
 
 enum err rank_items(const struct scope *s, struct arena *a, const struct rank_items_request *rq, struct rank_items_result *out)
 {
 	struct pool p = {.s = s, .rq = rq, .out = out, .a = a};
-	size_t n;
+	size_t best = 0, n;
 	enum err e;
 
 	*out = (struct rank_items_result){0};
@@ -175,14 +212,12 @@ enum err rank_items(const struct scope *s, struct arena *a, const struct rank_it
 		return err_set(E_LIMIT, "out of memory while ranking items");
 	}
 	scope_score(s, rq->q, rq->q_n, rq->figures, p.bm, NULL);
-	e = rq->want ? find_best(&p) : OK;
+	e = rq->want ? find_best(&p, &best) : OK;
 	free(p.bm);
 	free(p.taken);
 	if (e != OK)
 		return e;
-	for (n = p.n < rq->want ? p.n : rq->want; n > 0 && n < p.n && n < rq->want + rq->extra; n++)
-		if (p.r[n].sum < p.r[n - 1].sum)
-			break;
+	n = best < rq->want + rq->extra ? best : rq->want + rq->extra;
 	out->r = p.r;
 	out->n = n;
 	out->complete = p.complete && n == p.n;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "index/rank_impl.h"
+#include "index/vector_near.h"
 
 /* ------------------------------------------------------------ do they count? */
 
@@ -159,41 +160,29 @@ double rank_vnext(const struct ranker *k, uint32_t i)
 
 /* --------------------------------------------------------------- repetitions */
 
-static enum err is_near(const struct ranker *k, const struct vector_question *kept, size_t kept_n, int64_t id, bool *near)
-{
-	struct vector v;
-
-	*near = false;
-	if (!vector_scope_get(k->rq->vectors, id, &v))
-		return OK;
-	for (size_t j = 0; j < kept_n && !*near; j++)
-		*near = vector_cosine(&kept[j], v.high, v.low, v.scale) >= k->rq->near;
-	return OK;
-}
-
 enum err rank_unrepeated(struct ranker *k, struct ranked *r, size_t n, size_t keep, size_t *taken)
 {
-	struct vector_question *kept;
-	size_t at = 0, kept_n = 0;
+	struct vector_near kept;
+	size_t at = 0;
 
 	keep = keep < n ? keep : n;
 	*taken = keep;
 	if (!k->cosine || k->rq->near <= 0)
 		return OK;
-	kept = ARENA_ARRAY(k->a, struct vector_question, RANK_NEAR_MAX);
-	if (!kept)
-		return E_NOMEM;
+	TRY(vector_near_init(&kept, k->a, k->rq->vectors->dims, k->rq->near, keep < RANK_NEAR_MAX ? keep : RANK_NEAR_MAX));
 	for (size_t i = 0; i < n && at < keep; i++) {
+		ptrdiff_t like = -1;
 		struct vector v;
-		bool near;
+		bool has = vector_scope_get(k->rq->vectors, r[i].id, &v);
 
-		TRY(is_near(k, kept, kept_n, r[i].id, &near));
-		if (near) {
+		if (has)
+			TRY(vector_near_find(&kept, &v, &like));
+		if (like >= 0) {
 			k->out->repeated++;
 			continue;
 		}
-		if (kept_n < RANK_NEAR_MAX && vector_scope_get(k->rq->vectors, r[i].id, &v))
-			TRY(vector_question_like(k->a, &v, &kept[kept_n++]));
+		if (has)
+			(void)vector_near_keep(&kept, &v);
 		r[at++] = r[i];
 	}
 	*taken = at;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "index/order.h"
+#include "index/top.h"
 
 /* Joins up to this many bytes are done within scope_commit (well below 1 ms). */
 #define INLINE_MERGE_BYTES (48u << 10)
@@ -452,36 +453,40 @@ int scored_cmp(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
-/* The want-th highest score: a heap of the best, smallest on top. */
-static void heap_push(double *heap, size_t *n, size_t cap, double v)
+#define BLOCK 64 /* rows that are looked at together: hardly any block has one that counts, once the heap is full */
+
+/* The want-th highest score above 0, or the lowest of fewer; 0: there is none. *total: scores above 0. */
+static double least_of_best(const double *score, size_t slots, size_t want, double *heap, size_t *total)
 {
-	size_t i;
+	size_t heap_n = 0, many = 0;
+	double least = 0;
 
-	if (*n < cap) {
-		for (i = (*n)++; i > 0 && heap[(i - 1) / 2] > v; i = (i - 1) / 2)
-			heap[i] = heap[(i - 1) / 2];
-		heap[i] = v;
-		return;
-	}
-	if (v <= heap[0])
-		return;
-	for (i = 0;;) {
-		size_t k = 2 * i + 1;
+	for (size_t at = 0; at < slots; at += BLOCK) {
+		size_t end = slots - at < BLOCK ? slots : at + BLOCK;
+		int64_t above = 0, some = 0;
 
-		if (k + 1 < cap && heap[k + 1] < heap[k])
-			k++;
-		if (k >= cap || heap[k] >= v)
-			break;
-		heap[i] = heap[k];
-		i = k;
+		for (size_t r = at; r < end; r++) {
+			above += score[r] > least;
+			some += score[r] > 0;
+		}
+		many += (size_t)some;
+		for (size_t r = at; above && r < end; r++) {
+			if (!(score[r] > least))
+				continue;
+			top_put(heap, &heap_n, want, score[r]);
+			if (heap_n == want)
+				least = heap[0];
+		}
 	}
-	heap[i] = v;
+	*total = many;
+	return heap_n ? heap[0] : 0;
 }
 
 enum err scope_best(const struct scope *s, const double *score, size_t want, size_t extra, struct arena *a, struct scored **out,
 		    size_t *n, size_t *total)
 {
-	size_t slots = scope_row_slots(s), heap_n = 0, found = 0, base = 0, many = 0;
+	size_t slots = scope_row_slots(s), found = 0, base = 0;
+	int64_t enough = 0;
 	double *heap, least;
 
 	*out = NULL;
@@ -493,27 +498,17 @@ enum err scope_best(const struct scope *s, const double *score, size_t want, siz
 	heap = ARENA_ARRAY(a, double, want);
 	if (!heap)
 		return E_NOMEM;
-	least = 0;
-	for (size_t r = 0; r < slots; r++) {
-		many += score[r] > 0;
-		if (score[r] > least) {
-			heap_push(heap, &heap_n, want, score[r]);
-			if (heap_n == want)
-				least = heap[0];
-		}
-	}
-	*total = many;
-	if (heap_n == 0)
+	least = least_of_best(score, slots, want, heap, total);
+	if (*total == 0)
 		return OK;
 	for (size_t r = 0; r < slots; r++)
-		found += score[r] >= heap[0];
-	*out = ARENA_ARRAY(a, struct scored, found);
+		enough += score[r] >= least;
+	*out = ARENA_ARRAY(a, struct scored, (size_t)enough);
 	if (!*out)
 		return E_NOMEM;
-	found = 0;
 	for (unsigned i = 0; i < s->segs_n; base += s->segs[i++]->rows)
 		for (uint32_t r = 0; r < s->segs[i]->rows; r++)
-			if (score[base + r] >= heap[0])
+			if (score[base + r] >= least)
 				(*out)[found++] = (struct scored){score[base + r], s->segs[i]->ids[r]};
 	qsort(*out, found, sizeof **out, scored_cmp);
 	*n = found < want + extra ? found : want + extra;

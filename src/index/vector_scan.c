@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "index/top.h"
+
 #define CANDIDATES_MAX 16384 /* or 4 times what is wanted, if that is more */
 #define SPARSE 16	     /* so many marked rows of a chunk or fewer are looked at one by one */
 /* In standard deviations of a coarse score's error, how far a score may lie below the best and its vector still be one of these:
@@ -134,28 +136,6 @@ static void prune(struct vector_scan *scan)
 	scan->floor = lowest_score(scan->list, half);
 }
 
-/* Of the highest `cap` that were put; the smallest is on top. */
-static void heap_put(double *h, size_t *n, size_t cap, double v)
-{
-	size_t i, child;
-
-	if (*n < cap) {
-		for (i = (*n)++; i && h[(i - 1) / 2] > v; i = (i - 1) / 2)
-			h[i] = h[(i - 1) / 2];
-		h[i] = v;
-		return;
-	}
-	if (v <= h[0])
-		return;
-	for (i = 0; (child = 2 * i + 1) < *n; i = child) {
-		child += child + 1 < *n && h[child + 1] < h[child];
-		if (h[child] >= v)
-			break;
-		h[i] = h[child];
-	}
-	h[i] = v;
-}
-
 static void consider(struct vector_scan *scan, struct vector_candidate c)
 {
 	const struct vector_filter *f = scan->filter;
@@ -175,7 +155,7 @@ static void consider(struct vector_scan *scan, struct vector_candidate c)
 	if (scan->n == scan->cap)
 		prune(scan);
 	scan->list[scan->n++] = c;
-	heap_put(scan->top, &scan->top_n, scan->want, (double)c.score);
+	top_put(scan->top, &scan->top_n, scan->want, (double)c.score);
 	floor = (float)(scan->top[0] - scan->reach);
 	if (scan->top_n == scan->want && floor > scan->floor)
 		scan->floor = floor;
@@ -195,15 +175,15 @@ static void scan_all(struct vector_scan *scan, uint32_t row, uint32_t n)
 	const struct vector_question *q = scan->question;
 	size_t size = scan->scope->size;
 	struct vector_row at = vector_row_at(scan->scope, row);
-	float scores[VECTOR_CHUNK];
-	int32_t dots[VECTOR_CHUNK];
-	unsigned notable = 0;
+	const float *scales = at.block->scales + at.i;
+	float scores[VECTOR_CHUNK], factor = scan->factor;
+	int32_t dots[VECTOR_CHUNK], notable = 0;
 
 	q->kernel->scan(at.block->high + at.i * size, n, size, q->coarse, q->coarse_sum, dots);
 	/* Nearly always no row is notable, and this is all that is done. */
 	for (uint32_t i = 0; i < n; i++) {
-		scores[i] = score_of(scan, at, i, dots[i]);
-		notable |= (unsigned)(scores[i] >= floor) | (unsigned)(scores[i] <= lowest);
+		scores[i] = (float)dots[i] * scales[i] * factor;
+		notable |= (int32_t)(scores[i] >= floor) | (int32_t)(scores[i] <= lowest);
 	}
 	for (uint32_t i = 0; notable && i < n; i++)
 		if (scores[i] >= floor || scores[i] <= lowest)
@@ -321,7 +301,7 @@ static enum err rank_exactly(const struct vector_scan *scan, const struct vector
 		if (top_n == scan->want && (double)c[i].score < top[0] - error)
 			break;
 		cosine = row_cosine(scan->scope, scan->question, c[i].row);
-		heap_put(top, &top_n, scan->want, cosine);
+		top_put(top, &top_n, scan->want, cosine);
 		out->hits[out->n++] = (struct scored){cosine, c[i].id};
 	}
 	if (out->n)
