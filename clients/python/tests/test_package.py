@@ -14,7 +14,8 @@ def test_what_is_exported():
 
 
 def test_public_methods_are_described():
-    for cls in (cenote.CenoteSaver, cenote.AsyncCenoteSaver, cenote.CenoteStore, cenote.AsyncCenoteStore, cenote.CenoteSession, cenote.Client):
+    for cls in (cenote.CenoteSaver, cenote.AsyncCenoteSaver, cenote.CenoteStore, cenote.AsyncCenoteStore, cenote.CenoteSession, cenote.LongTermMemory,
+                cenote.AsyncLongTermMemory, cenote.Client):
         for name, method in vars(cls).items():
             if callable(method) and not name.startswith("_") and cls is not cenote.AsyncCenoteSaver:
                 assert method.__doc__, f"{cls.__name__}.{name}"
@@ -25,6 +26,13 @@ def test_the_example(server):
     assert r.returncode == 0, r.stderr
     for line in ("Shall I book a window seat?", "Done: booked a window seat", "I know: I like window seats", "Done: not booked", "What can I do?"):
         assert line in r.stdout
+
+
+def test_the_example_of_documents(server):
+    r = subprocess.run([sys.executable, "-W", "error::ResourceWarning", HERE / "examples" / "documents.py", server.url], capture_output=True, text=True, timeout=120)
+    assert r.returncode == 0, r.stderr
+    assert "gardeners where is the key of the shed?      -> 2: The key of the tool shed" in r.stdout
+    assert "office    where is the key of the shed?      -> None: nothing" in r.stdout
 
 
 def test_without_orjson(server, thread):

@@ -2,6 +2,7 @@
 
 - `CenoteSaver`, `AsyncCenoteSaver`: LangGraph checkpoints (threads, interrupts, time travel)
 - `CenoteStore`, `AsyncCenoteStore`: LangGraph's long-term store
+- `LongTermMemory`, `AsyncLongTermMemory`: what is known about users, by key and by meaning
 - `CenoteSession`: sessions of the OpenAI Agents SDK
 - `Client`: the connections to one server, to be shared by the above
 """
@@ -9,6 +10,7 @@
 from cenote._errors import (
     AuthenticationError,
     CenoteError,
+    ConfigurationMismatch,
     ConflictError,
     ConnectionFailed,
     InvalidRequestError,
@@ -18,6 +20,7 @@ from cenote._errors import (
     TimeoutExceeded,
 )
 from cenote._http import Client
+from cenote.long_term import AsyncLongTermMemory, LongTermMemory, MemoryItem, user_namespace
 from cenote.saver import AsyncCenoteSaver, CenoteSaver
 from cenote.session import CenoteSession
 from cenote.store import AsyncCenoteStore, CenoteStore
@@ -25,18 +28,23 @@ from cenote.store import AsyncCenoteStore, CenoteStore
 __all__ = [
     "AsyncCenoteSaver",
     "AsyncCenoteStore",
+    "AsyncLongTermMemory",
     "AuthenticationError",
     "CenoteError",
     "CenoteSaver",
     "CenoteSession",
     "CenoteStore",
     "Client",
+    "ConfigurationMismatch",
     "ConflictError",
     "ConnectionFailed",
     "InvalidRequestError",
+    "LongTermMemory",
+    "MemoryItem",
     "NotFoundError",
     "PermissionDeniedError",
     "ServerError",
     "TimeoutExceeded",
+    "user_namespace",
 ]
 __version__ = "0.1.0"

@@ -54,6 +54,10 @@ class ConflictError(CenoteError):
     """It exists already, belongs to another user, or has changed meanwhile (409, 412)."""
 
 
+class ConfigurationMismatch(CenoteError, ValueError):
+    """The server is configured otherwise than was asked for: it encodes with another model, or in other dimensions, or not at all."""
+
+
 class ServerError(CenoteError):
     """The server failed (5xx), or what answered is no Cenote server."""
 
@@ -80,6 +84,8 @@ def from_answer(status: int, headers: dict[bytes, bytes], body: bytes) -> Cenote
         problem = json.loads(body)
     except ValueError:
         problem = None
+    if isinstance(problem, dict) and isinstance(problem.get("error"), dict):  # as /v1 has it, in OpenAI's form
+        problem = {"detail": problem["error"].get("message"), **problem}
     if not isinstance(problem, dict):
         problem = {"detail": f"the server answered with status {status}"}
         if body and headers.get(b"content-type", b"").startswith(b"text/plain"):

@@ -249,12 +249,12 @@ class CenoteStore(_Connected, BaseStore):
         """See `batch`."""
         return await self._abatch(ops)
 
-    def put(self, namespace: tuple[str, ...], key: str, value: dict[str, Any], index: Literal[False] | list[str] | None = None, *,
+    def put(self, namespace: tuple[str, ...], key: str, value: Mapping[str, Any], index: Literal[False] | list[str] | None = None, *,
             ttl: float | None | NotProvided = NOT_PROVIDED) -> None:
         """Stores an item. ttl: minutes, None for ever; not given: the default."""
         super().put(namespace, key, value, index, ttl=_ttl(self.ttl_config, ttl))
 
-    async def aput(self, namespace: tuple[str, ...], key: str, value: dict[str, Any], index: Literal[False] | list[str] | None = None, *,
+    async def aput(self, namespace: tuple[str, ...], key: str, value: Mapping[str, Any], index: Literal[False] | list[str] | None = None, *,
                    ttl: float | None | NotProvided = NOT_PROVIDED) -> None:
         """See `put`."""
         await super().aput(namespace, key, value, index, ttl=_ttl(self.ttl_config, ttl))
