@@ -1,11 +1,14 @@
-/* See core/items_search.h. A scope that does not fit the cache is searched by words alone: its vectors are not in memory. */
+/* See core/items_search.h. */
 #include "core/items_search.h"
 
 #include <math.h>
 
+#include "core/items_scan.h"
 #include "core/memory_impl.h"
 #include "core/words_impl.h"
 #include "index/rank_items.h"
+#include "index/vector_near.h"
+#include "rt/work.h"
 
 struct job {
 	struct words *w;
@@ -48,28 +51,74 @@ static enum err take_ranked(struct job *j, const struct rank_items_result *res)
 	return OK;
 }
 
-/* Of the best hits, marks those that are near to a better one. */
+/* Marks those of the best hits that are near to a better one. */
+struct near {
+	struct vector_near kept;
+	int64_t ids[RANK_NEAR_MAX]; /* of these */
+};
+
+static size_t near_most(const struct job *j)
+{
+	return j->out->n < RANK_NEAR_MAX ? j->out->n : RANK_NEAR_MAX;
+}
+
+/* Hits come best first. v: in padded planes. */
+static enum err near_to(struct near *x, struct item_hit *h, const struct vector *v)
+{
+	ptrdiff_t at;
+
+	TRY(vector_near_find(&x->kept, v, &at));
+	if (at >= 0) {
+		h->like = x->ids[at];
+		return OK;
+	}
+	x->ids[x->kept.n] = h->id;
+	(void)vector_near_keep(&x->kept, v);
+	return OK;
+}
+
 static enum err mark_like(struct job *j, const struct vector_scope *vs)
 {
-	size_t n = j->out->n < RANK_NEAR_MAX ? j->out->n : RANK_NEAR_MAX, kept_n = 0;
-	struct vector_question *kept = ARENA_ARRAY(j->a, struct vector_question, n + 1);
+	struct near x;
+	struct vector v;
+
+	TRY(vector_near_init(&x.kept, j->a, vs->dims, j->q->near, near_most(j)));
+	for (size_t i = 0; i < near_most(j); i++)
+		if (vector_scope_get(vs, j->out->v[i].id, &v))
+			TRY(near_to(&x, &j->out->v[i], &v));
+	return OK;
+}
+
+/* The same with vectors from the store. */
+static enum err mark_like_stored(struct job *j, const struct principal *who, const struct doc_scope *scope)
+{
+	struct store *s = j->w->store;
+	struct near x;
+	struct doc_vector stored[RANK_NEAR_MAX];
+	size_t n = near_most(j), size = vector_size(j->q->question->dims);
+	uint8_t *plane = ARENA_ARRAY(j->a, uint8_t, 2 * size);
 	int64_t ids[RANK_NEAR_MAX];
 	struct vector v;
 
-	if (!kept)
+	if (!plane)
 		return E_NOMEM;
+	TRY(vector_near_init(&x.kept, j->a, j->q->question->dims, j->q->near, n));
+	for (size_t i = 0; i < n; i++)
+		ids[i] = j->out->v[i].id;
+	TRY(s->ops->vector_get(s, j->a, who, scope->kind, scope->model, ids, n, stored));
+	memset(plane, VECTOR_ZERO, 2 * size);
 	for (size_t i = 0; i < n; i++) {
-		struct item_hit *h = &j->out->v[i];
-
-		if (!vector_scope_get(vs, h->id, &v))
+		if (isnan(j->out->v[i].cosine))
 			continue;
-		for (size_t k = 0; k < kept_n && !h->like; k++)
-			if (vector_cosine(&kept[k], v.high, v.low, v.scale) >= j->q->near)
-				h->like = ids[k];
-		if (h->like)
+		if (vector_unpack(stored[i].data, &v) != OK || v.dims != j->q->question->dims) {
+			diag_clear(); /* gone since, or made again by now */
 			continue;
-		TRY(vector_question_like(j->a, &v, &kept[kept_n]));
-		ids[kept_n++] = h->id;
+		}
+		memcpy(plane, v.high, v.dims);
+		memcpy(plane + size, v.low, v.dims);
+		v.high = plane;
+		v.low = plane + size;
+		TRY(near_to(&x, &j->out->v[i], &v));
 	}
 	return OK;
 }
@@ -127,6 +176,45 @@ static enum err search_by_words(struct job *j, const struct principal *who, cons
 	return OK;
 }
 
+static enum err scan_run(void *arg)
+{
+	struct items_scan *s = arg;
+
+	return items_scan(s);
+}
+
+/* The scope does not fit the cache. */
+static enum err search_by_scan(struct job *j, const struct principal *who, const struct doc_scope *scope)
+{
+	struct items_found *out = j->out;
+	struct items_scan s = {.words = j->w,
+			       .who = who,
+			       .scope = scope,
+			       .q = j->q,
+			       .arena = j->a,
+			       .lex = out->weights[RF_LEX],
+			       .v = out->weights[RF_V],
+			       .room = ITEMS_SCAN_ROOM};
+	uint32_t tf[QUESTION_TERMS_MAX];
+
+	TRY(work_run(scan_run, &s));
+	words_maybe_fits(j->w, j->a, who, scope, s.bytes);
+	out->pending = s.docs - s.vectors;
+	if (!s.ready)
+		return OK;
+	TRY(take_ranked(j, &s.r));
+	j->done = true;
+	if (j->q->near > 0)
+		TRY(mark_like_stored(j, who, scope));
+	for (size_t i = 0; j->q->explain && i < out->n; i++) {
+		for (size_t t = 0; t < s.terms_n; t++)
+			tf[t] = s.tf[i * s.terms_n + t];
+		if (out->v[i].bm25 > 0)
+			TRY(words_explain(j->a, s.terms, s.terms_n, tf, s.len[i], &s.figures, &out->v[i].words));
+	}
+	return OK;
+}
+
 static void choose_weights(struct items_found *out, const struct items_query *q)
 {
 	const struct rank_weights *w = q->weights ? q->weights : rank_weights_default();
@@ -147,6 +235,8 @@ enum err items_search(struct memory *m, struct arena *a, const struct principal 
 	choose_weights(out, q);
 	if (q->model.n)
 		TRY(words_with_scope(j.w, a, who, &scope, search_by_meaning, &j, &skipped));
+	if (skipped && q->question)
+		TRY(search_by_scan(&j, who, &scope));
 	if (j.done)
 		return OK;
 	if (q->mode == RANK_BY_VECTORS) {
