@@ -179,6 +179,43 @@ enum err fake_doc_walk(struct store *s, const struct principal *who, enum doc_ki
 	return fake_leave(f, OK);
 }
 
+/* Documents that one call of doc_lacking looks at. */
+#define LACK_STEP 16
+
+enum err fake_doc_lacking(struct store *s, const struct principal *who, enum doc_kind kind, struct str model, struct doc_lack *at,
+			  size_t limit, doc_fn fn, void *ctx)
+{
+	struct fake *f = fake_of(s);
+	enum err e = vector_call_check(who, RIGHT_READ, model, true);
+	struct fake_tenant *t = e == OK ? fake_enter(f, who, &e) : NULL;
+	size_t given = 0;
+
+	at->looked = 0;
+	at->end = true;
+	if (!t)
+		return e;
+	while (given < limit && at->looked < LACK_STEP) {
+		int64_t id = next_id(t, kind, at->after);
+		struct doc now = find(t, kind, id);
+		struct doc_change d = {.id = id, .terms = now.terms, .version = now.version};
+		ptrdiff_t i = find_vector(t, model, kind, id);
+
+		if (id == 0)
+			return fake_leave(f, OK);
+		at->after = id;
+		at->looked++;
+		d.has_vector = i >= 0;
+		d.mark = i >= 0 ? ((const struct fake_vector *)t->vectors.p[i])->v.mark : 0;
+		if (i >= 0 && d.mark == doc_mark(d.terms))
+			continue;
+		given++;
+		if (!fn(ctx, &d))
+			break;
+	}
+	at->end = next_id(t, kind, at->after) == 0;
+	return fake_leave(f, OK);
+}
+
 /* ------------------------------------------------------------------ keeping */
 
 static bool keep_item(struct fake *f, struct fake_tenant *t, const struct doc_kept *v)

@@ -94,6 +94,8 @@ enum err fake_doc_changes(struct store *s, const struct principal *who, const st
 			  void *ctx);
 enum err fake_doc_walk(struct store *s, const struct principal *who, enum doc_kind kind, struct str model, int64_t after,
 		       size_t limit, doc_fn fn, void *ctx);
+enum err fake_doc_lacking(struct store *s, const struct principal *who, enum doc_kind kind, struct str model, struct doc_lack *at,
+			  size_t limit, doc_fn fn, void *ctx);
 enum err fake_doc_keep(struct store *s, const struct principal *who, enum doc_kind kind, const struct doc_kept *v, size_t n);
 enum err fake_vector_put(struct store *s, const struct principal *who, enum doc_kind kind, struct str model,
 			 const struct doc_vector *v, size_t n);

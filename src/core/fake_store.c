@@ -577,6 +577,7 @@ static const struct store_ops fake_ops = {
 	.vector_put = fake_vector_put,
 	.doc_walk = fake_doc_walk,
 	.vector_get = fake_vector_get,
+	.doc_lacking = fake_doc_lacking,
 	.vector_models = fake_vector_models,
 	.vector_drop = fake_vector_drop,
 	.message_append = fake_message_append,

@@ -7,6 +7,7 @@ enum err meaning_begin(struct meaning *x, struct memory *m, struct arena *a, con
 {
 	*x = (struct meaning){.m = m, .who = who, .mode = mode, .model = STR("")};
 	TRY(vectors_model(memory_vectors(m), a, who, &x->model));
+	x->waiting = x->model.n == 0 && vectors_wanted(memory_vectors(m));
 	if (mode == RANK_BY_VECTORS && x->model.n == 0)
 		return err_field(
 			E_INVALID, "/mode", -1,

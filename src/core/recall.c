@@ -9,7 +9,7 @@ static enum err rank_under_lock(void *ctx, const struct scope *s, const struct v
 	struct recaller *r = ctx;
 
 	r->rank_rq.vectors = v;
-	if (r->meaning.model.n)
+	if (r->meaning.model.n || r->meaning.waiting)
 		r->pending += !v ? s->docs : s->docs > v->rows ? s->docs - v->rows : 0;
 	return rank_messages(s, r->a, &r->rank_rq, &r->ranked);
 }

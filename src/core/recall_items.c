@@ -132,6 +132,15 @@ static size_t needed(const struct recall_request *rq)
 	return (size_t)rq->limit * (rq->budget_tokens ? 4 : 1) + rq->limit / 2 + 8;
 }
 
+static enum err count_all(void *ctx, const struct scope *s, const struct vector_scope *v)
+{
+	struct recaller *r = ctx;
+
+	(void)v;
+	r->pending += s->docs;
+	return OK;
+}
+
 static enum err find_in_namespace(struct recaller *r, struct str prefix, const struct vector_question *question)
 {
 	struct items_query q = {.prefix = prefix,
@@ -146,6 +155,7 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 	size_t kept, before = r->items_n, want = q.want;
 	struct items_found found;
 	struct arena scratch;
+	bool skipped;
 	enum err e;
 
 	arena_init(&scratch, SCRATCH_ROOM);
@@ -168,7 +178,9 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 	r->pending += found.pending;
 	if (!found.no_words)
 		take_range(r, &found);
-	e = OK;
+	if (r->meaning.waiting)
+		e = words_with_scope(memory_words(r->m), r->a, r->who, &(struct doc_scope){.kind = DOC_ITEM, .prefix = prefix},
+				     count_all, r, &skipped);
 out:
 	arena_release(&scratch);
 	return e;

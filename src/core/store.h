@@ -71,6 +71,8 @@ struct doc_change {
 	 * counts only while mark is doc_mark(terms): else it is that of an earlier text. */
 	struct str vector;
 	uint64_t mark;
+	bool has_vector; /* of doc_lacking, which gives mark but not vector: one is kept, of an earlier text */
+	uint64_t stamp;	 /* the driver's, for doc_vector.stamp: says as which row the document was read; 0: not known */
 };
 typedef bool (*doc_fn)(void *ctx, const struct doc_change *d);
 /* A document that core has made of an item or message which came without one (another client wrote it), or with an outdated one. */
@@ -96,8 +98,21 @@ struct doc_vector {
 	int64_t id;
 	uint64_t mark;	 /* doc_mark of the terms that it was made for */
 	struct str data; /* blob of index/vector.h */
+	uint64_t stamp;	 /* that came with those terms; 0: not known. Only makes doc_lacking cheap, never changes what it gives */
 };
 #define VECTOR_BATCH_MAX 4096 /* of one call of vector_put or vector_drop */
+/* What drivers check of a call for vectors: the right, nobody bound to a user (they are made by the process itself, of all users'
+ * texts), the model's name (VECTOR_MODEL_NAME_MAX bytes, none 0). named: it must not be empty. E_DENIED, E_INVALID. */
+#define VECTOR_MODEL_NAME_MAX 512
+enum err vector_call_check(const struct principal *who, unsigned right, struct str model, bool named) MUST_CHECK;
+/* And of what vector_put is to keep: at most VECTOR_BATCH_MAX (E_LIMIT), none of them empty (E_INVALID). */
+enum err vector_batch_check(const struct doc_vector *v, size_t n) MUST_CHECK;
+/* A search for documents without a current vector, in order of their ids, piece by piece. */
+struct doc_lack {
+	int64_t after;	 /* in, out: all documents up to here have been looked at */
+	uint64_t looked; /* out: so many by this call, or more */
+	bool end;	 /* out: there are no more */
+};
 /* The hash of an index document (base/hash.h, not seeded: it is stored). */
 uint64_t doc_mark(struct str terms);
 
@@ -212,6 +227,11 @@ struct store_ops {
 	/* Vectors of documents by the model, into the arena, in the order asked; data "" where there is none. */
 	enum err (*vector_get)(struct store *s, struct arena *a, const struct principal *who, enum doc_kind kind, struct str model,
 			       const int64_t *ids, size_t n, struct doc_vector *out) MUST_CHECK;
+	/* Of the documents with terms after *at, in order of their ids, at most limit that have no vector by the model, or only an
+	 * earlier text's; of them terms, mark, has_vector, version and stamp. A call looks at a bounded number of documents, so it
+	 * may find none before the end. So a process that starts learns what is missing without being given what is not. */
+	enum err (*doc_lacking)(struct store *s, const struct principal *who, enum doc_kind kind, struct str model,
+				struct doc_lack *at, size_t limit, doc_fn fn, void *ctx) MUST_CHECK;
 	/* Names of models that have vectors in the tenant, and how many. */
 	enum err (*vector_models)(struct store *s, const struct principal *who, void (*fn)(void *ctx, struct str model, int64_t n),
 				  void *ctx) MUST_CHECK;

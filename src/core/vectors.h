@@ -41,6 +41,8 @@ enum err vectors_forever(struct vectors *v) MUST_CHECK;
 
 /* After a write of documents of this tenant: wakes the worker. Cheap, never waits. */
 void vectors_wake(struct vectors *v, struct str tenant);
+/* Are there to be vectors, whether or not the encoder has answered yet? */
+bool vectors_wanted(const struct vectors *v);
 /* The model whose vectors searches use now, "" : none. Into the arena. */
 enum err vectors_model(struct vectors *v, struct arena *a, const struct principal *who, struct str *model) MUST_CHECK;
 /* The question's vector by a model that vectors_model gave, into the arena (dims floats); *out NULL: its encoder cannot be had

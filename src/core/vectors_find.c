@@ -15,7 +15,11 @@ static enum err todo_of(const struct doc_change *d, struct arena *a, struct todo
 	struct doc_reader r;
 	struct doc_head h;
 
-	*out = (struct todo){.id = d->id, .since_us = clock_wall_us(), .mark = doc_mark(d->terms), .replaces = d->vector.n > 0};
+	*out = (struct todo){.id = d->id,
+			     .since_us = clock_wall_us(),
+			     .mark = doc_mark(d->terms),
+			     .replaces = d->vector.n > 0 || d->has_vector,
+			     .stamp = d->stamp};
 	if (doc_open(d->terms, &r, &h) != DOC_GOOD || !r.has_paths)
 		return OK;
 	out->doc = a ? arena_alloc(a, d->terms.n) : malloc(d->terms.n);
@@ -191,6 +195,27 @@ static bool on_walk(void *ctx, const struct doc_change *d)
 	return f->err == OK;
 }
 
+/* All vectors are made again: each document is looked at. */
+static enum err walk_all(struct vectors *v, struct vtenant *t, enum doc_kind kind, struct finder *f, bool *end)
+{
+	TRY(v->store->ops->doc_walk(v->store, &t->who, kind, f->model, f->last, WALK_STEP, on_walk, f));
+	*end = f->seen == 0;
+	return OK;
+}
+
+/* The store gives what lacks a vector; each start looks through everything that way. */
+static enum err walk_lacking(struct vectors *v, struct vtenant *t, enum doc_kind kind, struct finder *f, bool *end)
+{
+	struct doc_lack at = {.after = f->last};
+
+	TRY(v->store->ops->doc_lacking(v->store, &t->who, kind, f->model, &at, f->most, on_walk, f));
+	if (f->err == OK)
+		f->last = at.after;
+	f->seen = (size_t)at.looked;
+	*end = at.end;
+	return OK;
+}
+
 enum err vectors_walk(struct vectors *v, struct vtenant *t, enum doc_kind kind, struct str model, struct arena *a, size_t most,
 		      struct todo **out, size_t *n, int64_t *last, bool *end)
 {
@@ -200,7 +225,7 @@ enum err vectors_walk(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 	f.v = ARENA_ARRAY(a, struct todo, most);
 	if (!f.v)
 		return E_NOMEM;
-	TRY(v->store->ops->doc_walk(v->store, &t->who, kind, model, k->after, WALK_STEP, on_walk, &f));
+	TRY((k->again_from < INT64_MAX ? walk_all : walk_lacking)(v, t, kind, &f, end));
 	if (f.err != OK) {
 		*diag_get() = f.diag;
 		return f.err;
@@ -208,7 +233,6 @@ enum err vectors_walk(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 	*out = f.v;
 	*n = f.n;
 	*last = f.last;
-	*end = f.seen == 0;
 	k->stepped = (int64_t)f.seen;
 	return OK;
 }

@@ -1,5 +1,6 @@
-/* What the files of core/vectors share: the table of tenants (vectors.c), the worker (vectors_work.c), reading the feed and the
- * walk (vectors_find.c), making vectors (vectors_make.c), texts (vectors_text.c). Private to core.
+/* What the files of core/vectors share: the table of tenants (vectors.c), which model is in use and the change of models
+ * (vectors_models.c), the worker (vectors_work.c), reading the feed and the walk (vectors_find.c), making vectors (vectors_make.c),
+ * texts (vectors_text.c), waiting (vectors_wait.c), questions (vectors_ask.c), progress (vectors_state.c). Private to core.
  *
  * Who may touch what
  *  1. Fields marked `lock` are read and changed under vectors.lock, which is never held across a call of the store or the encoder.
@@ -25,7 +26,7 @@
 /* A document that waits. */
 struct todo {
 	int64_t id, since_us;
-	uint64_t mark;
+	uint64_t mark, stamp;
 	bool again;    /* it gave no vector, which may be the encoder's fault: it is tried another time */
 	bool replaces; /* there is a vector, of an earlier text or by an earlier making */
 	char *doc;     /* its index document when that says which paths were indexed, else NULL */
@@ -124,16 +125,30 @@ struct vectors {
 /* ---- vectors.c */
 /* "NAME/DIMS" of the encoder, "" as long as its dimensions are not known. out: MODEL_ROOM. */
 void vectors_key(const struct vectors *v, char *out);
-/* Reads what the store says of the tenant's models, once. */
-enum err vectors_learn(struct vectors *v, struct vtenant *t, bool again) MUST_CHECK;
-/* Writes it. worker, or when again_wanted is set. */
-enum err vectors_tell(struct vectors *v, struct vtenant *t) MUST_CHECK;
 /* All tenants, into an array of the arena. */
 enum err vectors_tenants(struct vectors *v, struct arena *a, struct vtenant ***out, size_t *n) MUST_CHECK;
 enum err vectors_tenant(struct vectors *v, struct str name, struct vtenant **out) MUST_CHECK;
 /* Notes a failure (the diagnostic is the reason), or that all is well again. */
 void trouble_note(struct vectors *v, struct trouble *t, enum err e, uint32_t first_ms, uint32_t most_ms);
 void trouble_over(struct vectors *v, struct trouble *t);
+/* now: even in a pause, since somebody wants to know. */
+void vectors_wake_worker(struct vectors *v, bool now);
+
+/* ---- vectors_models.c */
+/* Reads what the store says of the tenant's models, once. */
+enum err vectors_learn(struct vectors *v, struct vtenant *t, bool again) MUST_CHECK;
+/* Writes it. worker, or when again_wanted is set. */
+enum err vectors_tell(struct vectors *v, struct vtenant *t) MUST_CHECK;
+/* As vectors_key; asks a service whose dimensions are not known before it has answered once. */
+enum err vectors_learn_dims(struct vectors *v, char *key) MUST_CHECK;
+/* What becomes of the model in use, at the first look at a tenant. *make: this process makes vectors. worker */
+enum err vectors_settle_models(struct vectors *v, struct vtenant *t, const char *key, bool *make) MUST_CHECK;
+/* All that was there has its vector. worker */
+enum err vectors_finish(struct vectors *v, struct vtenant *t, const char *key) MUST_CHECK;
+/* One step of removing what no model in use needs. *more: there is another. worker */
+enum err vectors_drop_step(struct vectors *v, struct vtenant *t, bool *more) MUST_CHECK;
+
+/* ---- vectors_wait.c */
 /* Waiting: who is there before the feed is read (see) is done when all that is in the queues after it (arm) has been taken out and
  * nothing is left to be walked through (settle). */
 void vectors_see(struct vectors *v, struct vtenant *t);

@@ -230,7 +230,7 @@ static enum err keep(struct maker *m)
 		if (m->vectors[i].p) {
 			marks_remove(&k->refused, m->of[i]->id);
 			marks_remove(&k->odd, m->of[i]->id);
-			out[n++] = (struct doc_vector){m->of[i]->id, m->of[i]->mark, m->vectors[i]};
+			out[n++] = (struct doc_vector){m->of[i]->id, m->of[i]->mark, m->vectors[i], m->of[i]->stamp};
 		}
 	if (n == 0)
 		return OK;

@@ -1,12 +1,7 @@
 /* The worker: round after round over the tenants until nothing is left, then asleep until somebody writes.
  *
  * A round of a tenant: what has changed goes into the queues; one call of the encoder for the first in each queue; then one step of
- * the walk through what was there before. So a text that has just been written does not wait for the million before it.
- *
- *   no model --first round--> in use = ours
- *   in use = another's --its encoder can be had--> next = ours --walk done, queues empty--> in use = ours --> the others' vectors
- * go
- *                      --it cannot--> in use = ours (incomplete until the walk is done) */
+ * the walk through what was there before. So a text that has just been written does not wait for the million before it. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -24,13 +19,9 @@
 #define GATHER_MS 1000
 #define PAUSE_FIRST_MS 100
 #define PAUSE_MOST_MS 60000
-/* Other models' vectors go so many polls after the change, when other processes have heard of it. */
-#define DROP_AFTER_POLLS 3
-#define DROP_STEP 500
-#define PROBE_MS 10000
 #define WORK_ROOM ((size_t)64 << 20)
 
-/* ---------------------------------------------------------------- the models */
+/* ------------------------------------------------------------- one tenant */
 
 static size_t batch_of(const struct vectors *v)
 {
@@ -39,157 +30,6 @@ static size_t batch_of(const struct vectors *v)
 	n *= CALLS_AT_ONCE;
 	return n < EMBED_BATCH_MAX ? n : EMBED_BATCH_MAX;
 }
-
-/* A service whose dimensions are not known before it has answered once. */
-static enum err learn_dims(struct vectors *v, char *key)
-{
-	static const struct str text = STR_INIT("dimensions");
-	struct embed_vectors got;
-	struct arena a;
-	enum err e;
-
-	vectors_key(v, key);
-	if (key[0])
-		return OK;
-	arena_init(&a, 1 << 20);
-	e = embed_encode(v->embedder, &a, &text, 1, &got);
-	arena_release(&a);
-	vectors_key(v, key);
-	if (e == OK && !key[0])
-		e = err_set(E_INTERNAL, "an encoder that has answered does not say its dimensions");
-	return e;
-}
-
-/* Does it answer, with vectors like those that are kept? */
-static enum err probe(struct embedder *e, uint32_t dims)
-{
-	static const struct str text = STR_INIT("dimensions");
-	uint64_t before = wait_within(deadline_in_ms(PROBE_MS));
-	struct embed_vectors got = {0};
-	struct arena a;
-	enum err r;
-
-	arena_init(&a, 1 << 20);
-	r = embed_encode(e, &a, &text, 1, &got);
-	if (r == OK && got.dims != dims)
-		r = err_set(E_CORRUPT, "it has %u dimensions now, not %u", (unsigned)got.dims, (unsigned)dims);
-	arena_release(&a);
-	wait_restore(before);
-	return r;
-}
-
-static struct former *former_find(struct vectors *v, const char *model)
-{
-	struct former *found = NULL;
-
-	pthread_mutex_lock(&v->lock);
-	LIST_EACH (node, &v->formers) {
-		struct former *f = CONTAINER(node, struct former, node);
-
-		if (strcmp(f->model, model) == 0)
-			found = f;
-	}
-	pthread_mutex_unlock(&v->lock);
-	return found;
-}
-
-/* Can questions still be asked by this model? Opens its encoder, once. */
-static bool former_serves(struct vectors *v, const char *model)
-{
-	struct former *f = former_find(v, model);
-	const char *slash = strrchr(model, '/');
-	int64_t dims = 0;
-	enum err e;
-
-	if (f)
-		return f->e != NULL;
-	if (!v->opt.open || !slash || !str_int(str_c(slash + 1), 1, EMBED_DIMS_MAX, &dims))
-		return false;
-	f = calloc(1, sizeof *f);
-	if (!f)
-		return false;
-	memcpy(f->model, model, strlen(model) + 1);
-	e = v->opt.open(v->opt.ctx, str_of(model, (size_t)(slash - model)), (uint32_t)dims, &f->e);
-	if (e != OK)
-		f->e = NULL;
-	else
-		e = probe(f->e, (uint32_t)dims);
-	if (e == E_CANCELLED) {
-		embed_close(f->e);
-		free(f);
-		return false;
-	}
-	if (e != OK) {
-		embed_close(f->e);
-		f->e = NULL;
-		LOG(LOG_WARN, "core.vectors", "the encoder of the model in use cannot be had: questions are not asked by it",
-		    LF_C("model", model), LF_C("reason", diag_get()->text));
-	}
-	pthread_mutex_lock(&v->lock);
-	list_add_tail(&v->formers, &f->node);
-	pthread_mutex_unlock(&v->lock);
-	return f->e != NULL;
-}
-
-static void close_formers(struct vectors *v, const char *model)
-{
-	struct former *done = NULL;
-
-	pthread_mutex_lock(&v->lock);
-	LIST_EACH (node, &v->formers) {
-		struct former *f = CONTAINER(node, struct former, node);
-
-		if (strcmp(f->model, model) == 0 && f->users == 0) {
-			list_del(&f->node);
-			done = f;
-		}
-	}
-	pthread_mutex_unlock(&v->lock);
-	if (done)
-		embed_close(done->e);
-	free(done);
-}
-
-static void set_models(struct vectors *v, struct vtenant *t, const char *model, const char *next)
-{
-	pthread_mutex_lock(&v->lock);
-	memmove(t->model, model, strlen(model) + 1);
-	memmove(t->next, next, strlen(next) + 1);
-	pthread_mutex_unlock(&v->lock);
-}
-
-/* What becomes of the model in use, at the first look at a tenant. *make: this process makes vectors. */
-static enum err settle_models(struct vectors *v, struct vtenant *t, const char *key, bool *make)
-{
-	bool first = !t->looked;
-
-	t->looked = true;
-	*make = !t->gave_way;
-	if (t->gave_way) {
-		(void)former_serves(v, t->model);
-		return OK;
-	}
-	if (first)
-		t->drop_at = deadline_in_ms(v->opt.poll_ms * DROP_AFTER_POLLS);
-	/* A change to another model that somebody has begun and not finished ends here: who was started last decides. */
-	if (strcmp(t->model, key) == 0)
-		return first && t->others_next ? vectors_tell(v, t) : OK;
-	if (strcmp(t->next, key) == 0)
-		return OK;
-	if (t->model[0] && former_serves(v, t->model)) {
-		LOG(LOG_INFO, "core.vectors", "change of model: vectors are made anew, the old model serves meanwhile",
-		    LF_C("tenant", t->name), LF_C("from", t->model), LF_C("to", key));
-		set_models(v, t, t->model, key);
-	} else {
-		if (t->model[0])
-			atomic_fetch_add(&v->switches, 1);
-		set_models(v, t, key, "");
-	}
-	t->drop_at = deadline_in_ms(v->opt.poll_ms * DROP_AFTER_POLLS);
-	return vectors_tell(v, t);
-}
-
-/* ------------------------------------------------------------- one tenant */
 
 static bool walked(const struct vtenant *t)
 {
@@ -309,71 +149,6 @@ out:
 	return e;
 }
 
-/* All that was there has its vector. */
-static enum err finish(struct vectors *v, struct vtenant *t, const char *key)
-{
-	char old[MODEL_ROOM];
-
-	if (t->again) {
-		t->again = false;
-		LOG(LOG_INFO, "core.vectors", "all vectors have been made again", LF_C("tenant", t->name));
-		TRY(vectors_tell(v, t));
-	}
-	if (strcmp(t->next, key) != 0)
-		return OK;
-	memcpy(old, t->model, sizeof old);
-	set_models(v, t, key, "");
-	if (vectors_tell(v, t) != OK) { /* not durable: not done */
-		enum err e = diag_get()->code;
-
-		set_models(v, t, old, key);
-		return e;
-	}
-	atomic_fetch_add(&v->switches, 1);
-	t->drop_at = deadline_in_ms(v->opt.poll_ms * DROP_AFTER_POLLS);
-	LOG(LOG_INFO, "core.vectors", "change of model: done", LF_C("tenant", t->name), LF_C("from", old), LF_C("to", key));
-	return OK;
-}
-
-/* --------------------------------------------------------- others' vectors */
-
-struct others {
-	const struct vtenant *t;
-	char model[MODEL_ROOM];
-};
-
-static void on_model(void *ctx, struct str model, int64_t n)
-{
-	struct others *o = ctx;
-
-	if (n == 0 || model.n >= MODEL_ROOM || str_eq(model, str_c(o->t->model)) || str_eq(model, str_c(o->t->next)))
-		return;
-	memcpy(o->model, model.p, model.n);
-	o->model[model.n] = 0;
-}
-
-/* One step of removing what no model in use needs. *more: there is another. */
-static enum err drop_step(struct vectors *v, struct vtenant *t, bool *more)
-{
-	struct others o = {.t = t};
-	bool left = false;
-
-	*more = false;
-	TRY(v->store->ops->vector_models(v->store, &t->who, on_model, &o));
-	if (!o.model[0]) {
-		t->drop_at = 0;
-		return OK;
-	}
-	TRY(v->store->ops->vector_drop(v->store, &t->who, str_c(o.model), DROP_STEP, &left));
-	*more = true;
-	if (!left) {
-		close_formers(v, o.model);
-		LOG(LOG_INFO, "core.vectors", "vectors of a former model are removed", LF_C("tenant", t->name),
-		    LF_C("model", o.model));
-	}
-	return OK;
-}
-
 /* ------------------------------------------------------------------ rounds */
 
 static enum err follow(struct vectors *v, struct vtenant *t, const char *key)
@@ -396,8 +171,8 @@ static enum err round_of(struct vectors *v, struct vtenant *t, bool *more)
 	bool make;
 
 	TRY(vectors_learn(v, t, false));
-	TRY(learn_dims(v, key));
-	TRY(settle_models(v, t, key, &make));
+	TRY(vectors_learn_dims(v, key));
+	TRY(vectors_settle_models(v, t, key, &make));
 	if (!make) {
 		vectors_see(v, t);
 		vectors_arm(v, t);
@@ -413,7 +188,7 @@ static enum err round_of(struct vectors *v, struct vtenant *t, bool *more)
 		if (t->kind[k].walking)
 			TRY(walk_step(v, t, (enum doc_kind)k, key));
 	if (idle(t))
-		TRY(finish(v, t, key));
+		TRY(vectors_finish(v, t, key));
 	/* A service that refuses all of them is asked the slower the longer it does. */
 	if (atomic_load(&v->refused) > refused + 1 && atomic_load(&v->made) == made)
 		trouble_note(v, &v->work, E_INVALID, PAUSE_FIRST_MS, PAUSE_MOST_MS);
@@ -423,7 +198,7 @@ static enum err round_of(struct vectors *v, struct vtenant *t, bool *more)
 	vectors_settle(v, t, walked(t));
 	*more = !idle(t);
 	if (!*more && t->drop_at && clock_mono_ns() >= t->drop_at)
-		TRY(drop_step(v, t, more));
+		TRY(vectors_drop_step(v, t, more));
 	return OK;
 }
 

@@ -206,7 +206,7 @@ static void assert_complete(void)
 				home),
 			    "idx_store_expires_at store_pkey store_prefix_idx");
 	assert_string_equal(ask("SELECT value FROM \"%s\".cenote_meta WHERE name IN ('schema', 'tenant') ORDER BY name", home),
-			    "3 default");
+			    "4 default");
 }
 
 /* ---------------------------------------------------------------- making */
@@ -258,6 +258,20 @@ static void upgraded_to_vectors(void **state)
 		    " c.oid = attrelid WHERE attrelid = '\"%s\".cenote_vector'::regclass AND attname = 'data'",
 		    home),
 		"e toast_tuple_target=8160");
+}
+
+static void upgraded_to_stamps(void **state)
+{
+	(void)state;
+	open_close(url);
+	must("ALTER TABLE \"%s\".cenote_vector DROP COLUMN stamp", home);
+	must("UPDATE \"%s\".cenote_meta SET value = '3' WHERE name = 'schema'", home);
+	open_close(url);
+	assert_complete();
+	assert_string_equal(ask("SELECT format_type(atttypid, NULL) || ' ' || attnotnull FROM pg_attribute WHERE attrelid ="
+				" '\"%s\".cenote_vector'::regclass AND attname = 'stamp'",
+				home),
+			    "bigint true");
 }
 
 static void adopted(void **state)
@@ -312,9 +326,9 @@ static void refuses(void **state)
 		{"DROP TABLE store_migrations; ALTER TABLE store ADD COLUMN mine text", "no store_migrations"},
 		{"ALTER TABLE store RENAME TO real; CREATE VIEW store AS SELECT * FROM real", "not a table but a view"},
 		{"CREATE TABLE cenote_meta(name text PRIMARY KEY, value text NOT NULL); INSERT INTO cenote_meta VALUES ('schema', "
-		 "'4'),"
+		 "'5'),"
 		 " ('tenant', 'default')",
-		 "newer release (layout 4"},
+		 "newer release (layout 5"},
 		{"CREATE TABLE cenote_meta(name text PRIMARY KEY, value text NOT NULL)", "does not say which layout"},
 		{"CREATE TABLE cenote_meta(name text PRIMARY KEY, value text NOT NULL); INSERT INTO cenote_meta VALUES ('schema', "
 		 "'1'),"
@@ -774,6 +788,7 @@ int main(void)
 		TEST(fresh),
 		TEST(upgraded),
 		TEST(upgraded_to_vectors),
+		TEST(upgraded_to_stamps),
 		TEST(adopted),
 		TEST(adopted_without_versions),
 		TEST(refuses),

@@ -13,7 +13,7 @@ struct seen {
 	int64_t id;
 	bool removed;
 	char terms[24], where[24], vector[24];
-	uint64_t mark;
+	uint64_t mark, stamp;
 	size_t vector_n;
 };
 struct reading {
@@ -28,7 +28,7 @@ static bool take(void *ctx, const struct doc_change *c)
 	struct reading *r = ctx;
 	struct seen *s = &r->v[r->n];
 	assert_true(r->n < sizeof r->v / sizeof *r->v);
-	*s = (struct seen){.id = c->id, .removed = c->removed, .mark = c->mark, .vector_n = c->vector.n};
+	*s = (struct seen){.id = c->id, .removed = c->removed, .mark = c->mark, .stamp = c->stamp, .vector_n = c->vector.n};
 	snprintf(s->terms, sizeof s->terms, "%.*s", STR_ARG(c->terms));
 	snprintf(s->where, sizeof s->where, "%.*s", STR_ARG(c->lang_ns));
 	snprintf(s->vector, sizeof s->vector, "%.*s", STR_ARG(c->vector));
@@ -405,6 +405,94 @@ static void walks_by_pages(void **state)
 	free(r);
 }
 
+struct lacks {
+	char text[4096];
+	size_t n;
+	int calls;
+};
+
+static bool take_lack(void *ctx, const struct doc_change *c)
+{
+	struct lacks *l = ctx;
+	int n = snprintf(l->text + l->n, sizeof l->text - l->n, "%.*s%s ", STR_ARG(c->terms), c->has_vector ? "!" : "");
+	assert_true(n > 0 && l->n + (size_t)n < sizeof l->text);
+	assert_int_equal(c->vector.n, 0);
+	assert_false(c->removed);
+	l->n += (size_t)n;
+	return true;
+}
+
+/* The terms of all that lacks a vector, to the end; "!": one of an earlier text is there. */
+static struct lacks lacking(enum doc_kind kind, const char *model, size_t limit)
+{
+	struct lacks l = {0};
+	struct doc_lack at = {0};
+	int64_t before;
+	do {
+		before = at.after;
+		assert_ok(S->ops->doc_lacking(S, &ALICE, kind, str_c(model), &at, limit, take_lack, &l));
+		assert_true(at.end || at.after > before);
+		assert_true(++l.calls < 2000);
+	} while (!at.end);
+	return l;
+}
+
+static void assert_lacking(enum doc_kind kind, const char *model, const char *want)
+{
+	for (size_t limit = 1; limit < 5; limit++) {
+		struct lacks l = lacking(kind, model, limit);
+		assert_string_equal(l.text, want);
+	}
+}
+
+/* Only what has no vector of its present text is given, however it came to have none. */
+static void what_is_lacking(void **state)
+{
+	(void)state;
+	struct reading *r = reading_of(DOC_ITEM, "", "m");
+	assert_lacking(DOC_ITEM, "m", "");
+	put_doc("a", "1", "one");
+	put_doc("a", "2", "two");
+	put_doc("b", "3", "three");
+	put_doc("b", "4", "");
+	assert_lacking(DOC_ITEM, "m", "one two three ");
+	assert_lacking(DOC_MESSAGE, "m", "");
+	keep_item("m", "one", "V1");
+	keep_item("m", "three", "V3");
+	keep_item("other", "two", "V2");
+	assert_lacking(DOC_ITEM, "m", "two ");
+	assert_lacking(DOC_ITEM, "other", "one three ");
+	put_doc("a", "1", "one anew"); /* another text */
+	put_doc("b", "3", "three");    /* the same again */
+	assert_lacking(DOC_ITEM, "m", "one anew! two ");
+	keep(DOC_ITEM, "m", id_of(DOC_ITEM, "one anew"), "one", "V0"); /* made of what it was before: late */
+	assert_lacking(DOC_ITEM, "m", "one anew! two ");
+	/* With the stamps that came with the texts; then a text changes. */
+	scan_docs(r);
+	for (size_t i = 0; i < r->n; i++)
+		keep(DOC_ITEM, "m", r->v[i].id, r->v[i].terms, "V");
+	assert_lacking(DOC_ITEM, "m", "");
+	walk_docs(r, 0, 100);
+	for (size_t i = 0; i < r->n; i++) {
+		struct doc_vector v = {r->v[i].id, doc_mark(str_c(r->v[i].terms)), STR("W"), r->v[i].stamp};
+		assert_ok(S->ops->vector_put(S, &ALICE, DOC_ITEM, STR("m"), &v, 1));
+	}
+	assert_lacking(DOC_ITEM, "m", "");
+	put_doc("a", "2", "too");
+	assert_lacking(DOC_ITEM, "m", "too! ");
+	/* The vector of a text that has been replaced in the meantime comes with that text's stamp. */
+	const struct seen *was = of(r, "two");
+	struct doc_vector late = {was->id, doc_mark(STR("two")), STR("W"), was->stamp};
+	assert_ok(S->ops->vector_put(S, &ALICE, DOC_ITEM, STR("m"), &late, 1));
+	assert_lacking(DOC_ITEM, "m", "too! ");
+	append("t1", "1", "ann", "hello");
+	append("t2", "1", "bob", "world");
+	assert_lacking(DOC_MESSAGE, "m", "hello world ");
+	keep(DOC_MESSAGE, "m", id_of(DOC_MESSAGE, "hello"), "hello", "V");
+	assert_lacking(DOC_MESSAGE, "m", "world ");
+	free(r);
+}
+
 static void dropped_in_steps(void **state)
 {
 	(void)state;
@@ -484,6 +572,7 @@ static void bound_principals(void **state)
 	assert_err(E_DENIED, S->ops->doc_changes(S, &BOUND, &r->scope, &r->cursor, take, r));
 	assert_err(E_DENIED, S->ops->doc_walk(S, &BOUND, DOC_MESSAGE, STR("m"), 0, 10, take, r));
 	assert_err(E_DENIED, S->ops->doc_walk(S, &BOUND, DOC_ITEM, STR("m"), 0, 10, take, r));
+	assert_err(E_DENIED, S->ops->doc_lacking(S, &BOUND, DOC_ITEM, STR("m"), &(struct doc_lack){0}, 10, take, r));
 	assert_err(E_DENIED, S->ops->vector_put(S, &BOUND, DOC_MESSAGE, STR("m"), &v, 1));
 	assert_err(E_DENIED, S->ops->vector_drop(S, &BOUND, STR("m"), 10, &left));
 	assert_int_equal(r->n, 1);
@@ -541,6 +630,7 @@ int suite_vectors(void)
 		SUITE_TEST(undone_deletes),
 		SUITE_TEST(messages),
 		SUITE_TEST(walks_by_pages),
+		SUITE_TEST(what_is_lacking),
 		SUITE_TEST(dropped_in_steps),
 		SUITE_TEST(tenants_apart),
 		SUITE_TEST(bound_principals),

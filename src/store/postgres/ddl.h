@@ -6,7 +6,7 @@
 
 #define PG_STORE_VERSION 3  /* highest row of store_migrations that we know */
 #define PG_CP_VERSION 9	    /* of checkpoint_migrations */
-#define PG_CENOTE_VERSION 3 /* cenote_meta 'schema' */
+#define PG_CENOTE_VERSION 4 /* cenote_meta 'schema' */
 
 /* The tables that we work with; TB_KEY only in the home schema (pg.schema). */
 enum pg_table {
@@ -58,7 +58,8 @@ struct pg_ddl {
  *                 In the home schema also a row without documents (kind 'x') for every transaction of another tenant.
  *                 Rows are removed after some minutes; what was removed is noted in cenote_meta 'purged'.
  *  cenote_model   numbers of the models that have vectors.
- *  cenote_vector  a document's vector by a model: kind 'i' or 'm' and its id, the mark of the terms it was made for.
+ *  cenote_vector  a document's vector by a model: kind 'i' or 'm' and its id, the mark of the terms it was made for, and the xmin
+ *                 of the document's row when they were read (stamp).
  *  cenote_meta    'schema' (version of these tables), 'tenant' (whose they are). */
 static const struct pg_ddl pg_own_tables[] = {
 	{TB_META, NULL, "CREATE TABLE @cenote_meta(name text PRIMARY KEY, value text NOT NULL)"},
@@ -142,6 +143,8 @@ static const struct pg_upgrade pg_own_upgrades[] = {
 	/* Vectors (vectors.c) do not get smaller by compression; with the table's toast_tuple_target all but very long ones stay in
 	   their rows. */
 	{3, "ALTER TABLE @cenote_vector ALTER COLUMN data SET STORAGE EXTERNAL"},
+	/* As which row the document was read: vectors.c, invariant 4. */
+	{4, "ALTER TABLE @cenote_vector ADD COLUMN IF NOT EXISTS stamp bigint NOT NULL DEFAULT 0"},
 };
 #define PG_OWN_UPGRADES (sizeof pg_own_upgrades / sizeof *pg_own_upgrades)
 

@@ -27,15 +27,15 @@ static const struct pg_stmt st_messages_all = {ST_DOC_MESSAGES_ALL, LANE_SCAN, "
 					       "SELECT array_agg(id) FROM @cenote_message WHERE terms IS DISTINCT FROM ''"};
 /* $2: the model whose vectors come along; PG_VECTOR_OF is read once per document. */
 #define VECTOR(kind) PG_VECTOR_OF(kind, "i.id", 2)
-static const struct pg_stmt st_item_vector = {
-	ST_DOC_ITEM_VECTOR, LANE_SEARCH, "doc_item_vector",
-	"SELECT c.id, c.terms, c.prefix, c.version, v.data, v.mark FROM unnest($1::bigint[]) i(id) JOIN @cenote_item c ON c.id ="
-	" i.id" VECTOR("i") " ORDER BY c.id"};
-static const struct pg_stmt st_message_vector = {
-	ST_DOC_MESSAGE_VECTOR, LANE_SEARCH, "doc_message_vector",
-	"SELECT m.id, m.terms, t.thread, 0::bigint, v.data, v.mark FROM unnest($1::bigint[]) i(id) JOIN @cenote_message m ON m.id ="
-	" i.id JOIN @cenote_thread t ON t.id = m.thread_id" VECTOR("m") " ORDER BY m.id"};
-enum { D_ID, D_TERMS, D_WHERE, D_VERSION, D_VECTOR, D_MARK };
+static const struct pg_stmt st_item_vector = {ST_DOC_ITEM_VECTOR, LANE_SEARCH, "doc_item_vector",
+					      "SELECT c.id, c.terms, c.prefix, c.version, v.data, v.mark, c.xmin::text::bigint "
+					      "FROM unnest($1::bigint[]) i(id) JOIN @cenote_item c ON c.id ="
+					      " i.id" VECTOR("i") " ORDER BY c.id"};
+static const struct pg_stmt st_message_vector = {ST_DOC_MESSAGE_VECTOR, LANE_SEARCH, "doc_message_vector",
+						 "SELECT m.id, m.terms, t.thread, 0::bigint, v.data, v.mark, m.xmin::text::bigint "
+						 "FROM unnest($1::bigint[]) i(id) JOIN @cenote_message m ON m.id ="
+						 " i.id JOIN @cenote_thread t ON t.id = m.thread_id" VECTOR("m") " ORDER BY m.id"};
+enum { D_ID, D_TERMS, D_WHERE, D_VERSION, D_VECTOR, D_MARK, D_STAMP };
 
 /* Only rows that nobody works on, and only where the document still belongs to what is stored. */
 static const struct pg_stmt st_keep_items = {
@@ -74,7 +74,8 @@ struct doc_change pg_doc_row(const PGresult *r, int row, bool with)
 				   .lang_ns = pg_get_str(r, row, D_WHERE),
 				   .version = pg_get_i64(r, row, D_VERSION),
 				   .vector = with ? pg_get_str(r, row, D_VECTOR) : STR(""),
-				   .mark = with ? (uint64_t)pg_get_i64(r, row, D_MARK) : 0};
+				   .mark = with ? (uint64_t)pg_get_i64(r, row, D_MARK) : 0,
+				   .stamp = with ? (uint64_t)pg_get_i64(r, row, D_STAMP) : 0};
 }
 
 static bool with_vectors(const struct docs *x)

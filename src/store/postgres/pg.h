@@ -249,6 +249,9 @@ enum pg_st {
 	ST_MODELS,
 	ST_DOC_WALK_ITEMS,
 	ST_DOC_WALK_MESSAGES,
+	ST_DOC_LACKING_ITEMS,
+	ST_DOC_LACKING_MESSAGES,
+	ST_VECTOR_STAMP,
 	/* ckpt*.c */
 	ST_CKPT_LOOK,
 	ST_CKPT_CLAIM,
@@ -574,6 +577,8 @@ enum err pg_vector_put(struct store *, const struct principal *, enum doc_kind, 
 		       size_t) MUST_CHECK;
 enum err pg_doc_walk(struct store *, const struct principal *, enum doc_kind, struct str, int64_t, size_t, doc_fn,
 		     void *) MUST_CHECK;
+enum err pg_doc_lacking(struct store *, const struct principal *, enum doc_kind, struct str, struct doc_lack *, size_t, doc_fn,
+			void *) MUST_CHECK;
 /* vector_get.c */
 enum err pg_vector_get(struct store *, struct arena *, const struct principal *, enum doc_kind, struct str, const int64_t *, size_t,
 		       struct doc_vector *) MUST_CHECK;

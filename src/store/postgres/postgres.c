@@ -27,11 +27,12 @@ static void pg_close(struct store *st)
 		.name = "postgres", .close = pg_close, .ping = pg_ping, .item_get = pg_item_get, .item_write = pg_item_write,      \
 		.item_scan = pg_item_scan, .item_walk = pg_item_walk, .item_by_id = pg_item_by_id, .namespaces = pg_namespaces,    \
 		.sweep = pg_sweep, .doc_scan = pg_doc_scan, .doc_changes = pg_doc_changes, .doc_keep = pg_doc_keep,                \
-		.vector_put = pg_vector_put, .vector_get = pg_vector_get, .doc_walk = pg_doc_walk, .vector_models = pg_vector_models,                           \
-		.vector_drop = pg_vector_drop, .message_append = pg_message_append, .message_list = pg_message_list,               \
-		.message_by_id = pg_message_by_id, .thread_list = pg_thread_list, .threads = &pg_thread_ops,                       \
-		.checkpoints = &(ckpt), .stats = pg_stats, .tenants = pg_tenants, .key_put = pg_key_put, .key_get = pg_key_get,    \
-		.key_list = pg_key_list, .meta_get = pg_meta_get, .meta_put = pg_meta_put, .metrics = pg_metrics,                  \
+		.vector_put = pg_vector_put, .vector_get = pg_vector_get, .doc_walk = pg_doc_walk, .doc_lacking = pg_doc_lacking,  \
+		.vector_models = pg_vector_models, .vector_drop = pg_vector_drop, .message_append = pg_message_append,             \
+		.message_list = pg_message_list, .message_by_id = pg_message_by_id, .thread_list = pg_thread_list,                 \
+		.threads = &pg_thread_ops, .checkpoints = &(ckpt), .stats = pg_stats, .tenants = pg_tenants,                       \
+		.key_put = pg_key_put, .key_get = pg_key_get, .key_list = pg_key_list, .meta_get = pg_meta_get,                    \
+		.meta_put = pg_meta_put, .metrics = pg_metrics,                                                                    \
 	}
 /* By the layout of checkpoints. */
 static const struct store_ops ops = OPS(pg_checkpoint_ops), compact_ops = OPS(pg_compact_ops);

@@ -11,24 +11,27 @@
  * done alone afterwards. So writes of items and messages wait for it for one transaction at most, and no two wait for each other.
  *  3. No statement reads all of cenote_vector when it wants some of it: its rows are found by the index, one at a time (LATERAL
  * with a LIMIT), or by their places (ctid), which do not change while who could change them is locked out (1, 4).
- *  4. A model's row goes when its last vector was dropped, by who holds it alone (FOR UPDATE). */
+ *  4. cenote_vector.stamp is the xmin of the document's row as it was when the terms were read that mark belongs to. A row that has
+ *     been written since has another one. So the server itself can say which documents certainly have a current vector; the rest
+ *     (few: those without one, those that changed, and those that were written again with the same text) is compared by mark.
+ *  5. A model's row goes when its last vector was dropped, by who holds it alone (FOR UPDATE). */
 #include "store/postgres/pg_feed.h"
 
 #define PAGE 1000
-#define MODEL_NAME_MAX 512
 #define MODELS_MAX 64
 #define ROUNDS_MAX 3
 
-/* $1 op, $2 model, $3 ids, $4 marks, $5 vectors; gives the model's number (NULL: there is none) and the documents that somebody has
- * locked. */
+/* $1 op, $2 model, $3 ids, $4 marks, $5 vectors, $6 stamps; gives the model's number (NULL: there is none) and the documents that
+ * somebody has locked. */
 #define PUT(kind, docs, names, columns, how)                                                                                       \
 	"WITH m AS MATERIALIZED (SELECT id FROM @cenote_model WHERE name = $2::text FOR KEY SHARE),"                               \
-	" l AS MATERIALIZED (SELECT c.id, v.mark, v.data, " names                                                                  \
-	" FROM unnest($3::bigint[], $4::bigint[], $5::bytea[]) v(id, mark, data) JOIN " docs                                       \
+	" l AS MATERIALIZED (SELECT c.id, v.mark, v.data, v.stamp, " names                                                         \
+	" FROM unnest($3::bigint[], $4::bigint[], $5::bytea[], $6::bigint[]) v(id, mark, data, stamp) JOIN " docs                  \
 	" WHERE c.terms IS DISTINCT FROM '' AND EXISTS (SELECT FROM m) ORDER BY c.id FOR SHARE OF c" how "),"                      \
-	" p AS (INSERT INTO @cenote_vector(model, kind, id, mark, data) SELECT m.id, '" kind                                       \
-	"', l.id, l.mark, l.data FROM l, m ORDER BY l.id ON CONFLICT (model, kind, id) DO UPDATE SET mark = excluded.mark,"        \
-	" data = excluded.data)"                                                                                                   \
+	" p AS (INSERT INTO @cenote_vector(model, kind, id, mark, data, stamp) SELECT m.id, '" kind                                \
+	"', l.id, l.mark, l.data, l.stamp FROM l, m ORDER BY l.id ON CONFLICT (model, kind, id) DO UPDATE SET mark = "             \
+	"excluded.mark,"                                                                                                           \
+	" data = excluded.data, stamp = excluded.stamp)"                                                                           \
 	" INSERT INTO @cenote_journal(op, step, kind, ids, names" columns ") SELECT $1::bigint, 0, '" kind                         \
 	"', coalesce(array_agg(l.id ORDER BY l.id), '{}'), "
 #define LEFT(table)                                                                                                                \
@@ -77,30 +80,13 @@ const struct pg_stmt pg_vectors_gone = {
 
 /* $1 after, $2 model, $3 at most */
 #define WALK(columns, docs, kind)                                                                                                  \
-	"SELECT c.id, c.terms, " columns ", v.data, v.mark FROM " docs PG_VECTOR_OF(                                               \
+	"SELECT c.id, c.terms, " columns ", v.data, v.mark, c.xmin::text::bigint FROM " docs PG_VECTOR_OF(                         \
 		kind, "c.id", 2) " WHERE c.id > $1::bigint AND c.terms IS DISTINCT FROM '' ORDER BY c.id LIMIT $3::bigint"
 static const struct pg_stmt st_walk_items = {ST_DOC_WALK_ITEMS, LANE_SEARCH, "doc_walk_items",
 					     WALK("c.prefix, c.version", "@cenote_item c", "i")};
 static const struct pg_stmt st_walk_messages = {
 	ST_DOC_WALK_MESSAGES, LANE_SEARCH, "doc_walk_messages",
 	WALK("t.thread, 0::bigint", "@cenote_message c JOIN @cenote_thread t ON t.id = c.thread_id", "m")};
-
-/* Vectors are made by the process itself, of all users' texts. */
-static enum err check(const struct principal *who, struct str model)
-{
-	if (who && who->user_bound)
-		return err_set(E_DENIED, "this key is bound to a user and may not work on everybody's vectors");
-	if (model.n > MODEL_NAME_MAX || memchr(model.p ? model.p : "", 0, model.n))
-		return err_set(E_INVALID, "the name of a model has at most %d bytes, none of them 0", MODEL_NAME_MAX);
-	return OK;
-}
-
-static enum err check_named(const struct principal *who, struct str model)
-{
-	if (model.n == 0)
-		return err_set(E_INVALID, "vectors need the name of the model that made them");
-	return check(who, model);
-}
 
 /* ------------------------------------------------------------------ putting */
 
@@ -153,6 +139,10 @@ static void put_params(struct pg_params *p, const struct put *x, const struct do
 	pg_array(p, PG_BYTEAS, n);
 	for (size_t i = 0; i < n; i++)
 		pg_el_str(p, v[i]->data);
+	pg_array_end(p);
+	pg_array(p, PG_INT8S, n);
+	for (size_t i = 0; i < n; i++)
+		pg_el_i64(p, (int64_t)v[i]->stamp);
 	pg_array_end(p);
 }
 
@@ -244,13 +234,8 @@ enum err pg_vector_put(struct store *s, const struct principal *who, enum doc_ki
 		       const struct doc_vector *v, size_t n)
 {
 	struct put x = {.kind = kind, .model = model};
-	TRY(principal_check(who, RIGHT_WRITE));
-	TRY(check_named(who, model));
-	if (n > VECTOR_BATCH_MAX)
-		return err_set(E_LIMIT, "at most %d vectors are written at once", VECTOR_BATCH_MAX);
-	for (size_t i = 0; i < n; i++)
-		if (v[i].data.n == 0)
-			return err_set(E_INVALID, "an empty vector cannot be kept");
+	TRY(vector_call_check(who, RIGHT_WRITE, model, true));
+	TRY(vector_batch_check(v, n));
 	TRY(pg_tenant_get(pg_of(s), who, RIGHT_WRITE, false, &x.t));
 	if (!x.t || n == 0) /* without a schema there are no documents */
 		return OK;
@@ -290,8 +275,7 @@ enum err pg_vector_drop(struct store *s, const struct principal *who, struct str
 	struct pg_job j = {.steps = steps, .n = 2, .lane = LANE_WRITE, .write = true};
 	size_t most = max < VECTOR_BATCH_MAX ? max : VECTOR_BATCH_MAX;
 	*left = false;
-	TRY(principal_check(who, RIGHT_WRITE));
-	TRY(check_named(who, model));
+	TRY(vector_call_check(who, RIGHT_WRITE, model, true));
 	if (max == 0)
 		return err_set(E_INVALID, "at least one vector is removed at a time");
 	TRY(pg_tenant_get(pg_of(s), who, RIGHT_WRITE, false, &j.t));
@@ -370,7 +354,7 @@ enum err pg_doc_walk(struct store *s, const struct principal *who, enum doc_kind
 {
 	struct walk x = {.kind = kind, .model = model, .after = after, .left = limit, .fn = fn, .ctx = ctx};
 	bool exact, more = limit > 0;
-	TRY(check(who, model));
+	TRY(vector_call_check(who, RIGHT_READ, model, false));
 	TRY(pg_tenant_get(pg_of(s), who, RIGHT_READ, false, &x.t));
 	if (!x.t)
 		return OK;
@@ -379,4 +363,147 @@ enum err pg_doc_walk(struct store *s, const struct principal *who, enum doc_kind
 	while (more)
 		TRY(walk_page(&x, &more));
 	return OK;
+}
+
+/* ----------------------------------------------------- what has no vector */
+
+/* $1 after, $2 model, $3 at most. Of the next LACK_STEP documents those whose vector is not certainly the current one, each with,
+ * in the first two columns, how far that goes and how many they are, unless there are as many as are wanted; at least one row. */
+#define LACK_STEP 20000
+#define TEXT_OF(x) #x
+#define NUMBER(x) TEXT_OF(x)
+#define LACKING(docs, kind)                                                                                                        \
+	"WITH l AS MATERIALIZED (SELECT c.id, c.terms, c.version, v.mark, c.stamp FROM (SELECT " docs                              \
+	" WHERE id > $1::bigint ORDER BY id LIMIT " NUMBER(                                                                        \
+		LACK_STEP) ") c LEFT JOIN LATERAL (SELECT y.mark, y.stamp FROM @cenote_vector y"                                   \
+			   " WHERE y.model = (SELECT o.id FROM @cenote_model o WHERE o.name = $2::text) AND y.kind = '" kind       \
+			   "' AND y.id = c.id LIMIT 1) v ON true WHERE c.terms IS DISTINCT FROM '' AND v.stamp IS DISTINCT FROM "  \
+			   "c.stamp"                                                                                               \
+			   " ORDER BY c.id LIMIT $3::bigint)"
+#define LACKING_END(table)                                                                                                         \
+	", b AS (SELECT max(id) AS upto, count(*) AS n FROM (SELECT id FROM " table                                                \
+	" WHERE id > $1::bigint ORDER BY id LIMIT " NUMBER(LACK_STEP) ") x WHERE (SELECT count(*) FROM l) < $3::bigint) SELECT "   \
+								      "b.upto, b.n, l.* FROM b LEFT JOIN l ON true ORDER BY l.id"
+static const struct pg_stmt st_lacking[2] = {
+	{ST_DOC_LACKING_ITEMS, LANE_SCAN, "doc_lacking_items",
+	 LACKING("id, terms, version, xmin::text::bigint AS stamp FROM @cenote_item", "i") LACKING_END("@cenote_item")},
+	{ST_DOC_LACKING_MESSAGES, LANE_SCAN, "doc_lacking_messages",
+	 LACKING("id, terms, 0::bigint AS version, xmin::text::bigint AS stamp FROM @cenote_message", "m")
+		 LACKING_END("@cenote_message")},
+};
+enum { L_UPTO, L_N, L_ID, L_TERMS, L_VERSION, L_MARK, L_STAMP };
+/* $1 op, $2 model, $3 kind, $4 ids, $5 marks, $6 stamps: vectors that were current all the same. What somebody works on is left. */
+static const struct pg_stmt st_stamp = {
+	ST_VECTOR_STAMP, LANE_WRITE, "vector_stamp",
+	"WITH l AS MATERIALIZED (SELECT v.place, x.stamp FROM unnest($4::bigint[], $5::bigint[], $6::bigint[]) x(id, mark, stamp)"
+	" CROSS JOIN LATERAL (SELECT y.ctid AS place FROM @cenote_vector y WHERE y.model = (SELECT o.id FROM @cenote_model o WHERE"
+	" o.name = $2::text) AND y.kind = $3::text::\"char\" AND y.id = x.id AND y.mark = x.mark LIMIT 1 FOR UPDATE SKIP LOCKED) "
+	"v),"
+	" u AS (UPDATE @cenote_vector v SET stamp = l.stamp FROM l WHERE v.ctid = l.place)"
+	" INSERT INTO @cenote_journal(op, step, kind, ids, names) SELECT $1::bigint, 0, 'i', '{}', '{}' WHERE EXISTS (SELECT FROM "
+	"l)"};
+
+struct lacking {
+	struct pg_tenant *t;
+	enum doc_kind kind;
+	struct str model;
+	struct doc_lack *at;
+	size_t limit;
+	doc_fn fn;
+	void *ctx;
+	struct doc_vector *same; /* to be stamped */
+	size_t same_n;
+};
+
+/* The server is a standby: nothing is stamped, which costs the next start some rows. */
+static enum err stamp(struct lacking *x)
+{
+	struct pg_params p;
+	PGresult *r;
+	bool repeated;
+	if (x->same_n == 0 || pg_feed_on_standby(x->t->feed))
+		return OK;
+	pg_params_init(&p);
+	pg_i64(&p, pg_new_op());
+	pg_text(&p, x->model);
+	pg_text(&p, x->kind == DOC_MESSAGE ? STR("m") : STR("i"));
+	pg_array(&p, PG_INT8S, x->same_n);
+	for (size_t i = 0; i < x->same_n; i++)
+		pg_el_i64(&p, x->same[i].id);
+	pg_array_end(&p);
+	pg_array(&p, PG_INT8S, x->same_n);
+	for (size_t i = 0; i < x->same_n; i++)
+		pg_el_i64(&p, (int64_t)x->same[i].mark);
+	pg_array_end(&p);
+	pg_array(&p, PG_INT8S, x->same_n);
+	for (size_t i = 0; i < x->same_n; i++)
+		pg_el_i64(&p, (int64_t)x->same[i].stamp);
+	pg_array_end(&p);
+	TRY(pg_write(x->t, &st_stamp, &p, &r, &repeated));
+	PQclear(r);
+	return OK;
+}
+
+static void take_lacking(struct lacking *x, const PGresult *r)
+{
+	int rows = PQntuples(r);
+	bool go = true;
+	/* A page that was filled goes as far as its last document; the other one has all that there are. */
+	bool filled = pg_is_null(r, 0, L_UPTO) && !pg_is_null(r, 0, L_ID);
+	for (int row = 0; row < rows && go && !pg_is_null(r, row, L_ID); row++) {
+		struct doc_change d = {.id = pg_get_i64(r, row, L_ID),
+				       .terms = pg_is_null(r, row, L_TERMS) ? STR("\0") : pg_get_str(r, row, L_TERMS),
+				       .version = pg_get_i64(r, row, L_VERSION),
+				       .has_vector = !pg_is_null(r, row, L_MARK),
+				       .mark = (uint64_t)pg_get_i64(r, row, L_MARK),
+				       .stamp = (uint64_t)pg_get_i64(r, row, L_STAMP)};
+		x->at->after = d.id;
+		x->at->looked++;
+		if (d.has_vector && d.mark == doc_mark(d.terms))
+			x->same[x->same_n++] = (struct doc_vector){.id = d.id, .mark = d.mark, .stamp = d.stamp};
+		else
+			go = x->fn(x->ctx, &d);
+	}
+	if (filled || !go)
+		return;
+	if (!pg_is_null(r, 0, L_UPTO)) {
+		x->at->after = pg_get_i64(r, 0, L_UPTO);
+		x->at->looked = (uint64_t)pg_get_i64(r, 0, L_N);
+	}
+	x->at->end = x->at->looked < LACK_STEP;
+}
+
+enum err pg_doc_lacking(struct store *s, const struct principal *who, enum doc_kind kind, struct str model, struct doc_lack *at,
+			size_t limit, doc_fn fn, void *ctx)
+{
+	struct lacking x = {.kind = kind, .model = model, .at = at, .fn = fn, .ctx = ctx};
+	struct pg_params p;
+	PGresult *r;
+	bool exact;
+	enum err e;
+	x.limit = limit < VECTOR_BATCH_MAX ? limit : VECTOR_BATCH_MAX;
+	at->looked = 0;
+	at->end = false;
+	TRY(vector_call_check(who, RIGHT_READ, model, true));
+	TRY(pg_tenant_get(pg_of(s), who, RIGHT_READ, false, &x.t));
+	at->end = !x.t;
+	if (!x.t || limit == 0)
+		return OK;
+	if (kind == DOC_ITEM && at->after <= 0) /* what others wrote has documents from here on */
+		TRY(pg_verify(x.t, STR(""), &exact));
+	x.same = malloc(x.limit * sizeof *x.same);
+	if (!x.same)
+		return err_set(E_LIMIT, "out of memory in the store");
+	pg_params_init(&p);
+	pg_i64(&p, at->after);
+	pg_text(&p, model);
+	pg_i64(&p, (int64_t)x.limit);
+	e = pg_query(x.t, &st_lacking[kind == DOC_MESSAGE], &p, &r);
+	if (e == OK) {
+		take_lacking(&x, r);
+		PQclear(r);
+		e = stamp(&x);
+	}
+	free(x.same);
+	return e;
 }

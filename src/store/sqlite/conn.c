@@ -227,6 +227,10 @@ static const char *const sql[ST_MAX] = {
 		"SELECT m.id, m.terms, t.thread, v.data, v.mark FROM cenote_message m CROSS JOIN cenote_thread t ON "
 		"t.id = m.thread_id LEFT JOIN cenote_vector v ON v.id = ?3 + m.id WHERE m.id > ?1 AND length(m.terms) > 0 "
 		"ORDER BY m.id LIMIT ?2",
+	[ST_DOC_LACKING_ITEMS] = "SELECT i.id, i.terms, v.mark FROM cenote_item i LEFT JOIN cenote_vector v ON v.id = ?3 + i.id "
+				 "WHERE i.id > ?1 AND length(i.terms) > 0 ORDER BY i.id LIMIT ?2",
+	[ST_DOC_LACKING_MESSAGES] = "SELECT m.id, m.terms, v.mark FROM cenote_message m LEFT JOIN cenote_vector v ON v.id = ?3 + "
+				    "m.id WHERE m.id > ?1 AND length(m.terms) > 0 ORDER BY m.id LIMIT ?2",
 	[ST_MODEL_FIND] = "SELECT id FROM cenote_model WHERE name = ?1",
 	[ST_MODELS] = "SELECT id, name, n FROM cenote_model ORDER BY id",
 	[ST_THREAD_GET] = "SELECT id, usr FROM cenote_thread WHERE thread = ?1",

@@ -159,6 +159,8 @@ enum stmt {
 	ST_DOC_MESSAGE_VECTOR,
 	ST_DOC_WALK_ITEMS,
 	ST_DOC_WALK_MESSAGES,
+	ST_DOC_LACKING_ITEMS,
+	ST_DOC_LACKING_MESSAGES,
 	ST_MODEL_FIND,
 	ST_MODELS,
 	ST_THREAD_GET,
@@ -477,6 +479,8 @@ enum err sq_vector_get(struct store *, struct arena *, const struct principal *,
 enum err sq_vector_models(struct store *, const struct principal *, void (*)(void *, struct str, int64_t), void *) MUST_CHECK;
 enum err sq_doc_walk(struct store *, const struct principal *, enum doc_kind, struct str, int64_t, size_t, doc_fn,
 		     void *) MUST_CHECK;
+enum err sq_doc_lacking(struct store *, const struct principal *, enum doc_kind, struct str, struct doc_lack *, size_t, doc_fn,
+			void *) MUST_CHECK;
 /* What is added to a document's id to get the id of its vector by the model; *base = -1: there is no such model. */
 enum err vector_base(struct conn *c, struct str model, enum doc_kind kind, int64_t *base) MUST_CHECK;
 /* Inside the writer's transaction: the vectors of a document, of a thread's messages, are removed. */

@@ -31,6 +31,7 @@ static const struct store_ops ops = {
 	.vector_put = sq_vector_put,
 	.doc_walk = sq_doc_walk,
 	.vector_get = sq_vector_get,
+	.doc_lacking = sq_doc_lacking,
 	.vector_models = sq_vector_models,
 	.vector_drop = sq_vector_drop,
 	.message_append = sq_message_append,

@@ -14,28 +14,12 @@
 
 #define MODEL_SHIFT 48
 #define KIND_BIT (INT64_C(1) << 47)
-#define MODEL_NAME_MAX 512
+/* Documents that one call of doc_lacking looks at: some milliseconds. */
+#define LACK_STEP 4096
 
 static int64_t base_of(int64_t model, enum doc_kind kind)
 {
 	return model << MODEL_SHIFT | (kind == DOC_MESSAGE ? KIND_BIT : 0);
-}
-
-/* Vectors are made by the process itself, of all users' texts. */
-static enum err check(const struct principal *who, struct str model)
-{
-	if (who && who->user_bound)
-		return err_set(E_DENIED, "this key is bound to a user and may not work on everybody's vectors");
-	if (model.n > MODEL_NAME_MAX || memchr(model.p ? model.p : "", 0, model.n))
-		return err_set(E_INVALID, "the name of a model has at most %d bytes, none of them 0", MODEL_NAME_MAX);
-	return OK;
-}
-
-static enum err check_named(const struct principal *who, struct str model)
-{
-	if (model.n == 0)
-		return err_set(E_INVALID, "vectors need the name of the model that made them");
-	return check(who, model);
 }
 
 void doc_vector_columns(sqlite3_stmt *st, int at, struct doc_change *d)
@@ -229,15 +213,10 @@ enum err sq_vector_put(struct store *s, const struct principal *who, enum doc_ki
 {
 	struct put_arg arg = {kind, model, v, n};
 	struct wop op = {.apply = apply_put, .arg = &arg, .writes = n, .deadline = fiber_deadline()};
-	TRY(principal_check(who, RIGHT_WRITE));
-	TRY(check_named(who, model));
-	if (n > VECTOR_BATCH_MAX)
-		return err_set(E_LIMIT, "at most %d vectors are written at once", VECTOR_BATCH_MAX);
-	for (size_t i = 0; i < n; i++) {
-		if (v[i].data.n == 0)
-			return err_set(E_INVALID, "an empty vector cannot be kept");
+	TRY(vector_call_check(who, RIGHT_WRITE, model, true));
+	TRY(vector_batch_check(v, n));
+	for (size_t i = 0; i < n; i++)
 		op.bytes += v[i].data.n + 64;
-	}
 	if (n == 0)
 		return OK;
 	TRY(tenant_get(sq_of(s), who, RIGHT_WRITE, false, &op.t));
@@ -321,8 +300,7 @@ enum err sq_vector_drop(struct store *s, const struct principal *who, struct str
 	struct drop_arg arg = {model, max < VECTOR_BATCH_MAX ? max : VECTOR_BATCH_MAX, false};
 	struct wop op = {.apply = apply_drop, .arg = &arg, .writes = arg.max, .deadline = fiber_deadline()};
 	*left = false;
-	TRY(principal_check(who, RIGHT_WRITE));
-	TRY(check_named(who, model));
+	TRY(vector_call_check(who, RIGHT_WRITE, model, true));
 	if (max == 0)
 		return err_set(E_INVALID, "at least one vector is removed at a time");
 	TRY(tenant_get(sq_of(s), who, RIGHT_WRITE, false, &op.t));
@@ -414,7 +392,67 @@ enum err sq_doc_walk(struct store *s, const struct principal *who, enum doc_kind
 		     size_t limit, doc_fn fn, void *ctx)
 {
 	struct walk x = {sq_of(s), NULL, fiber_deadline(), kind, model, after, limit, fn, ctx};
-	TRY(check(who, model));
+	TRY(vector_call_check(who, RIGHT_READ, model, false));
 	TRY(tenant_get(sq_of(s), who, RIGHT_READ, false, &x.t));
 	return x.t ? work_run(walk_task, &x) : OK;
+}
+
+/* ----------------------------------------------------- what has no vector */
+
+struct lacking {
+	struct walk w;
+	struct doc_lack *at;
+};
+
+static enum err lacking(struct conn *c, struct lacking *x)
+{
+	enum err e;
+	bool row, go = true;
+	int64_t base;
+	size_t given = 0;
+	TRY(vector_base(c, x->w.model, x->w.kind, &base));
+	sqlite3_stmt *st = conn_stmt(c, x->w.kind == DOC_MESSAGE ? ST_DOC_LACKING_MESSAGES : ST_DOC_LACKING_ITEMS, &e);
+	if (!st)
+		return e;
+	sqlite3_bind_int64(st, 1, x->at->after);
+	sqlite3_bind_int64(st, 2, LACK_STEP);
+	sqlite3_bind_int64(st, 3, base);
+	while (go && given < x->w.limit) {
+		TRY(conn_step(c, st, &row));
+		if (!row) {
+			x->at->end = x->at->looked < LACK_STEP;
+			return OK;
+		}
+		struct doc_change d = {.id = col_i64(st, 0), .terms = col_str(st, 1), .mark = (uint64_t)col_i64(st, 2)};
+		d.has_vector = sqlite3_column_type(st, 2) != SQLITE_NULL;
+		x->at->after = d.id;
+		x->at->looked++;
+		if (d.has_vector && d.mark == doc_mark(d.terms))
+			continue;
+		given++;
+		go = x->w.fn(x->w.ctx, &d);
+	}
+	sqlite3_reset(st);
+	return OK;
+}
+
+static enum err lacking_task(void *arg)
+{
+	struct lacking *x = arg;
+	struct reader *r;
+	struct conn *c;
+	TRY(reader_begin(x->w.s, x->w.t, x->w.deadline, &r, &c));
+	return reader_end(x->w.s, r, c, lacking(c, x));
+}
+
+enum err sq_doc_lacking(struct store *s, const struct principal *who, enum doc_kind kind, struct str model, struct doc_lack *at,
+			size_t limit, doc_fn fn, void *ctx)
+{
+	struct lacking x = {{sq_of(s), NULL, fiber_deadline(), kind, model, at->after, limit, fn, ctx}, at};
+	at->looked = 0;
+	at->end = false;
+	TRY(vector_call_check(who, RIGHT_READ, model, true));
+	TRY(tenant_get(sq_of(s), who, RIGHT_READ, false, &x.w.t));
+	at->end = !x.w.t;
+	return x.w.t ? work_run(lacking_task, &x) : OK;
 }
