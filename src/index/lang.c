@@ -30,10 +30,13 @@ static const struct lang languages[] = {
 		  "saturday "
 		  "sunday recently since soon",
 	 .when = "when|how long|what date|what day|what month|what year|which date|which day|which month|which year",
-	 .told = "did you|have you|had you|were you|your|you said|you told|you gave|you mentioned|you suggested|you recommended|"
-		 "you advised|you proposed|you provided|you shared|you listed|you explained|you described|you wrote|you showed|"
-		 "you offered|you named|you called|you warned|you made|you put|the assistant|our previous|our last|our earlier|"
-		 "our conversation|our conversations|our chat|our chats|our discussion"},
+	 .told = "you|your|yours|yourself|the assistant|remind me|our previous|our last|our earlier|our conversation|"
+		 "our conversations|our chat|our chats|our discussion|we talked|we discussed|we spoke",
+	 .aside =
+		 "can you|could you|would you|will you|do you|don't you|are you|you are|you're|should you|may you|if you|thank you|"
+		 "you can|you could|you please|you know|you remember|you recall|you think|let you|tell you|told you|ask you|asked "
+		 "you|"
+		 "give you|gave you|show you|showed you|sent you|with you|mention to you|mentioned to you|said to you"},
 	{.id = 2,
 	 .name = "german",
 	 .stems = true,

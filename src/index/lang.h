@@ -15,7 +15,8 @@ struct lang {
 	const char *months[12]; /* lower case; months[0] NULL: no dates in this language */
 	const char *times;	/* words that say when something happened, between blanks */
 	const char *when;	/* beginnings of questions about time, between '|' */
-	const char *told;	/* what a question has in it that asks what an assistant has said, between '|' */
+	const char *told;	/* what a question has in it that asks what an assistant has said, between '|', folded */
+	const char *aside;	/* where such a word means nothing: requests, and what the user has said; goes with told */
 };
 
 /* All languages, in order of id; *n entries. */

@@ -273,25 +273,26 @@ double date_closeness(const struct span *spans, size_t n, int64_t day)
 	return best;
 }
 
-/* One of the phrases between '|' stands in the folded text: at its beginning, or anywhere, between words. */
-static bool has_phrase(struct arena *a, struct str folded, const char *phrases, bool anywhere)
+static bool in_word(char c)
+{
+	return (unsigned char)c >= 0x80 || isalnum((unsigned char)c);
+}
+
+/* Bytes of the first of the phrases between '|' that stands at s[at] and ends where a word does; 0: none. */
+static size_t phrase_at(struct str s, size_t at, const char *phrases)
 {
 	struct str list = str_c(phrases), one;
 	bool more = list.n > 0;
 
 	while (more) {
-		more = str_cut(list, '|', &one, &list);
-		one = text_fold(a, one);
-		for (size_t at = 0; one.n && at + one.n <= folded.n && (anywhere || at == 0); at++) {
-			size_t end = at + one.n;
+		size_t end;
 
-			if (memcmp(folded.p + at, one.p, one.n) != 0 || (end < folded.n && word_char(folded, &end)))
-				continue;
-			if (at == 0 || !((unsigned char)folded.p[at - 1] >= 0x80 || isalnum((unsigned char)folded.p[at - 1])))
-				return true;
-		}
+		more = str_cut(list, '|', &one, &list);
+		end = at + one.n;
+		if (one.n && end <= s.n && memcmp(s.p + at, one.p, one.n) == 0 && (end == s.n || !word_char(s, &end)))
+			return one.n;
 	}
-	return false;
+	return 0;
 }
 
 bool question_asks_when(struct arena *a, uint32_t langs, struct str text)
@@ -300,8 +301,10 @@ bool question_asks_when(struct arena *a, uint32_t langs, struct str text)
 
 	for (unsigned k = 0; k < LANG_MAX; k++) {
 		const struct lang *l = langs >> k & 1 ? lang_by_id((uint8_t)k) : NULL;
+		struct str when = l && l->when ? text_fold(a, str_c(l->when)) : STR("");
+		const char *phrases = when.n ? arena_cstr(a, when) : NULL;
 
-		if (l && has_phrase(a, folded, l->when, false))
+		if (phrases && phrase_at(folded, 0, phrases))
 			return true;
 	}
 	return false;
@@ -314,8 +317,18 @@ bool question_asks_told(struct arena *a, uint32_t langs, struct str text)
 	for (unsigned k = 0; k < LANG_MAX; k++) {
 		const struct lang *l = langs >> k & 1 ? lang_by_id((uint8_t)k) : NULL;
 
-		if (l && has_phrase(a, folded, l->told, true))
-			return true;
+		for (size_t i = 0, words = 0; l && l->told && i < folded.n && words < WORDS_MAX; i++) {
+			size_t aside;
+
+			if (!in_word(folded.p[i]) || (i > 0 && in_word(folded.p[i - 1])))
+				continue;
+			words++;
+			aside = phrase_at(folded, i, l->aside);
+			if (aside)
+				i += aside - 1;
+			else if (phrase_at(folded, i, l->told))
+				return true;
+		}
 	}
 	return false;
 }

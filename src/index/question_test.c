@@ -211,6 +211,16 @@ static void test_asks_told(void **state)
 		{"english", "Do you remember my sister's name?", false},
 		{"english", "What did yourk say", false},
 		{"english", "who told thee", false},
+		{"english", "Which resistor do I need, according to you?", true},
+		{"english", "Can you remind me of the shop with the milkshakes?", true},
+		{"english", "Can you recommend a lens? Do you think that I need one?", false},
+		{"english", "could you list what you listed before", true},
+		{"english", "What have I told you about my car, if you remember?", false},
+		{"english", "What do you know about me", false},
+		{"english", "you", true},
+		{"english", "can you", false},
+		{"english", "can your list", true},
+		{"english", "", false},
 		{"german", "did you say so", false},
 	};
 
