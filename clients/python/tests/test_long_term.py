@@ -45,7 +45,8 @@ class Meaning(EmbedServer):
 
 
 def encoder_settings(e):
-    return {"CENOTE_EMBED_KIND": "remote", "CENOTE_EMBED_BASE_URL": e.url, "CENOTE_EMBED_MODEL": e.model, "CENOTE_EMBED_TIMEOUT": "5s"}
+    return {"CENOTE_EMBED_KIND": "remote", "CENOTE_EMBED_BASE_URL": e.url, "CENOTE_EMBED_MODEL": e.model, "CENOTE_EMBED_TIMEOUT": "5s",
+            "CENOTE_EMBED_QUESTION_TIMEOUT": "5s"}
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ def test_no_two_users_share_a_namespace():
     """All ids of up to six pieces, so that labels of one and of several pieces meet."""
     seen = {}
     for n in range(1, 7):
-        for pieces in itertools.product((".", "@", "-", "at", "%", "2D"), repeat=n):
+        for pieces in itertools.product((".", "@", "-", "at", "~", "2D"), repeat=n):
             user = "".join(pieces)
             space = user_namespace(user)
             assert seen.setdefault(space, user) == user, space
@@ -184,7 +185,7 @@ def test_no_two_users_share_a_namespace():
 
 
 def test_users_with_similar_ids_find_their_own(server):
-    ids = ["a.b", "a-b", "a%2Db", "a@b", "a-at-b", "a.at.b", "a", "a.", "A.B"]
+    ids = ["a.b", "a-b", "a~2Db", "a@b", "a-at-b", "a.at.b", "a", "a.", "A.B", "a%b", "aZb", "a_b", "a%", "%", "a*", "a'b", "ä", "a\u0308"]
     with LongTermMemory(url=server.url) as m:
         for user in ids:
             m.save_memory(user, "whose", {"text": "memory", "user": user})
@@ -206,7 +207,7 @@ def test_the_rule_is_a_setting(server, monkeypatch):
             user_namespace("ann", bad)
     monkeypatch.setenv("CENOTE_USER_RULE", "replace")
     assert LongTermMemory(url=server.url).namespace("a-b") == ("user_memories", "a-b")
-    assert LongTermMemory(url=server.url, user_rule="reversible").namespace("a-b") == ("user_memories", "a%2Db", "a-b")
+    assert LongTermMemory(url=server.url, user_rule="reversible").namespace("a-b") == ("user_memories", "a~2Db", "a-b")
     monkeypatch.setenv("CENOTE_USER_RULE", "other")
     with pytest.raises(ValueError, match="reversible"):
         LongTermMemory(url=server.url)
@@ -511,6 +512,7 @@ def test_the_sample(meaning):
     assert r.returncode == 0, r.stderr
     out = r.stdout.splitlines()
     assert re.fullmatch(r"Key: preferred_workspace, Score: (0\.[0-9]+|1\.0)", out[0]) and out[1:] == [f"Value: {PREFERRED}", f"Preferred workspace: {PREFERRED}"]
-    assert r.stderr.splitlines() == [f"instance_name 'health_monitor_lakebase' chooses no database: memories are kept by the server at {meaning.url}, in its store"]
+    said = [line for line in r.stderr.splitlines() if "Deprecation" not in line and not line.startswith(" ")]  # LangGraph's own, in some versions
+    assert said == [f"instance_name 'health_monitor_lakebase' chooses no database: memories are kept by the server at {meaning.url}, in its store"]
     with LongTermMemory(url=meaning.url) as m, contextlib.suppress(LookupError):
         assert m.get_memory(ANN, "preferred_workspace") is None and m.get_failures == 0

@@ -48,11 +48,12 @@ def _dashes(user_id: str) -> str:
 
 def _reversible(user_id: str) -> tuple[str, ...]:
     label = _dashes(user_id)
-    if "-" not in user_id and "%" not in user_id and label.replace("-at-", "@").replace("-", ".") == user_id:
+    if "-" not in user_id and "~" not in user_id and label.replace("-at-", "@").replace("-", ".") == user_id:
         return (label,)
-    # Another id might have this label, too: what it was comes first, in a form with "%", which no label of the above has. The label
-    # itself follows, because by it the server knows the namespaces that a key bound to this user reaches.
-    return (user_id.replace("%", "%25").replace(".", "%2E").replace("-", "%2D"), label)
+    # Another id might have this label, too: the id itself comes first, in a form with "~", which no label of the above has.
+    # ("%" would be a wildcard to programs that search the table with LIKE.) The label follows, because by it the server knows the
+    # namespaces that a key bound to this user reaches.
+    return (user_id.replace("~", "~7E").replace(".", "~2E").replace("-", "~2D"), label)
 
 
 UserRule = Callable[[str], "tuple[str, ...]"]
@@ -77,8 +78,8 @@ def user_namespace(user_id: str, rule: str | UserRule = "reversible") -> tuple[s
     Args:
         user_id: not empty.
         rule: how the label is made of the id. "reversible": `.` becomes `-` and `@` becomes `-at-` where that can be undone, as in
-            `user@example.com`, `user-at-example-com`. Where it cannot (ids with `-` or `%`, or with `.at.`), a label with the id in percent
-            encoding comes before it: `("user_memories", "a%2Db", "a-b")`. So no two ids share a namespace.
+            `user@example.com`, `user-at-example-com`. Where it cannot (ids with `-` or `~`, or with `.at.`), a label with the id itself comes
+            before it, with `~2D`, `~2E`, `~7E` for `-`, `.`, `~`: `("user_memories", "a~2Db", "a-b")`. So no two ids share a namespace.
             "replace": the same replacements for every id, as other software has it: `a.b` and `a-b` are one user.
             "replace_dots": only `.` becomes `-`.
             A function: makes a tuple of labels of the id. That different ids get different labels is up to it.

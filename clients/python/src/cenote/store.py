@@ -17,6 +17,7 @@ from langgraph.store.base import (
     NOT_PROVIDED,
     BaseStore,
     GetOp,
+    InvalidNamespaceError,
     Item,
     ListNamespacesOp,
     MatchCondition,
@@ -28,13 +29,25 @@ from langgraph.store.base import (
     SearchOp,
     TTLConfig,
     _validate_namespace,
-    validate_op_namespace,
 )
 from langgraph.store.base.batch import AsyncBatchedBaseStore
 
 from cenote import _json
 from cenote._errors import CenoteError, from_problem
 from cenote._http import Client
+
+try:
+    from langgraph.store.base import validate_op_namespace
+except ImportError:  # before langgraph-checkpoint 4.3
+
+    def validate_op_namespace(op: Op) -> None:
+        """Labels are texts that are not empty and have neither dot nor U+0000."""
+        paths: list[Any] = ([c.path for c in op.match_conditions or ()] if isinstance(op, ListNamespacesOp)
+                            else [op.namespace_prefix if isinstance(op, SearchOp) else op.namespace])
+        for label in (label for path in paths for label in path):
+            if not isinstance(label, str) or not label or "." in label or "\0" in label:
+                raise InvalidNamespaceError(f"a label of a namespace must be a text that is not empty and has neither dot nor U+0000, got {label!r}")
+
 
 _PATH = "/cenote/v1/batch?atomic=true"
 _TYPE = "application/json"
