@@ -163,6 +163,7 @@ typedef bool (*name_fn)(void *ctx, struct str name);
 
 struct thread_ops;
 struct checkpoint_ops;
+struct foreign_vector_ops;
 struct store {
 	const struct store_ops *ops;
 };
@@ -254,6 +255,7 @@ struct store_ops {
 	/* Removing threads: thread_ops.remove. */
 	const struct thread_ops *threads;	  /* core/thread_store.h */
 	const struct checkpoint_ops *checkpoints; /* core/thread_store.h */
+	const struct foreign_vector_ops *foreign_vectors; /* core/foreign_vectors.h; NULL: the driver knows none */
 
 	enum err (*stats)(struct store *s, const struct principal *who, struct store_stats *out) MUST_CHECK;
 	enum err (*tenants)(struct store *s, name_fn fn, void *ctx) MUST_CHECK;

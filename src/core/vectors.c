@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "core/words.h"
 
 #define POLL_MS 2000
 #define QUESTION_MS 3000
@@ -41,6 +42,12 @@ enum err vectors_new(struct store *store, struct embedder *embedder, const struc
 		vectors_free(v);
 		return err_set(E_LIMIT, "no descriptor is left for waking the worker of vectors");
 	}
+	if (words_new(store, 0, v->opt.languages, &v->words) != OK) {
+		enum err e = diag_get()->code;
+
+		vectors_free(v);
+		return e;
+	}
 	*out = v;
 	return OK;
 }
@@ -52,6 +59,7 @@ static void tenant_free(struct vtenant *t)
 		marks_release(&t->kind[k].refused);
 		marks_release(&t->kind[k].odd);
 	}
+	vectors_foreign_free(&t->foreign);
 	free(t->name);
 	free(t);
 }
@@ -73,6 +81,7 @@ void vectors_free(struct vectors *v)
 		embed_close(f->e);
 		free(f);
 	}
+	words_free(v->words);
 	if (v->wake_fd >= 0)
 		close(v->wake_fd);
 	pthread_mutex_destroy(&v->lock);

@@ -20,7 +20,15 @@
 #include "core/store.h"
 
 struct vectors;
+/* What is done with another program's vectors (core/foreign_vectors.h). AUTO: they are read and written once their model is verified;
+ * ON: written, too, while there are none to verify it by; OFF: left alone. */
+enum vectors_foreign { FOREIGN_AUTO, FOREIGN_ON, FOREIGN_OFF };
 struct vectors_options {
+	enum vectors_foreign foreign;
+	/* Paths whose texts that program embeds when an item names none (LangGraph's "fields"); they outlive it. */
+	const struct str *foreign_fields;
+	size_t foreign_fields_n;
+	struct str languages; /* as words_new takes them */
 	uint32_t poll_ms;     /* how often a store that other processes write to is looked at; 0: 2000 */
 	uint32_t question_ms; /* how long a question waits for its vector before search goes by words; 0: 3000 */
 	/* For questions, of the same model: such as one with a cache, which texts that are seen once need not pass. NULL: embedder

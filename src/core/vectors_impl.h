@@ -28,6 +28,7 @@ struct todo {
 	int64_t id, since_us;
 	uint64_t mark, stamp;
 	bool again;    /* it gave no vector, which may be the encoder's fault: it is tried another time */
+	bool taken;    /* its vector was taken over (vectors_foreign_take) */
 	bool replaces; /* there is a vector, of an earlier text or by an earlier making */
 	char *doc;     /* its index document when that says which paths were indexed, else NULL */
 	size_t doc_n;
@@ -51,6 +52,25 @@ struct kind_state {	/* worker */
 	int64_t walked, stepped; /* documents that the walk has done with; in its last step, which may have to be repeated */
 };
 
+enum foreign_verdict { FOREIGN_UNKNOWN, FOREIGN_EMPTY, FOREIGN_SAME, FOREIGN_DIFFERS };
+/* What is known of another program's vectors (vectors_foreign.c). worker */
+struct vforeign {
+	enum foreign_verdict verdict;
+	char model[MODEL_ROOM]; /* the verdict's */
+	double cosine;		/* the least of those compared */
+	bool fits, lengths;	/* as many dimensions as ours; vectors of length 1, or compared by cosine */
+	bool reads, writes;	/* what is done */
+	uint64_t look_at, judge_at;
+	bool following, walking; /* cursor is good; items after `after` have yet to be looked at */
+	uint64_t cursor;
+	int64_t after;
+	int64_t *changed; /* items that may lack rows */
+	size_t changed_n, cap;
+	int64_t late[64]; /* those that somebody had locked */
+	size_t late_n;
+	char told[768];
+};
+
 struct vtenant {
 	char *name;
 	struct principal who;
@@ -68,6 +88,7 @@ struct vtenant {
 	struct list waiters;
 	/* worker */
 	struct kind_state kind[KINDS];
+	struct vforeign foreign;
 	bool again;	  /* a reindex is under way */
 	bool busy;	  /* the last round left something to do */
 	bool looked;	  /* there has been a round */
@@ -108,6 +129,7 @@ struct vectors {
 	struct store *store;
 	struct embedder *embedder;
 	struct vectors_options opt;
+	struct words *words; /* for documents alone: without a cache */
 	char name[MODEL_ROOM - 16]; /* of the encoder's model, without dimensions */
 	size_t queue_max;	    /* QUEUE_MAX */
 	int wake_fd;
@@ -119,7 +141,7 @@ struct vectors {
 	bool running;	     /* lock: the worker is there */
 	struct trouble work, question;
 	atomic_uint waiters;
-	_Atomic uint64_t made, refused, failures, switches, dropped;
+	_Atomic uint64_t made, refused, failures, switches, dropped, taken, given;
 };
 
 /* ---- vectors.c */
@@ -174,6 +196,16 @@ enum err vectors_walk(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 
 /* ---- vectors_make.c: makes and keeps the vectors of n documents (of at most EMBED_BATCH_MAX). worker */
 enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, struct todo *todo, size_t n) MUST_CHECK;
+
+/* ---- vectors_docs.c: makes, and keeps, the documents of those items that have none yet; their marks become those. worker */
+enum err vectors_make_docs(struct vectors *v, struct vtenant *t, struct todo *todo, size_t n) MUST_CHECK;
+
+/* ---- vectors_foreign.c: another program's vectors of items. worker */
+/* Takes over, and keeps, the vectors of those of the items that have one (todo.taken). */
+enum err vectors_foreign_take(struct vectors *v, struct vtenant *t, struct todo *todo, size_t n) MUST_CHECK;
+/* One step of giving that program the vectors of what Cenote has written. *more: there is another to be done at once. */
+enum err vectors_foreign_give(struct vectors *v, struct vtenant *t, bool *more) MUST_CHECK;
+void vectors_foreign_free(struct vforeign *f);
 
 /* ---- vectors_text.c */
 /* What the encoder reads of a message, of an item. Never longer than VECTOR_TEXT_MAX. */

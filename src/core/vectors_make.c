@@ -53,8 +53,8 @@ static enum err read_items(struct maker *m, struct arena *a, struct todo *todo, 
 		return E_NOMEM;
 	TRY(s->ops->item_by_id(s, a, &m->t->who, ids, n, items));
 	for (size_t i = 0; i < n; i++) {
-		if (items[i].id == 0)
-			continue; /* gone in the meantime */
+		if (items[i].id == 0 || todo[i].taken)
+			continue; /* gone in the meantime, or no longer needed */
 		TRY(vectors_item_text(a, items[i].value, str_of(todo[i].doc, todo[i].doc_n), &text));
 		TRY(add_text(m, &todo[i], text));
 	}
@@ -260,6 +260,10 @@ enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 	}
 	for (size_t i = 0; i < n; i++)
 		todo[i].again = false;
+	if (kind == DOC_ITEM) {
+		CHECK(vectors_make_docs(v, t, todo, n));
+		CHECK(vectors_foreign_take(v, t, todo, n));
+	}
 	CHECK(read_texts(&m, todo, n));
 	CHECK(encode_range(&m, 0, m.n));
 	if (m.good == 0 && m.odd > 0)

@@ -126,12 +126,17 @@ void vectors_metrics(struct vectors *v, struct buf *out)
 	buf_printf(out,
 		   "# HELP cenote_vectors_made_total Vectors that were made and stored.\n"
 		   "# TYPE cenote_vectors_made_total counter\ncenote_vectors_made_total %llu\n"
+		   "# HELP cenote_vectors_taken_total Vectors of items that were taken over from LangGraph's PostgresStore.\n"
+		   "# TYPE cenote_vectors_taken_total counter\ncenote_vectors_taken_total %llu\n"
+		   "# HELP cenote_vectors_given_total Rows that were written for LangGraph's PostgresStore.\n"
+		   "# TYPE cenote_vectors_given_total counter\ncenote_vectors_given_total %llu\n"
 		   "# HELP cenote_vectors_refused_total Texts that the encoder refused.\n"
 		   "# TYPE cenote_vectors_refused_total counter\ncenote_vectors_refused_total %llu\n"
 		   "# HELP cenote_vectors_failures_total Attempts that failed and are repeated after a pause.\n"
 		   "# TYPE cenote_vectors_failures_total counter\ncenote_vectors_failures_total %llu\n"
 		   "# HELP cenote_vectors_switches_total Changes of the model in use.\n"
 		   "# TYPE cenote_vectors_switches_total counter\ncenote_vectors_switches_total %llu\n",
-		   (unsigned long long)atomic_load(&v->made), (unsigned long long)atomic_load(&v->refused),
+		   (unsigned long long)atomic_load(&v->made), (unsigned long long)atomic_load(&v->taken),
+		   (unsigned long long)atomic_load(&v->given), (unsigned long long)atomic_load(&v->refused),
 		   (unsigned long long)atomic_load(&v->failures), (unsigned long long)atomic_load(&v->switches));
 }

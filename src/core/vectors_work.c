@@ -168,7 +168,7 @@ static enum err round_of(struct vectors *v, struct vtenant *t, bool *more)
 {
 	char key[MODEL_ROOM];
 	uint64_t made = atomic_load(&v->made), refused = atomic_load(&v->refused);
-	bool make;
+	bool make, giving;
 
 	TRY(vectors_learn(v, t, false));
 	TRY(vectors_learn_dims(v, key));
@@ -194,9 +194,10 @@ static enum err round_of(struct vectors *v, struct vtenant *t, bool *more)
 		trouble_note(v, &v->work, E_INVALID, PAUSE_FIRST_MS, PAUSE_MOST_MS);
 	else if (atomic_load(&v->made) != made || idle(t))
 		trouble_over(v, &v->work);
+	TRY(vectors_foreign_give(v, t, &giving));
 	show(v, t);
-	vectors_settle(v, t, walked(t));
-	*more = !idle(t);
+	vectors_settle(v, t, walked(t) && !giving);
+	*more = !idle(t) || giving;
 	if (!*more && t->drop_at && clock_mono_ns() >= t->drop_at)
 		TRY(vectors_drop_step(v, t, more));
 	return OK;

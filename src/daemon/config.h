@@ -40,6 +40,7 @@ enum { AUTH_OFF, AUTH_KEYS };
 enum { DURABILITY_FULL, DURABILITY_NORMAL };
 enum { LOGFMT_AUTO, LOGFMT_TEXT, LOGFMT_JSON };
 enum { PREPARE_AUTO, PREPARE_ON, PREPARE_OFF };
+enum { PG_VECTORS_AUTO, PG_VECTORS_ON, PG_VECTORS_OFF };
 enum { LAYOUT_AUTO, LAYOUT_LANGGRAPH, LAYOUT_COMPACT };
 
 enum origin { FROM_DEFAULT, FROM_FILE, FROM_ENV, FROM_FLAG };
@@ -65,6 +66,8 @@ struct config {
 	struct str pg_schema, pg_application_name, pg_password, pg_password_command, pg_password_file;
 	int64_t pg_pool_min, pg_pool_max, pg_statement_timeout, pg_connect_timeout, pg_prepare, pg_password_life, pg_recycle;
 	bool pg_pool_enabled, pg_migrate;
+	int64_t pg_vectors;
+	struct str_list pg_vector_fields;
 	int64_t checkpoints_layout, checkpoints_max_body, retention_interval;
 	struct str privacy_retention;
 	int64_t index_cache;

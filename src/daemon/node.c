@@ -133,6 +133,7 @@ static struct pg_options pg_options(const struct config *c)
 		.password_life_ms = (uint32_t)c->pg_password_life,
 		.recycle_ms = (uint32_t)c->pg_recycle,
 		.no_ddl = !c->pg_migrate,
+		.no_vectors = c->pg_vectors == PG_VECTORS_OFF,
 	};
 }
 
@@ -216,8 +217,17 @@ static enum err open_former(void *ctx, struct str model, uint32_t dims, struct e
 
 static enum err open_vectors(struct node *n)
 {
-	struct vectors_options vo = {
-		.asker = n->embed.encoder, .question_ms = (uint32_t)n->cfg->embed_question_timeout, .open = open_former, .ctx = n};
+	_Static_assert((int)PG_VECTORS_ON == (int)FOREIGN_ON && (int)PG_VECTORS_OFF == (int)FOREIGN_OFF, "same order");
+	struct buf languages;
+	buf_init(&languages, &n->arena, 64 << 10);
+	struct vectors_options vo = {.languages = node_languages(n->cfg, &languages),
+				     .foreign = (enum vectors_foreign)n->cfg->pg_vectors,
+				     .foreign_fields = n->cfg->pg_vector_fields.v,
+				     .foreign_fields_n = n->cfg->pg_vector_fields.n,
+				     .asker = n->embed.encoder,
+				     .question_ms = (uint32_t)n->cfg->embed_question_timeout,
+				     .open = open_former,
+				     .ctx = n};
 	return vectors_new(n->store, n->embed.meter, &vo, &n->vectors);
 }
 

@@ -68,6 +68,13 @@ static const struct opt rows[] = {
 	    "age at which a connection to PostgreSQL is replaced; 0: never"),
 	ROW("pg.migrate", OPT_BOOL, OPT_EMBED, pg_migrate, "true", NULL,
 	    "make missing tables on PostgreSQL; false: only look whether they are there"),
+	ROW("pg.vectors", OPT_ENUM, OPT_EMBED, pg_vectors, "auto", "auto|on|off",
+	    "vectors that LangGraph's PostgresStore keeps (store_vectors): auto: taken over, and written for what Cenote writes, "
+	    "as "
+	    "soon as some of them show that they are of the model in use; on: written, too, while there are none; off: left alone"),
+	ROW("pg.vector_fields", OPT_LIST, OPT_EMBED, pg_vector_fields, "$", NULL,
+	    "what is embedded in store_vectors of items that name no paths: index.fields of the PostgresStore beside; $: the whole "
+	    "value"),
 	ROW("checkpoints.layout", OPT_ENUM, OPT_EMBED, checkpoints_layout, "auto", "auto|langgraph|compact",
 	    "how checkpoints are stored: langgraph (LangGraph's own tables, which its savers read and write too; PostgreSQL only) "
 	    "or "

@@ -339,6 +339,63 @@ static void sessions(struct doctor *d, const struct pg_catalog *k)
 	     "index idx_agent_messages_session_time is missing: sessions read the whole table");
 }
 
+/* What a server has found out about the model of PostgresStore's vectors; "" : nothing yet. */
+static struct str vectors_found(struct doctor *d, const struct pg_catalog *k, bool *writes)
+{
+	struct str text = STR("");
+	char sql[300];
+	PGresult *r;
+	*writes = false;
+	if (!(k->tables[TB_VALUE].may & MAY_SELECT))
+		return text;
+	snprintf(sql, sizeof sql,
+		 "SELECT v->>'text', v->>'writes' FROM (SELECT convert_from(value, 'UTF8')::jsonb FROM %s.cenote_value WHERE name ="
+		 " $1::text) x(v)",
+		 k->quoted);
+	if (patiently(d, sql, "foreign_vectors", &r) != OK)
+		return text;
+	if (PQntuples(r) == 1) {
+		text = arena_str(&d->a, str_c(PQgetvalue(r, 0, 0)));
+		*writes = strcmp(PQgetvalue(r, 0, 1), "true") == 0;
+	}
+	PQclear(r);
+	return text;
+}
+
+/* LangGraph's vectors, where there are some. */
+static enum err vectors(struct doctor *d, const struct pg_catalog *k)
+{
+	PGresult *r;
+	bool writes;
+	TRY(patiently(d, pg_foreign_look_sql, k->schema, &r));
+	bool there = PQntuples(r) == 1;
+	bool fits = there && PQgetvalue(r, 0, 0)[0] == 't' && PQgetvalue(r, 0, 4)[0] == 't' && PQgetvalue(r, 0, 5)[0] == 't';
+	bool reads = fits && PQgetvalue(r, 0, 2)[0] == 't', may = fits && PQgetvalue(r, 0, 3)[0] == 't';
+	struct str type = there ? arena_str(&d->a, str_c(PQgetvalue(r, 0, 1))) : STR("");
+	PQclear(r);
+	struct str data = arena_printf(&d->a, "{\"type\":\"%.*s\",\"read\":%s,\"write\":%s}", STR_ARG(type),
+				       reads ? "true" : "false", may ? "true" : "false");
+	struct str found = there ? vectors_found(d, k, &writes) : STR("");
+	struct str fix = arena_printf(&d->a, "GRANT SELECT, INSERT, UPDATE, DELETE ON %s.store_vectors TO %s", k->quoted,
+				      k->role_quoted);
+	if (!there)
+		return OK;
+	if (d->x.opt.pg.no_vectors)
+		tell(d, FIND_OK, "vectors", k->schema, NONE, data, "store_vectors is left alone (pg.vectors: off)");
+	else if (!fits)
+		tell(d, FIND_WARN, "vectors", k->schema, NONE, data,
+		     "store_vectors is not as LangGraph's PostgresStore makes it; it is left alone");
+	else if (!may)
+		tell(d, FIND_WARN, "vectors", k->schema, fix, data, "the role may not %s store_vectors, which has %.*s",
+		     reads ? "write" : "read", STR_ARG(type));
+	else if (found.n == 0)
+		tell(d, FIND_OK, "vectors", k->schema, NONE, data,
+		     "store_vectors has %.*s; no server with an encoder has looked at it yet", STR_ARG(type));
+	else
+		tell(d, writes ? FIND_OK : FIND_WARN, "vectors", k->schema, NONE, data, "%.*s", STR_ARG(found));
+	return OK;
+}
+
 static enum err journal(struct doctor *d, const struct pg_catalog *k)
 {
 	char text[700];
@@ -388,6 +445,8 @@ static void schema(void *ctx, const char *name, const char *tenant)
 	else
 		checkpoints(d, &k);
 	sessions(d, &k);
+	if (vectors(d, &k) != OK)
+		failed(d, "vectors", name);
 	rights(d, &k);
 	index_there(d, &k, &k.prefix_index, "store_prefix_idx", PG_MAKE_PREFIX_INDEX("CONCURRENTLY "));
 	index_there(d, &k, &k.expires_index, "idx_store_expires_at", PG_MAKE_EXPIRES_INDEX("CONCURRENTLY "));

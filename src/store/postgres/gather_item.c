@@ -122,11 +122,14 @@ static enum err recall(struct gather_batch *b, int64_t op)
 	return OK;
 }
 
+/* Stands for an SQLSTATE after which each is to be tried alone. */
+static const char pg_try_alone[6] = "alone";
+
 static enum err run(struct gather_batch *b, char sqlstate[6])
 {
 	struct item_batch *x = b->own;
-	struct pg_params p[4];
-	struct pg_step steps[4] = {0};
+	struct pg_params p[5];
+	struct pg_step steps[5] = {0};
 	unsigned k = 0, write;
 	int64_t op = pg_new_op();
 	for (size_t i = 0; i < x->n; i++) {
@@ -153,6 +156,16 @@ static enum err run(struct gather_batch *b, char sqlstate[6])
 		steps[k] = (struct pg_step){.st = &pg_vectors_gone, .p = &p[k]};
 		k++;
 	}
+	bool foreign = x->rows[0].w->op == W_PUT && atomic_load(&b->t->foreign);
+	if (foreign) {
+		pg_params_init(&p[k]);
+		pg_i64(&p[k], op);
+		pg_array(&p[k], PG_INT4S, 1);
+		pg_el_i32(&p[k], 0);
+		pg_array_end(&p[k]);
+		steps[k] = (struct pg_step){.st = &pg_foreign_gone, .p = &p[k]};
+		k++;
+	}
 	fiber_set_deadline(b->deadline);
 	gather_open(b, true);
 	struct pg_job j = {.t = b->t, .steps = steps, .n = k, .lane = LANE_WRITE, .write = true};
@@ -162,7 +175,7 @@ static enum err run(struct gather_batch *b, char sqlstate[6])
 	else if (e == OK)
 		pg_write_result(steps[write].res, x->sorted, x->n);
 	else
-		memcpy(sqlstate, j.sqlstate, sizeof j.sqlstate);
+		memcpy(sqlstate, foreign && pg_foreign_lost(b->t, j.sqlstate) ? pg_try_alone : j.sqlstate, sizeof j.sqlstate);
 	pg_job_clear(&j);
 	for (unsigned i = 0; i < k; i++)
 		pg_params_release(&p[i]);
@@ -188,7 +201,7 @@ static void deliver(struct gather_batch *b)
  * have them. */
 static bool alone(const char *sqlstate, unsigned n)
 {
-	return strcmp(sqlstate, "55P03") == 0 || (n > 1 && (memcmp(sqlstate, "22", 2) == 0 || memcmp(sqlstate, "23", 2) == 0 ||
+	return strcmp(sqlstate, "55P03") == 0 || strcmp(sqlstate, pg_try_alone) == 0 || (n > 1 && (memcmp(sqlstate, "22", 2) == 0 || memcmp(sqlstate, "23", 2) == 0 ||
 							    memcmp(sqlstate, "54", 2) == 0 || strcmp(sqlstate, "57014") == 0));
 }
 

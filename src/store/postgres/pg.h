@@ -252,6 +252,14 @@ enum pg_st {
 	ST_DOC_LACKING_ITEMS,
 	ST_DOC_LACKING_MESSAGES,
 	ST_VECTOR_STAMP,
+	/* foreign_vectors.c */
+	ST_FOREIGN_LOOK,
+	ST_FOREIGN_SAMPLE,
+	ST_FOREIGN_OF,
+	ST_FOREIGN_LACKING,
+	ST_FOREIGN_LACKING_OF,
+	ST_FOREIGN_PUT,
+	ST_FOREIGN_GONE,
 	/* ckpt*.c */
 	ST_CKPT_LOOK,
 	ST_CKPT_CLAIM,
@@ -322,8 +330,10 @@ enum pg_st {
 	ST_COMPACT_BODIES,
 	ST_COMPACT_OWN,
 	ST_COMPACT_STORAGE,
-	ST_MAX = 192 /* a multiple of 64 */
+	ST_END,
+	ST_MAX = 256 /* a multiple of 64, not below ST_END */
 };
+_Static_assert(ST_END <= ST_MAX, "there are more statements than places for them");
 struct pg_stmt {
 	enum pg_st id;
 	enum pg_lane lane;
@@ -458,6 +468,7 @@ struct pg_tenant {
 	_Atomic uint64_t cp_looked_ns;
 	uint64_t cp_failed_ns; /* under tmu: when making them failed, and why */
 	struct diag cp_failure;
+	atomic_bool foreign; /* foreign_vectors.c's: rows of store_vectors can be removed */
 	_Atomic uint64_t walk_scope, walk_until; /* walk.c's: the scope that was found exact (hashed), and until when that counts */
 };
 /* The tenant of who with rights checked, ready for use; NULL (OK) when there is no schema for it and create is false. */
@@ -515,6 +526,17 @@ extern const struct pg_stmt pg_vectors_gone;
 /* pg_write with that step after it. */
 enum err pg_write_gone(struct pg_tenant *t, const struct pg_stmt *st, struct pg_params *p, int64_t op, PGresult **res,
 		       bool *repeated) MUST_CHECK;
+/* foreign_vectors.c: LangGraph's vectors (store_vectors). What there is of them in schema $1, for the role that asks. */
+extern const char pg_foreign_look_sql[];
+/* Fills in t->foreign. */
+enum err pg_foreign_look(struct pg_tenant *t) MUST_CHECK;
+/* The rows of items go when these are written: a step of the same job, after the statements (journal rows op, steps) that put them.
+ * $1: op, $2: steps. */
+extern const struct pg_stmt pg_foreign_gone;
+/* A job with that step has failed: true when the step may be why. Then t->foreign is no longer set, and the job is to be tried again
+ * without it. */
+bool pg_foreign_lost(struct pg_tenant *t, const char *sqlstate);
+extern const struct foreign_vector_ops pg_foreign_vector_ops;
 /* docs.c: a document as its statements give it: id, terms, where, version, and with: vector and mark. */
 struct doc_change pg_doc_row(const PGresult *r, int row, bool with);
 

@@ -213,6 +213,7 @@ static enum err look_or_make(struct pg_tenant *t, bool create, bool *there)
 	}
 	if (*there) {
 		TRY(pg_has_look(t));
+		TRY(pg_foreign_look(t));
 		TRY(compact_settle(t));
 	}
 	return *there ? pg_feed_new(t) : OK;
@@ -326,6 +327,7 @@ enum err pg_tenants_start(struct pg *s)
 	fiber_set_deadline(was);
 	TRY(e);
 	TRY(pg_has_look(s->home));
+	TRY(pg_foreign_look(s->home));
 	TRY(compact_settle(s->home));
 	TRY(pg_feed_new(s->home));
 	pthread_mutex_lock(&s->tmu);

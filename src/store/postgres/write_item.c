@@ -33,6 +33,7 @@ struct call {
 		bool look; /* a look at them, not a write */
 	} * spans;	   /* of each step */
 	unsigned steps_n, steps_max;
+	bool foreign; /* pg_foreign_gone is among them */
 };
 
 /* ---------------------------------------------------------------- in memory */
@@ -202,6 +203,33 @@ static bool needs_lock(const struct call *c)
 	return false;
 }
 
+/* Another program's vectors of what is put: by the steps that put. */
+static enum err add_foreign(struct call *c)
+{
+	struct pg_params *p;
+	size_t steps = 0;
+	int last = -1;
+	c->foreign = false;
+	for (size_t i = 0; i < c->n; i++) {
+		steps += c->sorted[i]->w->op == W_PUT && c->sorted[i]->step != last;
+		last = c->sorted[i]->step;
+	}
+	if (steps == 0 || !atomic_load(&c->t->foreign))
+		return OK;
+	c->foreign = true;
+	TRY(add_step(c, &pg_foreign_gone, NULL, 0, &p));
+	pg_i64(p, c->op);
+	pg_array(p, PG_INT4S, steps);
+	last = -1;
+	for (size_t i = 0; i < c->n; i++) {
+		if (c->sorted[i]->w->op == W_PUT && c->sorted[i]->step != last)
+			pg_el_i32(p, c->sorted[i]->step);
+		last = c->sorted[i]->step;
+	}
+	pg_array_end(p);
+	return OK;
+}
+
 static enum err plan(struct call *c)
 {
 	struct pg_params *p;
@@ -229,6 +257,7 @@ static enum err plan(struct call *c)
 		TRY(add_step(c, &pg_vectors_gone, NULL, 0, &p));
 		pg_i64(p, c->op);
 	}
+	TRY(add_foreign(c));
 	for (unsigned i = 0; i < c->steps_n; i++)
 		c->steps[i].p = &c->params[i];
 	return OK;
@@ -411,6 +440,10 @@ static enum err attempt(struct call *c, bool *again, bool *locked)
 	if (e != OK && c->atomic && strcmp(j.sqlstate, "22012") == 0)
 		return pinpoint(c, again);
 	*locked = strcmp(j.sqlstate, "55P03") == 0;
+	if (e != OK && c->foreign && pg_foreign_lost(c->t, j.sqlstate)) {
+		*again = true;
+		return OK;
+	}
 	if (e != OK)
 		return pg_name_item(e, c->rows[0].w, c->n);
 	return j.repeated ? recall_all(c, NULL) : take_results(c, again);
