@@ -26,7 +26,8 @@ METHODS = MODES + tuple(peers.PEERS)
 TITLES = {"words": "Cenote, words", "vectors": "Cenote, vectors", "auto": "Cenote, both", "fts5": "SQLite FTS5", "ts_rank": "PostgreSQL ts_rank",
           "ts_rank_cd": "PostgreSQL ts_rank_cd", "bm25": "BM25", "cosine": "cosine", "pgvector": "pgvector", "fusion": "BM25 + cosine, fused"}
 ENCODE_BATCH = 64
-PENDING_WAIT = 600
+PENDING_WAIT = 1200  # seconds
+PENDING_STEP = 30
 
 
 class Missing(Exception):
@@ -131,8 +132,13 @@ def load(api, conversations):
         stored = api.must(api.post("/cenote/v1/messages", {"messages": c.messages}))["stored"]
         if stored != len(c.messages):
             raise RuntimeError(f"{c.name}: {stored} of {len(c.messages)} messages stored")
-    # Without an encoder the answer comes at once, and says so.
-    api.must(api.post(f"/cenote/v1/messages?wait=indexed&wait_ms={PENDING_WAIT * 1000}", {"messages": conversations[0].messages[:1]}))
+    # A server waits no longer than its http.request_timeout, and says whether that was enough. Without an encoder the answer comes at once.
+    again, last = conversations[0].messages[:1], time.monotonic() + PENDING_WAIT
+    while not api.must(api.post(f"/cenote/v1/messages?wait=indexed&wait_ms={PENDING_STEP * 1000}", {"messages": again}))["indexed"]:
+        if not api.must(api.get("/v1/models"))["data"]:
+            return
+        if time.monotonic() > last:
+            raise RuntimeError(f"the messages have no vectors after {PENDING_WAIT} s")
 
 
 def usable(methods, api, tools, user):
