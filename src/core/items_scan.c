@@ -9,7 +9,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #define NONE UINT32_MAX
+#define LOOK_STEP 256 /* documents from one look at the clock to the next */
 
 enum pass_kind { GATHER, HIGHEST, SUMS };
 
@@ -38,7 +41,7 @@ struct seen {
 struct pass {
 	struct items_scan *s;
 	enum pass_kind kind;
-	uint64_t length, df[QUESTION_TERMS_MAX];
+	uint64_t looked, length, df[QUESTION_TERMS_MAX];
 	uint32_t langs;
 	/* GATHER */
 	struct row *rows;
@@ -270,6 +273,10 @@ static bool on_doc(void *ctx, const struct doc_change *d)
 
 	if (d->removed || d->terms.n == 0)
 		return true;
+	if (p->looked++ % LOOK_STEP == 0 && clock_mono_ns() >= p->s->until) {
+		p->s->late = true;
+		return false;
+	}
 	p->err = remake_needed(p->s->words, d) ? remake_add(&p->remake, d) : see_doc(p, d);
 	if (p->err != OK)
 		p->diag = *diag_get();
@@ -291,7 +298,7 @@ static enum err run_pass(struct pass *p, enum pass_kind kind)
 		*diag_get() = p->diag;
 		return p->err;
 	}
-	return remake_all(&p->remake, see_doc, p);
+	return p->s->late ? OK : remake_all(&p->remake, see_doc, p);
 }
 
 /* Terms of languages that no document is in do not count. */
@@ -352,7 +359,7 @@ static enum err sums_by_reading(struct pass *p)
 	if (!p->tf || !p->len)
 		return no_memory();
 	TRY(run_pass(p, HIGHEST));
-	return run_pass(p, SUMS);
+	return p->s->late ? OK : run_pass(p, SUMS);
 }
 
 static enum err take_results(struct pass *p, struct arena *a)
@@ -400,11 +407,14 @@ enum err items_scan(struct items_scan *s)
 	}
 	memset(p->plane, VECTOR_ZERO, 2 * vector_size(s->q->question->dims));
 	CHECK(run_pass(p, GATHER));
-	s->ready = s->vectors > 0 && (alone || s->vectors * 2 >= s->docs);
+	s->ready = !s->late && s->vectors > 0 && (alone || s->vectors * 2 >= s->docs);
 	if (!s->ready)
 		goto out;
 	use_figures(p);
 	CHECK(p->overflow ? sums_by_reading(p) : sums_of_rows(p));
+	s->ready = !s->late;
+	if (!s->ready)
+		goto out;
 	e = take_results(p, s->arena);
 out:
 	rows_free(p);

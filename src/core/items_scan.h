@@ -3,7 +3,8 @@
  *
  * Memory: 20 bytes and 2 for each term of the question for every item that has one of its words, up to `room`; and the best. Where
  * that is too little, the scope is read three times instead: for the figures and the range of cosines, for the highest BM25, for
- * the sums. Stops when the store does: at the deadline, or when who asked has gone. */
+ * the sums. Stops when the store does, at the deadline, or when who asked has gone; and gives up at a time of its own, so that
+ * whoever asks can go by words instead. */
 #ifndef CENOTE_CORE_ITEMS_SCAN_H
 #define CENOTE_CORE_ITEMS_SCAN_H
 
@@ -12,6 +13,7 @@
 #include "index/rank_items.h"
 
 #define ITEMS_SCAN_ROOM ((size_t)64 << 20)
+#define ITEMS_SCAN_MS 10000 /* reading goes on for so long at most, and for half of the time until the deadline */
 
 struct items_scan {
 	const struct words *words;
@@ -21,9 +23,11 @@ struct items_scan {
 	double lex, v;		       /* weights */
 	size_t room;
 	struct arena *arena; /* for the results */
+	uint64_t until;	     /* monotonic; NEVER: no end */
 	/* results */
 	uint64_t docs, vectors, bytes; /* of the scope; bytes: of its documents */
-	bool ready;		       /* there are enough vectors to go by; else all below is empty */
+	bool late;		       /* it took too long and was given up */
+	bool ready;		       /* there are enough vectors to go by, and it was not late; else all below is empty */
 	struct query_term *terms;
 	size_t terms_n;
 	struct bm25 figures;

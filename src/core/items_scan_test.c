@@ -244,6 +244,7 @@ static void in_little_room(void **state)
 				  .lex = 1.5,
 				  .v = 2,
 				  .room = ITEMS_SCAN_ROOM,
+				  .until = NEVER,
 				  .arena = &r->b.a},
 			  little = much;
 
@@ -261,6 +262,12 @@ static void in_little_room(void **state)
 		assert_true(much.r.r[i].sum == little.r.r[i].sum);
 		assert_true(much.r.r[i].bm25 == 0 || much.len[i] == little.len[i]);
 	}
+	/* No time: nothing is found, and who asked may go by words. */
+	much = little;
+	much.docs = much.vectors = 0;
+	much.until = 1;
+	OKAY(items_scan(&much));
+	assert_true(much.late && !much.ready);
 	rig_free(r);
 }
 

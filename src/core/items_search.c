@@ -3,11 +3,13 @@
 
 #include <math.h>
 
+#include "base/clock.h"
 #include "core/items_scan.h"
 #include "core/memory_impl.h"
 #include "core/words_impl.h"
 #include "index/rank_items.h"
 #include "index/vector_near.h"
+#include "rt/fiber.h"
 #include "rt/work.h"
 
 struct job {
@@ -195,9 +197,16 @@ static enum err search_by_scan(struct job *j, const struct principal *who, const
 			       .lex = out->weights[RF_LEX],
 			       .v = out->weights[RF_V],
 			       .room = ITEMS_SCAN_ROOM};
+	uint64_t from = clock_mono_ns(), deadline = fiber_deadline();
 	uint32_t tf[QUESTION_TERMS_MAX];
 
+	s.until = j->q->mode == RANK_BY_VECTORS ? NEVER : deadline_in_ms(ITEMS_SCAN_MS);
+	if (deadline != NEVER && deadline > from && s.until != NEVER && s.until > from + (deadline - from) / 2)
+		s.until = from + (deadline - from) / 2;
 	TRY(work_run(scan_run, &s));
+	out->late = s.late;
+	if (s.late)
+		return OK;
 	words_maybe_fits(j->w, j->a, who, scope, s.bytes);
 	out->pending = s.docs - s.vectors;
 	if (!s.ready)

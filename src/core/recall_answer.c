@@ -172,11 +172,14 @@ static enum err explain_lack(const struct answer *w, const char **why)
 	bool lacks = w->n < r->rq->limit, tokens = lacks && w->too_long;
 	bool repeated = lacks && (w->repeated || r->ranked.repeated > 0);
 	struct str s = arena_printf(
-		r->a, "%s%s%s%s%s",
+		r->a, "%s%s%s%s%s%s",
 		r->meaning.waiting && r->rq->mode != RANK_BY_WORDS && r->pending
 			? "; no text has been embedded yet, so this was found by words alone"
 			: "",
 		r->meaning.failed ? "; the encoder does not answer, so this was found by words alone" : "",
+		r->items_late ? "; a namespace is too large to be read for its meaning in time (index.cache does not hold it), so "
+				"it was searched by words alone"
+			      : "",
 		tokens ? "; the texts of other results do not fit into budget_tokens" : "",
 		repeated ? "; results that say the same as a better one are left out" : "",
 		lacks && !tokens ? "; nothing else in the scope has to do with the words, dates and speakers of the question" : "");

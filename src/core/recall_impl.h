@@ -33,6 +33,7 @@ struct recaller {
 	size_t items_n, items_cap, items_bytes; /* bytes: of the values kept */
 	uint64_t pending;
 	bool items_newest;	       /* nothing to look for: items by update */
+	bool items_late;	       /* there is a namespace too large to be read in time: by words */
 	bool items_by_meaning;	       /* vectors counted in at least one namespace */
 	double item_weights[RF_COUNT]; /* as used */
 	double best, lowest, highest;  /* what the items' lex and v are made of, over all namespaces */

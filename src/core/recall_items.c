@@ -176,6 +176,7 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 		arena_clear(&scratch);
 	}
 	r->pending += found.pending;
+	r->items_late |= found.late;
 	if (!found.no_words)
 		take_range(r, &found);
 	if (r->meaning.waiting)

@@ -76,19 +76,19 @@ enum err vector_pack(struct arena *a, const float *v, uint32_t dims, struct str 
 /* What vector_pack makes has VECTOR_LEVELS as its largest magnitude, and the length that quantisation left of 1. */
 static enum err content_check(const struct vector *v)
 {
-	int64_t sum = 0, largest = 0;
+	int32_t largest = 0;
+	uint64_t sum = 0;
 	double length;
 
+	/* 32 bits where they are enough: so the compiler does many at a time. A square is below 2^31. */
 	for (uint32_t i = 0; i < v->dims; i++) {
-		int64_t l = level(v, i);
+		int32_t l = level(v, i), size = l < 0 ? -l : l;
 
-		sum += l * l;
-		l = l < 0 ? -l : l;
-		largest = l > largest ? l : largest;
+		sum += (uint32_t)size * (uint32_t)size;
+		largest = size > largest ? size : largest;
 	}
 	if (largest != VECTOR_LEVELS)
-		return err_set(E_CORRUPT, "the largest component of a stored vector is %d instead of %d", (int)largest,
-			       VECTOR_LEVELS);
+		return err_set(E_CORRUPT, "the largest component of a stored vector is %d instead of %d", largest, VECTOR_LEVELS);
 	length = sqrt((double)sum) * (double)v->scale;
 	if (!(length > 0.99 && length < 1.01))
 		return err_set(E_CORRUPT, "a stored vector does not have length 1");
