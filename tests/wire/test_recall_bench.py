@@ -188,3 +188,10 @@ def test_run_keeps_the_test_half_shut(small):
     for more in (["--limit", "1"], ["--misses", "words,bm25"]):
         r = evaluate(small, "--half", "test", "--methods", "words,bm25", *more)
         assert r.returncode == 2 and "as a whole" in r.stderr
+
+
+def test_features_are_what_their_definitions_say():
+    r = subprocess.run([sys.executable, str(FOLDER / "reference.py"), "--words"], capture_output=True, text=True, check=False,
+                       env=os.environ | {"CENOTE_EMBED_MODEL_DIR": ""})
+    assert r.returncode == 0, r.stdout + r.stderr
+    assert r.stdout.endswith("questions, 0 values differ\n") and not r.stdout.startswith("0 ")
