@@ -20,6 +20,8 @@
 #define ODD_TRIES 6
 #define ODD_MOST 4
 #define ODD_PAUSE_MS 200
+/* Vectors of a transaction. Whoever writes meanwhile waits for it to end: so it is to be over in about a millisecond. */
+#define PUT_STEP 64
 
 struct maker {
 	struct vectors *v;
@@ -235,8 +237,11 @@ static enum err keep(struct maker *m)
 	if (n == 0)
 		return OK;
 	vectors_key(m->v, model);
-	TRY(s->ops->vector_put(s, &m->t->who, m->kind, str_c(model), out, n));
-	atomic_fetch_add(&m->v->made, n);
+	for (size_t at = 0, step; at < n; at += step) {
+		step = n - at < PUT_STEP ? n - at : PUT_STEP;
+		TRY(s->ops->vector_put(s, &m->t->who, m->kind, str_c(model), out + at, step));
+		atomic_fetch_add(&m->v->made, step);
+	}
 	return OK;
 }
 

@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "base/heap.h"
 #include "index/order.h"
 #include "rt/wait.h"
 #include "rt/work.h"
@@ -18,6 +19,8 @@
 #define LARGE_MESSAGES 4000u
 /* Changes of more bytes are applied in the CPU pool. */
 #define LARGE_CHANGES (64u << 10)
+/* After a load of more bytes of documents free memory goes back to the system. */
+#define LARGE_LOAD (512u << 10)
 /* Messages of one user are ranked in memory, cached or not. */
 #define UNCACHED_MAX ((size_t)1 << 30)
 #define TRIES_MAX 100
@@ -182,6 +185,8 @@ static enum err load_run(void *arg)
 	if (l->s->messages)
 		TRY(scope_order_make(l->s));
 	l->too_large = scope_bytes(l->s) + vectors_bytes(l->v) + marks_bytes(&l->marks) > l->limit;
+	if (l->doc_bytes > LARGE_LOAD) /* making the segments took several times their room */
+		heap_trim();
 	return OK;
 }
 

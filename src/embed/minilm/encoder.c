@@ -9,10 +9,10 @@
 /* The room of a batch, cut up. Rows are of `hidden` numbers unless said. */
 struct work {
 	float *x;     /* what goes from layer to layer */
-	float *qkv;   /* rows of 3 hidden */
-	float *mixed; /* by attention */
+	float *qkv;   /* rows of 3 hidden; after attention its room is that of the next two */
 	float *add;   /* what a part of a layer adds to x */
 	float *inner; /* BLOCK rows of inner */
+	float *mixed; /* by attention */
 	float *attention;
 	struct quant *groups;
 	void *q;
@@ -29,22 +29,20 @@ static size_t cut(const struct bert_shape *s, float *room, struct work *w)
 	size_t rows = ENCODER_ROWS_MAX, row = rows * s->hidden;
 	size_t quants = larger(rows * kernel_groups(s->hidden), BLOCK * kernel_groups(s->inner));
 	size_t q = larger(row, (size_t)BLOCK * s->inner) * KERNEL_QUANT_BYTES;
-	size_t sizes[8] = {row,
-			   3 * row,
+	size_t sizes[6] = {row,
+			   larger(3 * row, row + (size_t)BLOCK * s->inner),
 			   row,
-			   row,
-			   (size_t)BLOCK * s->inner,
 			   KERNEL_ATTENTION_ROOM,
 			   quants * sizeof(struct quant) / sizeof(float),
 			   q / sizeof(float)};
-	float *at[8] = {0};
+	float *at[6] = {0};
 	size_t n = 0;
 
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 6; i++) {
 		at[i] = room ? room + n : NULL;
 		n += (sizes[i] + 15) / 16 * 16;
 	}
-	*w = (struct work){at[0], at[1], at[2], at[3], at[4], at[5], (struct quant *)(void *)at[6], at[7]};
+	*w = (struct work){at[0], at[1], at[1], room ? at[1] + row : NULL, at[2], at[3], (struct quant *)(void *)at[4], at[5]};
 	return n;
 }
 

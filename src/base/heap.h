@@ -1,0 +1,12 @@
+/* Memory that lies free in the heap, given back to the system.
+ *
+ * malloc keeps what is freed: after a burst (an import, the loading of a scope) a process would stay as large as it was at the
+ * most. */
+#ifndef CENOTE_BASE_HEAP_H
+#define CENOTE_BASE_HEAP_H
+
+/* To be called when something large has come to its end: it takes up to some milliseconds, in which others may wait for memory.
+ * Thread-safe. */
+void heap_trim(void);
+
+#endif
