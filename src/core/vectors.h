@@ -62,6 +62,9 @@ enum err vectors_question(struct vectors *v, struct arena *a, const struct princ
 /* Returns when every document of the tenant that was there at the call has its vector (or was refused); E_TIMEOUT after ms (0:
  * never) or by the fiber's deadline; when the encoder fails meanwhile, what it failed with (E_UPSTREAM, E_TIMEOUT, ...). */
 enum err vectors_wait(struct vectors *v, const struct principal *who, uint32_t ms) MUST_CHECK;
+/* The same for what has been written lately, the caller's own writes among it: does not wait for texts that were there, without a
+ * vector, when the process began to look (a million that were imported). */
+enum err vectors_wait_new(struct vectors *v, const struct principal *who, uint32_t ms) MUST_CHECK;
 
 struct vectors_state {
 	struct str model, next; /* next: being made, "" : none */

@@ -83,6 +83,12 @@ static enum err pausing(struct vectors *v)
 	return e == OK ? OK : err_set(e, "%s", why);
 }
 
+void vectors_answered(struct vectors *v, uint64_t ns)
+{
+	if (ns < (uint64_t)v->opt.question_ms * 1000000)
+		trouble_over(v, &v->question);
+}
+
 enum err vectors_question(struct vectors *v, struct arena *a, const struct principal *who, struct str model, struct str text,
 			  float **out, uint32_t *dims)
 {

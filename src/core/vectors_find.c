@@ -92,6 +92,7 @@ struct finder {
 	struct kind_state *k;
 	struct str model;
 	size_t queue_max;
+	bool *gap;
 	/* the walk's */
 	struct arena *a;
 	struct todo *v;
@@ -126,9 +127,12 @@ static bool on_change(void *ctx, const struct doc_change *d)
 		return true;
 	if (k->queue.n < f->queue_max) {
 		f->err = queue_add(&k->queue, d);
-	} else if (!k->walking || d->id <= k->after) {
-		k->walking = true;
-		k->after = d->id - 1;
+	} else {
+		*f->gap = true;
+		if (!k->walking || d->id <= k->after) {
+			k->walking = true;
+			k->after = d->id - 1;
+		}
 	}
 	if (f->err != OK)
 		f->diag = *diag_get();
@@ -148,6 +152,7 @@ static enum err begin(struct vectors *v, struct vtenant *t, const struct doc_sco
 	TRY(v->store->ops->doc_scan(v->store, &t->who, scope, &k->cursor, no_document, NULL));
 	k->following = true;
 	k->walking = true;
+	t->gap = true;
 	k->after = 0;
 	k->walked = 0;
 	return OK;
@@ -157,7 +162,7 @@ enum err vectors_follow(struct vectors *v, struct vtenant *t, enum doc_kind kind
 {
 	struct kind_state *k = &t->kind[kind];
 	struct doc_scope scope = {.kind = kind, .prefix = STR(""), .model = model, .every_user = true};
-	struct finder f = {.k = k, .model = model, .queue_max = v->queue_max};
+	struct finder f = {.k = k, .model = model, .queue_max = v->queue_max, .gap = &t->gap};
 	enum err e;
 
 	if (!k->following)

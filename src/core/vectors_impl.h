@@ -95,6 +95,7 @@ struct vtenant {
 	int64_t walk_all; /* documents that the walk will see, at most */
 	int64_t walk_since_us;
 	bool others_next; /* the store names a model being made that is not this process's */
+	bool gap;	  /* of what was new in this round's feed some is left to the walk */
 	bool gave_way;	  /* another process has changed the model in use: this one does not change it back */
 	uint64_t drop_at; /* monotonic: other models' vectors may go from then on; 0: there are none to be dropped */
 };
@@ -103,8 +104,10 @@ struct vtenant {
 struct vwaiter {
 	struct list node;
 	int fd;			 /* eventfd that is written when it has ended */
+	bool all;		 /* waits for the walk, whatever it was begun for */
 	bool seen, armed, ended; /* seen: before the feed was read last; armed: seq is set */
-	uint64_t seq[KINDS];	 /* armed: until these have been taken out of the queues, and the walk is done */
+	bool walk;		 /* armed: what it waits for may be found by the walk alone */
+	uint64_t seq[KINDS];	 /* armed: until these have been taken out of the queues */
 	enum err err;
 	struct diag diag;
 };
@@ -170,9 +173,13 @@ enum err vectors_finish(struct vectors *v, struct vtenant *t, const char *key) M
 /* One step of removing what no model in use needs. *more: there is another. worker */
 enum err vectors_drop_step(struct vectors *v, struct vtenant *t, bool *more) MUST_CHECK;
 
+/* ---- vectors_ask.c: the encoder has answered the worker, after so long: questions need not go on without it when it is quick
+ * enough for them. */
+void vectors_answered(struct vectors *v, uint64_t ns);
+
 /* ---- vectors_wait.c */
-/* Waiting: who is there before the feed is read (see) is done when all that is in the queues after it (arm) has been taken out and
- * nothing is left to be walked through (settle). */
+/* Waiting: who is there before the feed is read (see) is done when all that is in the queues after it (arm) has been taken out and,
+ * if he waits for that, nothing is left to be walked through (settle). */
 void vectors_see(struct vectors *v, struct vtenant *t);
 void vectors_arm(struct vectors *v, struct vtenant *t);
 void vectors_settle(struct vectors *v, struct vtenant *t, bool walked);

@@ -102,10 +102,13 @@ static enum err encode_some(struct maker *m, size_t from, size_t n)
 {
 	struct embed_vectors got = {0};
 	struct arena a;
+	uint64_t before;
 	enum err e;
 
 	arena_init(&a, ENCODE_ROOM);
+	before = clock_mono_ns();
 	CHECK(embed_encode(m->v->embedder, &a, m->texts + from, n, &got));
+	vectors_answered(m->v, clock_mono_ns() - before);
 	for (size_t i = 0; i < n; i++) {
 		e = vector_pack(m->a, got.v + i * got.dims, got.dims, &m->vectors[from + i]);
 		if (e == E_INVALID) /* without direction: this text has no vector */

@@ -466,6 +466,43 @@ static void fill(struct rig *r, int n)
 	}
 }
 
+/* Who waits for what he wrote does not wait for all that was there before; who waits for all does. */
+static void new_texts_before_old_ones(void **state)
+{
+	struct vectors_state st;
+	struct vtenant *t;
+	struct rig r;
+	bool more;
+
+	(void)state;
+	rig_init(&r);
+	fill(&r, 300);
+	r.enc.base.batch = 1;
+	OKAY(vectors_tenant(r.v, STR("default"), &t));
+	OKAY(vectors_round(r.v, t, &more)); /* from here on the feed is followed */
+	assert_true(more && t->kind[DOC_MESSAGE].walking);
+	say(&r, "quite new");
+	OKAY(vectors_wait_new(r.v, &ann, 0));
+	assert_true(r.enc.texts < 100);
+	OKAY(vectors_state(r.v, &r.b.a, &ann, &st));
+	assert_true(!st.counted && st.pending > 200);
+	/* More than the queue takes: what is left to the walk is waited for. */
+	r.v->queue_max = 2;
+	fill(&r, 310); /* 300 of them are there already */
+	OKAY(vectors_wait_new(r.v, &ann, 0));
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 311);
+	OKAY(vectors_wait(r.v, &ann, 0));
+	OKAY(vectors_state(r.v, &r.b.a, &ann, &st));
+	assert_true(st.counted && st.pending == 0 && st.done == 311);
+	rig_release(&r);
+	/* A process that has not begun yet does not know which are new. */
+	rig_init(&r);
+	fill(&r, 50);
+	OKAY(vectors_wait_new(r.v, &ann, 0));
+	assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 50);
+	rig_release(&r);
+}
+
 static void change_of_model(void **state)
 {
 	struct rig r;
@@ -921,6 +958,7 @@ int main(void)
 		cmocka_unit_test(an_encoder_that_fails),
 		cmocka_unit_test(questions),
 		cmocka_unit_test(tenants_and_users),
+		cmocka_unit_test(new_texts_before_old_ones),
 		cmocka_unit_test(change_of_model),
 		cmocka_unit_test(change_without_the_old_encoder),
 		cmocka_unit_test(change_interrupted),

@@ -25,7 +25,7 @@ void vectors_settle(struct vectors *v, struct vtenant *t, bool walked)
 	pthread_mutex_lock(&v->lock);
 	LIST_EACH (node, &t->waiters) {
 		struct vwaiter *w = CONTAINER(node, struct vwaiter, node);
-		bool done = w->armed && walked;
+		bool done = w->armed && (walked || !w->walk);
 
 		for (int k = 0; k < KINDS; k++)
 			done = done && t->kind[k].queue.seq >= w->seq[k];
@@ -53,6 +53,7 @@ void vectors_arm(struct vectors *v, struct vtenant *t)
 			continue;
 		for (int k = 0; k < KINDS; k++)
 			w->seq[k] = t->kind[k].queue.seq + t->kind[k].queue.n;
+		w->walk = w->all || t->gap;
 		w->armed = true;
 	}
 	pthread_mutex_unlock(&v->lock);
@@ -126,9 +127,9 @@ static enum err wait_for(struct vectors *v, struct vtenant *t, struct vwaiter *w
 	return e;
 }
 
-enum err vectors_wait(struct vectors *v, const struct principal *who, uint32_t ms)
+static enum err wait_some(struct vectors *v, const struct principal *who, uint32_t ms, bool all)
 {
-	struct vwaiter w = {.fd = -1};
+	struct vwaiter w = {.fd = -1, .all = all};
 	struct vtenant *t;
 	uint64_t before;
 	enum err e;
@@ -146,4 +147,14 @@ enum err vectors_wait(struct vectors *v, const struct principal *who, uint32_t m
 	wait_restore(before);
 	close(w.fd);
 	return e;
+}
+
+enum err vectors_wait(struct vectors *v, const struct principal *who, uint32_t ms)
+{
+	return wait_some(v, who, ms, true);
+}
+
+enum err vectors_wait_new(struct vectors *v, const struct principal *who, uint32_t ms)
+{
+	return wait_some(v, who, ms, false);
 }

@@ -36,6 +36,12 @@ static bool walked(const struct vtenant *t)
 	return !t->kind[DOC_ITEM].walking && !t->kind[DOC_MESSAGE].walking;
 }
 
+/* Has it been looked what there is? */
+static bool followed(const struct vtenant *t)
+{
+	return t->kind[DOC_ITEM].following && t->kind[DOC_MESSAGE].following;
+}
+
 static bool idle(const struct vtenant *t)
 {
 	return walked(t) && t->kind[DOC_ITEM].queue.n == 0 && t->kind[DOC_MESSAGE].queue.n == 0;
@@ -55,16 +61,16 @@ static void show(struct vectors *v, struct vtenant *t)
 		if (q->n && (oldest == 0 || q->v[q->at].since_us < oldest))
 			oldest = q->v[q->at].since_us;
 	}
-	if (!walked(t) && t->walk_since_us && (oldest == 0 || t->walk_since_us < oldest))
+	if ((!walked(t) || (!followed(t) && left > 0)) && t->walk_since_us && (oldest == 0 || t->walk_since_us < oldest))
 		oldest = t->walk_since_us;
 	pthread_mutex_lock(&v->lock);
 	t->waiting = waiting;
 	t->replacing = replacing;
 	t->all = t->walk_all;
-	t->to_walk = walked(t) || left < 0 ? 0 : left;
+	t->to_walk = (walked(t) && followed(t)) || left < 0 ? 0 : left;
 	t->oldest_us = oldest;
 	t->refused_n = (int64_t)(t->kind[DOC_ITEM].refused.n + t->kind[DOC_MESSAGE].refused.n);
-	t->counted = walked(t);
+	t->counted = walked(t) && followed(t);
 	if (!t->again_wanted)
 		t->again_shown = t->again;
 	pthread_mutex_unlock(&v->lock);
@@ -78,6 +84,34 @@ static enum err count(struct vectors *v, struct vtenant *t)
 	TRY(v->store->ops->stats(v->store, &t->who, &st));
 	t->walk_all = st.items + st.messages;
 	t->walk_since_us = clock_wall_us();
+	return OK;
+}
+
+struct made_so_far {
+	const char *model;
+	int64_t n;
+};
+
+static void on_model(void *ctx, struct str model, int64_t n)
+{
+	struct made_so_far *m = ctx;
+
+	if (str_eq(model, str_c(m->model)))
+		m->n = n;
+}
+
+/* Before the encoder has answered for the first time: about how much there is to do, for whoever asks why nothing is done. */
+static enum err foresee(struct vectors *v, struct vtenant *t)
+{
+	struct made_so_far m = {.model = t->next[0] ? t->next : t->model};
+
+	int64_t since = t->walk_since_us;
+
+	TRY(count(v, t));
+	TRY(v->store->ops->vector_models(v->store, &t->who, on_model, &m));
+	t->kind[DOC_ITEM].walked = m.n; /* the walk begins with 0 */
+	t->walk_since_us = since ? since : t->walk_since_us;
+	show(v, t);
 	return OK;
 }
 
@@ -156,6 +190,7 @@ static enum err follow(struct vectors *v, struct vtenant *t, const char *key)
 	bool was = walked(t);
 
 	vectors_see(v, t);
+	t->gap = false;
 	for (int k = 0; k < KINDS; k++)
 		TRY(vectors_follow(v, t, (enum doc_kind)k, str_c(key)));
 	if (was && !walked(t))
@@ -171,6 +206,8 @@ static enum err round_of(struct vectors *v, struct vtenant *t, bool *more)
 	bool make, giving;
 
 	TRY(vectors_learn(v, t, false));
+	if (!followed(t))
+		TRY(foresee(v, t));
 	TRY(vectors_learn_dims(v, key));
 	TRY(vectors_settle_models(v, t, key, &make));
 	if (!make) {

@@ -75,7 +75,7 @@ struct config {
 	int64_t recall_near;
 	struct str_list recall_weights_full, recall_weights_words, recall_weights_items;
 	int64_t embed_kind, embed_dims, embed_batch, embed_concurrency, embed_timeout, embed_question_timeout, embed_cache_bytes;
-	struct str embed_base_url, embed_model, embed_api_key, embed_model_dir;
+	struct str embed_base_url, embed_model, embed_api_key, embed_ca_file, embed_model_dir;
 	int64_t ttl_default, ttl_sweep_interval;
 	bool ttl_refresh_on_read, ttl_omit_expired;
 	int64_t log_level, log_format;

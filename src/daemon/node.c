@@ -158,6 +158,7 @@ struct embed_settings node_embed_settings(const struct config *c)
 		.remote = {.base_url = c->embed_base_url,
 			   .model = c->embed_model,
 			   .api_key = c->embed_api_key,
+			   .ca_file = c->embed_ca_file,
 			   .dims = (uint32_t)c->embed_dims,
 			   .batch = (uint32_t)c->embed_batch,
 			   .concurrency = (unsigned)c->embed_concurrency,

@@ -117,6 +117,8 @@ static const struct opt rows[] = {
 	    "service that speaks OpenAI's API of embeddings: https://HOST/v1, or https://HOST/serving-endpoints on Databricks"),
 	ROW("embed.model", OPT_STR, OPT_EMBED, embed_model, "", NULL, "the service's model"),
 	ROW("embed.api_key", OPT_SECRET, OPT_EMBED, embed_api_key, "", NULL, "key for the service of embeddings"),
+	ROW("embed.ca_file", OPT_STR, OPT_EMBED, embed_ca_file, "", NULL,
+	    "file with the certificates (PEM) that the service of embeddings is trusted by, instead of the system's"),
 	ROW("embed.dims", OPT_INT, OPT_EMBED, embed_dims, "0", "0..8192",
 	    "dimensions of the service's vectors; a model that has more is asked to shorten them; 0: as many as it gives"),
 	ROW("embed.batch", OPT_INT, OPT_EMBED, embed_batch, "0", "0..2048",

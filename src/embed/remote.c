@@ -267,7 +267,8 @@ static bool is_databricks(struct str url)
 enum err remote_open(const struct remote_options *opt, struct embedder **out)
 {
 	struct remote *r = calloc(1, sizeof *r);
-	struct outbound_options oo = {.base = opt->base_url, .concurrency = opt->concurrency, .connect_ms = CONNECT_MS};
+	struct outbound_options oo = {
+		.base = opt->base_url, .concurrency = opt->concurrency, .connect_ms = CONNECT_MS, .ca_file = opt->ca_file};
 	enum err e;
 
 	if (!r)
@@ -279,7 +280,7 @@ enum err remote_open(const struct remote_options *opt, struct embedder **out)
 	}
 	e = outbound_new(&oo, &r->out);
 	if (e != OK) {
-		(void)err_wrap(e, "embed.base_url");
+		(void)err_wrap(e, opt->ca_file.n && outbound_base_check(opt->base_url) == OK ? "embed.ca_file" : "embed.base_url");
 		goto out;
 	}
 	r->databricks = is_databricks(outbound_base(r->out));

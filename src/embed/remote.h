@@ -13,6 +13,7 @@ struct remote_options {
 	struct str base_url; /* "https://HOST/v1": /embeddings is put behind it */
 	struct str model;
 	struct str api_key;	 /* "": none is sent */
+	struct str ca_file;	 /* as outbound_options' */
 	uint32_t dims;		 /* 0: what the first answer has */
 	uint32_t batch;		 /* texts of a request, 0: 96, or 20 for Databricks */
 	unsigned concurrency;	 /* requests under way */

@@ -13,7 +13,9 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -43,6 +45,7 @@ struct outbound {
 	struct str base, host; /* host: for sentences, "HOST[:PORT]" */
 	bool secure;
 	uint32_t connect_ms;
+	const char *ca_file;  /* NULL: the system's certificates */
 	pthread_mutex_t lock; /* guards what follows */
 	struct list idle;     /* last used first, so that few connections do the work */
 	struct list line;
@@ -112,6 +115,28 @@ static enum err parse_base(struct outbound *o, struct str base)
 	return o->base.p && o->host.p ? OK : E_NOMEM;
 }
 
+/* A file without certificates would let every request fail; that is said at the start. */
+static enum err take_ca(struct outbound *o, struct str path)
+{
+	static const char begin[] = "-----BEGIN ";
+	char line[256];
+	bool found = false;
+	FILE *f;
+
+	if (path.n == 0)
+		return OK;
+	o->ca_file = arena_cstr(&o->arena, path);
+	if (!o->ca_file)
+		return E_NOMEM;
+	f = fopen(o->ca_file, "re");
+	if (!f)
+		return err_set(E_INVALID, "the certificates in \"%s\" cannot be read: %s", o->ca_file, strerror(errno));
+	while (!found && fgets(line, sizeof line, f))
+		found = strncmp(line, begin, sizeof begin - 1) == 0 && strstr(line, "CERTIFICATE-----");
+	fclose(f);
+	return found ? OK : err_set(E_INVALID, "\"%s\" has no certificate (PEM)", o->ca_file);
+}
+
 enum err outbound_new(const struct outbound_options *opt, struct outbound **out)
 {
 	unsigned n = opt->concurrency < 1 ? 1 : opt->concurrency > CONCURRENCY_MAX ? CONCURRENCY_MAX : opt->concurrency;
@@ -132,6 +157,8 @@ enum err outbound_new(const struct outbound_options *opt, struct outbound **out)
 		list_add_head(&o->idle, &o->lanes[i].node);
 	}
 	e = parse_base(o, opt->base);
+	if (e == OK)
+		e = take_ca(o, opt->ca_file);
 	if (e != OK) {
 		outbound_free(o);
 		return e;
@@ -478,6 +505,10 @@ static void set_options(struct outbound_stream *s, const struct outbound_request
 	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(c, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(c, CURLOPT_TCP_NODELAY, 1L);
+	if (s->o->ca_file) {
+		curl_easy_setopt(c, CURLOPT_CAINFO, s->o->ca_file);
+		curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
+	}
 	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)s->o->connect_ms);
 	/* Without it, giving up while a name is looked up would wait for the end of the look-up. */
 	curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);

@@ -2,16 +2,18 @@
 
     with EmbedServer(dims=8) as s:
         s.script("500", "429:0.2", "ok")      # what the next requests get, one each; then all is well again
+        s.stay("nan")                         # what all requests get, until the next script()
         s.requests                            # bodies that came, newest last
 
 Faults: ok, STATUS or STATUS:SECONDS (with Retry-After), hang (until the server ends), reset, cut (truncated JSON, whole body), short (fewer
-bytes than announced), nan, inf, dims (one value too few), zero, count (one vector too few), double (an index twice), shuffled, base64,
+bytes than announced), nan, inf, null, dims (one value too few), zero, count (one vector too few), double (an index twice), shuffled, base64,
 noindex, slow (byte by byte), html, huge, echo (400 that quotes the text), key (400 that quotes the key)."""
 import base64
 import hashlib
 import json
 import math
 import socket
+import ssl
 import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,10 +32,12 @@ def vector(text, dims):
 
 
 class EmbedServer:
-    def __init__(self, dims=8, model="scripted", key=None, longer=0):
-        """longer: dimensions that the model has when it is not asked for fewer."""
+    def __init__(self, dims=8, model="scripted", key=None, longer=0, certificate=None):
+        """longer: dimensions that the model has when it is not asked for fewer. certificate: (file, key file), then it speaks https."""
+        self.certificate = certificate
         self.dims, self.model, self.key, self.longer = dims, model, key, longer
         self.requests, self.headers, self.todo = [], [], []
+        self.always = None
         self.lock, self.over = threading.Lock(), threading.Event()
         self.now = self.most = 0
         self.gate = None  # a threading.Event: answers wait for it
@@ -42,6 +46,12 @@ class EmbedServer:
     def script(self, *faults):
         with self.lock:
             self.todo = list(faults)
+            self.always = None
+
+    def stay(self, fault):
+        """Until the next script every request gets this."""
+        with self.lock:
+            self.todo, self.always = [], fault
 
     def __enter__(self):
         outer = self
@@ -64,7 +74,11 @@ class EmbedServer:
                 pass
 
         self.httpd = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.httpd.server_address[1]}/v1"
+        if self.certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(*self.certificate)
+            self.httpd.socket = tls.wrap_socket(self.httpd.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"http{'s' if self.certificate else ''}://127.0.0.1:{self.httpd.server_address[1]}/v1"
         self.thread = threading.Thread(target=self.httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
         return self
@@ -84,7 +98,7 @@ class EmbedServer:
             self.headers.append(dict(h.headers))
             self.now += 1
             self.most = max(self.most, self.now)
-            fault = self.todo.pop(0) if self.todo else "ok"
+            fault = self.todo.pop(0) if self.todo else self.always or "ok"
         try:
             if self.gate:
                 self.gate.wait(30)
@@ -140,6 +154,8 @@ class EmbedServer:
             vs[-1] = vs[-1][:-1]
         if fault in ("nan", "inf"):
             vs[-1][0] = float(fault)
+        if fault == "null":
+            vs[-1][0] = None
         data = [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vs)]
         if fault == "base64":
             for d in data:

@@ -29,7 +29,7 @@ enum err nv_wait(struct http_req *rq, struct memory *m, const struct nv_wait *w,
 
 	if (!w->asked)
 		return OK;
-	e = vectors_wait(memory_vectors(m), rq_principal(rq), w->ms);
+	e = vectors_wait_new(memory_vectors(m), rq_principal(rq), w->ms);
 	if (e == E_CANCELLED)
 		return e;
 	jw_key(jw, "indexed");
