@@ -1,5 +1,5 @@
-"""The ranker of messages a second time, written from its specification alone (docs/index.md names the decisions that it leaves open), and a check
-that Cenote gives every feature of every message the same value.
+"""The ranker of messages a second time, from the definitions of its features and the decisions in docs/index.md, and a check that Cenote gives every
+feature of every message the same value.
 
     build/.venv/bin/python bench/recall/reference.py             # the development half; by words, and with the model if it is there
     build/.venv/bin/python bench/recall/reference.py --words
