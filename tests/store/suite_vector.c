@@ -618,6 +618,47 @@ static void durable(void **state)
 	free(r);
 }
 
+/* By their documents' ids, in the order asked, more than one page; for readers too, of whatever kind is asked. */
+static void of_some_documents(void **state)
+{
+	(void)state;
+	enum { N = 1203 };
+	int64_t *ids = calloc(N, sizeof *ids), one, two;
+	struct doc_vector *out = calloc(N, sizeof *out);
+	struct arena a;
+	arena_init(&a, (size_t)1 << 20);
+	assert_non_null(ids);
+	assert_non_null(out);
+	put_doc("a", "1", "one");
+	put_doc("a", "2", "two");
+	append("t", "m1", "ann", "three");
+	keep_item("m", "one", "V1");
+	keep_item("m", "two", "V2");
+	keep_item("other", "two", "other's");
+	keep(DOC_MESSAGE, "m", id_of(DOC_MESSAGE, "three"), "three", "V3");
+	one = id_of(DOC_ITEM, "one");
+	two = id_of(DOC_ITEM, "two");
+	for (int i = 0; i < N; i++)
+		ids[i] = i == 1 || i == N - 1 ? two : i == N - 2 ? one : 1000000 + i;
+	assert_ok(S->ops->vector_get(S, &a, &BOUND, DOC_ITEM, STR("m"), ids, N, out));
+	for (int i = 0; i < N; i++) {
+		assert_int_equal(out[i].id, ids[i]);
+		assert_str(ids[i] == one ? STR("V1") : ids[i] == two ? STR("V2") : STR(""), out[i].data);
+		assert_true(out[i].mark == (ids[i] == one ? doc_mark(STR("one")) : ids[i] == two ? doc_mark(STR("two")) : 0));
+	}
+	ids[0] = id_of(DOC_MESSAGE, "three");
+	assert_ok(S->ops->vector_get(S, &a, &ALICE, DOC_MESSAGE, STR("m"), ids, 1, out));
+	assert_str(STR("V3"), out[0].data);
+	assert_ok(S->ops->vector_get(S, &a, &ALICE, DOC_ITEM, STR("unknown"), &two, 1, out));
+	assert_int_equal(out[0].data.n, 0);
+	assert_ok(S->ops->vector_get(S, &a, &BOB, DOC_ITEM, STR("m"), &two, 1, out));
+	assert_int_equal(out[0].data.n, 0);
+	assert_ok(S->ops->vector_get(S, &a, &ALICE, DOC_ITEM, STR("m"), NULL, 0, NULL));
+	arena_release(&a);
+	free(ids);
+	free(out);
+}
+
 int suite_vectors(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -636,6 +677,7 @@ int suite_vectors(void)
 		SUITE_TEST(bound_principals),
 		SUITE_TEST(refused),
 		SUITE_TEST(durable),
+		SUITE_TEST(of_some_documents),
 	};
 	return cmocka_run_group_tests_name("vectors", tests, NULL, NULL);
 }
