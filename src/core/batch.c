@@ -80,10 +80,10 @@ struct writes {
 	size_t *same; /* per op: 1 + the op whose write stands for it, 0: its own */
 };
 
-static enum err writes_init(struct arena *a, size_t n, struct writes *ws)
+static enum err writes_init(struct arena *a, size_t n, size_t retired, struct writes *ws)
 {
-	ws->w = ARENA_ARRAY(a, struct item_write, n + 1);
-	ws->op_of = ARENA_ARRAY(a, size_t, n + 1);
+	ws->w = ARENA_ARRAY(a, struct item_write, n + retired + 1);
+	ws->op_of = ARENA_ARRAY(a, size_t, n + retired + 1);
 	ws->same = arena_zalloc(a, (n + 1) * sizeof *ws->same);
 	ws->n = 0;
 	return ws->w && ws->op_of && ws->same ? OK : E_NOMEM;
@@ -114,7 +114,7 @@ static enum err find_same(struct arena *a, struct op *ops, size_t n, struct writ
 			break;
 		}
 		later = map_get(&last, name);
-		if (later && later->put.cond == IF_ANY && ops[i].put.cond == IF_ANY) {
+		if (later && later->put.cond == IF_ANY && ops[i].put.cond == IF_ANY && !ops[i].put.fact) {
 			ws->same[i] = (size_t)(later - ops) + 1;
 			continue;
 		}
@@ -135,6 +135,20 @@ struct prepare_job {
 	struct writes *ws;
 };
 
+struct retired {
+	struct item_write *w;
+	size_t n;
+};
+
+/* What one operation of a batch that is not atomic has a condition for may not be written; what it supersedes would be gone. */
+static enum err retire(const struct prepare_job *j, const struct op_put *op, struct item_write *put, struct retired *out)
+{
+	if (op->supersedes_n > 0 && op->cond != IF_ANY && !j->atomic)
+		return err_field(E_INVALID, "supersedes", -1,
+				 "supersedes together with a condition needs a batch that is atomic, or a put of its own");
+	return memory_retire(j->a, op, put, &out->w, &out->n);
+}
+
 /* Pure computation; may run on the pool. */
 static enum err prepare(void *arg)
 {
@@ -144,8 +158,9 @@ static enum err prepare(void *arg)
 	struct writes *ws = j->ws;
 	size_t n = j->n;
 	struct item_write *prepared = ARENA_ARRAY(a, struct item_write, n + 1);
+	struct retired *gone = arena_zalloc(a, (n + 1) * sizeof *gone);
 
-	if (!prepared)
+	if (!prepared || !gone)
 		return E_NOMEM;
 	for (size_t i = 0; i < n; i++) {
 		enum err e;
@@ -158,6 +173,8 @@ static enum err prepare(void *arg)
 			ops[i].put.value = STR("");
 		e = memory_prepare(j->m, a, j->who, &ops[i].put, &prepared[i]);
 		if (e == OK)
+			e = retire(j, &ops[i].put, &prepared[i], &gone[i]);
+		if (e == OK)
 			continue;
 		if (j->atomic || !is_local(e))
 			return at_op(e, i);
@@ -167,6 +184,10 @@ static enum err prepare(void *arg)
 	for (size_t i = 0; i < n; i++) {
 		if ((ops[i].kind != OP_PUT && ops[i].kind != OP_DELETE) || ops[i].err != OK || ws->same[i])
 			continue;
+		for (size_t k = 0; k < gone[i].n; k++) {
+			ws->w[ws->n] = gone[i].w[k];
+			ws->op_of[ws->n++] = i;
+		}
 		ws->w[ws->n] = prepared[i];
 		ws->op_of[ws->n++] = i;
 	}
@@ -192,6 +213,10 @@ static enum err commit(struct memory *m, struct arena *a, const struct principal
 	for (size_t i = 0; i < ws->n; i++) {
 		struct op *op = &ops[ws->op_of[i]];
 
+		if (ws->w[i].op == W_RETIRE) {
+			op->put.superseded += ws->w[i].changed;
+			continue;
+		}
 		memory_finish(m, &op->put, &ws->w[i]);
 		if (ws->w[i].err == OK)
 			continue;
@@ -216,7 +241,7 @@ enum err memory_batch(struct memory *m, struct arena *a, const struct principal 
 {
 	struct writes ws;
 	struct prepare_job job = {m, a, who, ops, n, atomic, &ws};
-	size_t bytes = 0;
+	size_t bytes = 0, retired = 0;
 
 	TRY(principal_check(who, 0));
 	if (n > BATCH_MAX)
@@ -224,12 +249,14 @@ enum err memory_batch(struct memory *m, struct arena *a, const struct principal 
 	for (size_t i = 0; i < n; i++) {
 		ops[i].err = OK;
 		ops[i].diag = NULL;
+		if (ops[i].kind == OP_PUT && ops[i].put.supersedes_n <= SUPERSEDES_MAX)
+			retired += ops[i].put.supersedes_n;
 		bytes += ops[i].kind == OP_PUT ? ops[i].put.value.n + 256 : 0;
 	}
 	TRY(reads(m, a, who, ops, n, OP_GET, atomic));
 	TRY(reads(m, a, who, ops, n, OP_SEARCH, atomic));
 	TRY(reads(m, a, who, ops, n, OP_LIST_NAMESPACES, atomic));
-	TRY(writes_init(a, n, &ws));
+	TRY(writes_init(a, n, retired, &ws));
 	TRY(run_sized(bytes, prepare, &job));
 	return commit(m, a, who, ops, n, atomic, &ws);
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "base/map.h"
+#include "core/fact_store.h"
 #include "core/thread_store.h"
 
 enum { FAKE_TENANTS = 16, FAKE_KEYS = 64 };
@@ -39,6 +40,7 @@ struct fake_tenant {
 	struct fake_table log;	    /* const struct fake_change * */
 	struct fake_table meta;	    /* const struct meta * */
 	struct fake_table vectors;  /* struct fake_vector *; those of documents that are gone do not count */
+	struct fake_table facts;    /* const struct fact_state *, by name */
 	int64_t last_id;
 };
 
@@ -138,5 +140,12 @@ void fake_checkpoints_drop(struct fake_thread *th);
 /* interrupted, error and state_us of the head of "". */
 void fake_checkpoints_show(const struct fake_thread *th, struct thread_info *out);
 extern const struct checkpoint_ops fake_checkpoint_ops;
+
+/* fake_facts.c */
+extern const struct fact_ops fake_fact_ops;
+/* A row moves into the history: it is overwritten by (or superseded by key with) what by says; NULL: by what is no fact. */
+void fake_fact_retire(struct fake *f, struct fake_tenant *t, const struct fake_row *r, const struct fact_put *by, struct str key,
+		      int64_t at_us);
+bool fake_fact_forget(struct fake_tenant *t, struct str ns, struct str key);
 
 #endif

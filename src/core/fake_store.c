@@ -131,6 +131,7 @@ static void fake_close(struct store *s)
 		free(f->tenants[i].log.p);
 		free(f->tenants[i].meta.p);
 		free(f->tenants[i].vectors.p);
+		free(f->tenants[i].facts.p);
 	}
 	arena_release(&f->arena);
 	pthread_mutex_destroy(&f->lock);
@@ -192,6 +193,11 @@ static void put_row(struct fake *f, struct fake_tenant *t, struct item_write *w,
 	if (w->ttl_minutes > 0)
 		r->it.expires_us = w->expires_us ? w->expires_us : r->it.updated_us + (int64_t)(w->ttl_minutes * 60e6);
 	r->it.version = old ? old->it.version + 1 : 1;
+	r->it.fact = w->fact != NULL;
+	r->it.valid_from_us = w->fact ? w->fact->valid_from_us : FACT_NONE;
+	r->it.valid_to_us = w->fact ? w->fact->valid_to_us : FACT_NONE;
+	if (old && old->it.fact)
+		fake_fact_retire(f, t, old, w->fact, old->it.key, r->it.updated_us);
 	w->version = r->it.version;
 	w->changed = true;
 	if (old)
@@ -217,7 +223,13 @@ static enum err write_one(struct fake *f, struct fake_tenant *t, struct item_wri
 		if (!(old && w->keep_newer && old->it.updated_us >= w->updated_us))
 			put_row(f, t, w, at);
 		break;
+	case W_RETIRE:
+		if (old)
+			fake_fact_retire(f, t, old, w->fact, w->fact->by, w->updated_us ? w->updated_us : fake_tick(f));
+		goto gone;
 	case W_DELETE:
+		w->forgot = fake_fact_forget(t, w->ns, w->key);
+	gone:
 		if (!old)
 			break;
 		fake_log(f, t, DOC_ITEM, old->it.id, old->it.ns, old->it.ns);
@@ -246,11 +258,15 @@ static enum err fake_item_write(struct store *s, const struct principal *who, st
 
 	if (!t)
 		return e;
-	size_t had = t->items.n, logged = t->log.n;
+	size_t had = t->items.n, logged = t->log.n, known = t->facts.n;
 	const void **snapshot = malloc((had + 1) * sizeof *snapshot);
 
-	if (!snapshot)
+	const void **facts = malloc((known + 1) * sizeof *facts);
+
+	if (!snapshot || !facts)
 		abort();
+	if (known)
+		memcpy(facts, t->facts.p, known * sizeof *facts);
 	if (had)
 		memcpy(snapshot, t->items.p, had * sizeof *snapshot);
 	f->write_calls++;
@@ -263,10 +279,14 @@ static enum err fake_item_write(struct store *s, const struct principal *who, st
 			if (had)
 				memcpy(t->items.p, snapshot, had * sizeof *snapshot);
 			t->log.n = logged;
+			t->facts.n = known;
+			if (known)
+				memcpy(t->facts.p, facts, known * sizeof *facts);
 			break;
 		}
 	}
 	free(snapshot);
+	free(facts);
 	return fake_leave(f, first);
 }
 
@@ -586,6 +606,7 @@ static const struct store_ops fake_ops = {
 	.thread_list = fake_thread_list,
 	.threads = &fake_thread_ops,
 	.checkpoints = &fake_checkpoint_ops,
+	.facts = &fake_fact_ops,
 	.stats = fake_stats,
 	.tenants = fake_tenants,
 	.key_put = fake_key_put,

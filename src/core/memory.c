@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "core/fact_store.h"
 #include "core/parse.h"
 #include "core/vectors.h"
 #include "core/words.h"
@@ -136,6 +137,54 @@ static enum err value_check(struct arena *a, struct str value, struct json *doc)
 	return OK;
 }
 
+static enum err fact_of(struct arena *a, const struct op_put *op, struct item_write *w)
+{
+	struct fact_put *f = ARENA_NEW(a, struct fact_put);
+
+	if (!f)
+		return E_NOMEM;
+	if (op->valid_from_us != FACT_NONE && op->valid_to_us != FACT_NONE && op->valid_from_us > op->valid_to_us)
+		return err_field(E_INVALID, "valid_to", -1, "valid_to is earlier than valid_from");
+	*f = (struct fact_put){.valid_from_us = op->valid_from_us, .valid_to_us = op->valid_to_us};
+	w->fact = f;
+	return OK;
+}
+
+enum err memory_retire(struct arena *a, const struct op_put *op, struct item_write *put, struct item_write **w, size_t *n)
+{
+	struct fact_put *by;
+
+	*n = 0;
+	if (op->supersedes_n == 0)
+		return OK;
+	if (!op->fact || op->supersedes_n > SUPERSEDES_MAX)
+		return err_field(E_INVALID, "supersedes", -1, "a fact supersedes at most %d keys, got %zu", SUPERSEDES_MAX,
+				 op->supersedes_n);
+	*w = ARENA_ARRAY(a, struct item_write, op->supersedes_n);
+	by = ARENA_NEW(a, struct fact_put);
+	if (!*w || !by)
+		return E_NOMEM;
+	*by = (struct fact_put){.valid_from_us = op->valid_from_us, .valid_to_us = FACT_NONE, .by = op->key};
+	/* One time for all of it: at no time was neither known. */
+	if (put->updated_us == 0)
+		put->updated_us = clock_unique_us();
+	for (size_t i = 0; i < op->supersedes_n; i++) {
+		bool again = str_eq(op->supersedes[i], op->key);
+
+		TRY(key_check(op->supersedes[i], "supersedes"));
+		for (size_t k = 0; k < *n && !again; k++)
+			again = str_eq((*w)[k].key, op->supersedes[i]);
+		if (!again)
+			(*w)[(*n)++] = (struct item_write){.op = W_RETIRE,
+							   .ns = op->ns,
+							   .key = op->supersedes[i],
+							   .terms = STR(""),
+							   .fact = by,
+							   .updated_us = put->updated_us};
+	}
+	return OK;
+}
+
 enum err memory_prepare(struct memory *m, struct arena *a, const struct principal *who, const struct op_put *op,
 			struct item_write *w)
 {
@@ -163,7 +212,7 @@ enum err memory_prepare(struct memory *m, struct arena *a, const struct principa
 	w->updated_us = op->updated_us;
 	w->expires_us = op->expires_us;
 	w->keep_newer = op->keep_newer;
-	return OK;
+	return op->fact ? fact_of(a, op, w) : OK;
 }
 
 void memory_finish(struct memory *m, struct op_put *op, const struct item_write *w)
@@ -171,6 +220,7 @@ void memory_finish(struct memory *m, struct op_put *op, const struct item_write 
 	op->existed = w->existed;
 	op->changed = w->changed;
 	op->version = w->version;
+	op->forgot = w->forgot;
 	if (w->op == W_PUT && w->err == OK && w->ttl_minutes > 0) {
 		int64_t from = w->updated_us ? w->updated_us : clock_wall_us();
 
@@ -193,12 +243,34 @@ static enum err prepare_run(void *arg)
 	return memory_prepare(j->m, j->a, j->who, j->op, j->w);
 }
 
+static enum err put_superseding(struct memory *m, struct arena *a, const struct principal *who, struct op_put *op,
+				const struct item_write *put, const struct item_write *retired, size_t n)
+{
+	struct item_write *w = ARENA_ARRAY(a, struct item_write, n + 1);
+
+	if (!w)
+		return E_NOMEM;
+	memcpy(w, retired, n * sizeof *w);
+	w[n] = *put;
+	TRY(m->store->ops->item_write(m->store, who, w, n + 1, true));
+	memory_finish(m, op, &w[n]);
+	for (size_t i = op->superseded = 0; i < n; i++)
+		op->superseded += w[i].changed;
+	if (w[n].terms.n > 0)
+		vectors_wake(m->opt.vectors, who->tenant);
+	return OK;
+}
+
 enum err memory_put(struct memory *m, struct arena *a, const struct principal *who, struct op_put *op)
 {
-	struct item_write w;
+	struct item_write w, *all;
 	struct prepare_job j = {m, a, who, op, &w};
+	size_t n;
 
 	TRY(run_sized(op->value.n, prepare_run, &j));
+	TRY(memory_retire(a, op, &w, &all, &n));
+	if (n > 0)
+		return put_superseding(m, a, who, op, &w, all, n);
 	TRY(m->store->ops->item_write(m->store, who, &w, 1, true));
 	memory_finish(m, op, &w);
 	if (w.terms.n > 0)

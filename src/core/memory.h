@@ -73,10 +73,20 @@ struct op_put { /* also delete: value.p == NULL */
 	int64_t if_version;
 	int64_t created_us, updated_us, expires_us; /* import; 0 = now */
 	bool keep_newer;
+	/* It is a fact (core/fact_store.h): when it is true (FACT_NONE: not said), and the keys of the namespace that it takes the
+	 * place of (they go into the history). E_INVALID: it ends before it begins; supersedes of more than SUPERSEDES_MAX keys, or
+	 * of what is no fact. */
+	bool fact;
+	int64_t valid_from_us, valid_to_us;
+	const struct str *supersedes;
+	size_t supersedes_n;
 	/* out */
 	bool existed, changed;
 	int64_t version;
+	size_t superseded; /* keys that there were */
+	bool forgot;	   /* delete: the key had a history, which is gone */
 };
+#define SUPERSEDES_MAX 64
 struct hit {
 	struct item item;
 	bool scored;

@@ -77,7 +77,7 @@ enum err recall(struct memory *m, struct arena *a, const struct principal *who, 
 		struct recall_hit **out, size_t *n)
 {
 	struct recaller r = {.m = m, .a = a, .who = who, .rq = rq};
-	bool both = !rq->want_messages && !rq->want_items;
+	bool both = !rq->want_messages && !rq->want_items && !rq->want_facts;
 	struct str user;
 
 	*out = NULL;
@@ -91,7 +91,7 @@ enum err recall(struct memory *m, struct arena *a, const struct principal *who, 
 	TRY(meaning_begin(&r.meaning, m, a, who, rq->mode));
 	if (both || rq->want_messages)
 		TRY(find_messages(&r));
-	if (both || rq->want_items)
+	if (both || rq->want_items || rq->want_facts)
 		TRY(recall_items(&r));
 	return recall_answer(&r, out, n);
 }

@@ -41,6 +41,13 @@ struct recaller {
 
 /* recall_items.c: fills items, best first. */
 enum err recall_items(struct recaller *r) MUST_CHECK;
+/* Kinds, expiry, time, filter, and what a bound principal may see. */
+enum err recall_item_passes(const struct recaller *r, struct arena *scratch, const struct item *it, bool *passes) MUST_CHECK;
+/* How many candidates are needed. */
+size_t recall_items_needed(const struct recall_request *rq);
+void recall_items_order(struct recaller *r);
+/* recall_as_of.c: the same, as of rq->as_of_us. */
+enum err recall_items_as_of(struct recaller *r, const struct str *namespaces, size_t n) MUST_CHECK;
 /* recall_answer.c: chooses among messages and items. */
 enum err recall_answer(struct recaller *r, struct recall_hit **out, size_t *n) MUST_CHECK;
 /* recall_explain.c */

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "core/recall_impl.h"
 
 #define NAMESPACES_MAX 64
@@ -22,13 +23,18 @@ static bool in_time(const struct recall_request *rq, int64_t us)
 	return (!rq->from_us || us >= rq->from_us) && (!rq->to_us || us <= rq->to_us);
 }
 
-static enum err item_passes(const struct recaller *r, struct arena *scratch, const struct item *it, bool *passes)
+static bool of_kind(const struct recall_request *rq, const struct item *it)
+{
+	return rq->want_items == rq->want_facts || (it->fact ? rq->want_facts : rq->want_items);
+}
+
+enum err recall_item_passes(const struct recaller *r, struct arena *scratch, const struct item *it, bool *passes)
 {
 	int64_t omit_us = memory_omit_us(r->m);
 
 	*passes = false;
 	if (it->id == 0 || (omit_us > 0 && it->expires_us > 0 && it->expires_us < omit_us) || !may_see(r, it->ns) ||
-	    !in_time(r->rq, it->updated_us))
+	    !in_time(r->rq, it->updated_us) || !of_kind(r->rq, it))
 		return OK;
 	*passes = true;
 	return r->rq->filter ? filter_match(r->rq->filter, scratch, it->value, passes) : OK;
@@ -101,7 +107,7 @@ static enum err screen(struct recaller *r, struct arena *scratch, const struct i
 
 			if (*kept >= want && h->score < last)
 				return OK;
-			TRY(item_passes(r, scratch, &items[i], &passes));
+			TRY(recall_item_passes(r, scratch, &items[i], &passes));
 			if (!passes)
 				continue;
 			if (!have_item(r, h->id))
@@ -127,7 +133,7 @@ static void take_range(struct recaller *r, const struct items_found *f)
 }
 
 /* How many are needed: some more than wanted, to take the place of repetitions and of what a budget has no room for. */
-static size_t needed(const struct recall_request *rq)
+size_t recall_items_needed(const struct recall_request *rq)
 {
 	return (size_t)rq->limit * (rq->budget_tokens ? 4 : 1) + rq->limit / 2 + 8;
 }
@@ -150,7 +156,7 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 				.mode = r->rq->mode,
 				.weights = r->m->opt.weights,
 				.near = r->m->opt.near,
-				.want = needed(r->rq),
+				.want = recall_items_needed(r->rq),
 				.explain = r->rq->explain};
 	size_t kept, before = r->items_n, want = q.want;
 	struct items_found found;
@@ -159,7 +165,7 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 	enum err e;
 
 	arena_init(&scratch, SCRATCH_ROOM);
-	if (r->rq->filter || r->who->user_bound || r->rq->from_us || r->rq->to_us)
+	if (r->rq->filter || r->who->user_bound || r->rq->from_us || r->rq->to_us || r->rq->want_items != r->rq->want_facts)
 		q.want *= 4;
 	for (;;) {
 		CHECK(items_search(r->m, &scratch, r->who, &q, &found));
@@ -203,14 +209,14 @@ static bool on_newest(void *ctx, const struct item *it)
 	bool passes = false;
 
 	arena_clear(&n->scratch);
-	n->err = item_passes(n->r, &n->scratch, it, &passes);
+	n->err = recall_item_passes(n->r, &n->scratch, it, &passes);
 	if (n->err == OK && passes && !have_item(n->r, it->id)) {
 		n->err = keep_item(n->r, it, &(struct item_hit){.id = it->id, .cosine = NAN, .words = STR("")});
 		n->kept++;
 	}
 	if (n->err != OK)
 		n->diag = *diag_get();
-	return n->err == OK && n->kept < needed(n->r->rq);
+	return n->err == OK && n->kept < recall_items_needed(n->r->rq);
 }
 
 static enum err newest_in_namespace(struct recaller *r, struct str prefix)
@@ -268,7 +274,7 @@ static void weigh(struct recaller *r, struct item_candidate *c)
 	c->sum = h->lex * r->item_weights[RF_LEX] + h->v * r->item_weights[RF_V];
 }
 
-static void order(struct recaller *r)
+void recall_items_order(struct recaller *r)
 {
 	size_t n = r->items_n;
 
@@ -298,11 +304,13 @@ enum err recall_items(struct recaller *r)
 		return err_field(E_INVALID, "/namespaces", -1, "at most %d namespaces, got %zu", NAMESPACES_MAX, n);
 	for (size_t i = 0; r->rq->namespaces_n && i < n; i++)
 		TRY(principal_namespace(r->who, ns[i]));
+	if (r->rq->as_of_us && r->rq->as_of_us < clock_wall_us())
+		return recall_items_as_of(r, ns, n);
 	TRY(meaning_of(&r->meaning, r->a, r->rq->query, &question));
 	for (size_t i = 0; i < n; i++)
 		TRY(find_in_namespace(r, ns[i], question));
 	for (size_t i = 0; r->items_newest && i < n; i++)
 		TRY(newest_in_namespace(r, ns[i]));
-	order(r);
+	recall_items_order(r);
 	return OK;
 }

@@ -27,9 +27,18 @@ struct item {
 	double ttl_minutes; /* 0: none */
 	int64_t expires_us; /* 0: never */
 	int64_t version;    /* 1 at creation, +1 by every put */
+	/* core/fact_store.h: it is a fact; when it is true, FACT_NONE: not said. Of items that are none these are not set. */
+	bool fact;
+	int64_t valid_from_us, valid_to_us;
 };
 
-enum write_op { W_PUT, W_DELETE, W_TOUCH /* expires = now + ttl; nothing else changes */ };
+enum write_op {
+	W_PUT,
+	W_DELETE, /* with the key's history */
+	W_TOUCH,  /* expires = now + ttl; nothing else changes */
+	W_RETIRE, /* moves the item into the history (fact is set); nothing when there is none */
+};
+struct fact_put;
 enum write_if { IF_ANY, IF_ABSENT, IF_VERSION };
 
 struct item_write {
@@ -44,9 +53,11 @@ struct item_write {
 	int64_t updated_us; /* PUT: 0 = now */
 	int64_t expires_us; /* PUT: 0 = updated + ttl */
 	bool keep_newer;    /* PUT (import): leave the stored item when its updated_us is not older: result.changed = false */
+	const struct fact_put *fact; /* PUT: it is a fact; RETIRE: what supersedes it. updated_us of a RETIRE is its time */
 	/* results */
 	enum err err; /* CONFLICT (with ERR_PRECONDITION) when cond does not hold, else OK */
 	bool existed, changed;
+	bool forgot; /* DELETE: the key had a history, which is gone */
 	int64_t version;
 };
 
@@ -163,6 +174,7 @@ typedef bool (*name_fn)(void *ctx, struct str name);
 
 struct thread_ops;
 struct checkpoint_ops;
+struct fact_ops;
 struct foreign_vector_ops;
 struct store {
 	const struct store_ops *ops;
@@ -255,6 +267,7 @@ struct store_ops {
 	/* Removing threads: thread_ops.remove. */
 	const struct thread_ops *threads;	  /* core/thread_store.h */
 	const struct checkpoint_ops *checkpoints; /* core/thread_store.h */
+	const struct fact_ops *facts;		  /* core/fact_store.h */
 	const struct foreign_vector_ops *foreign_vectors; /* core/foreign_vectors.h; NULL: the driver knows none */
 
 	enum err (*stats)(struct store *s, const struct principal *who, struct store_stats *out) MUST_CHECK;

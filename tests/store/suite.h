@@ -40,6 +40,7 @@ int suite_tenants(void);
 int suite_checkpoints(void);
 int suite_entries(void);
 int suite_threads(void);
+int suite_facts(void);
 int suite_histories(void);
 
 extern const struct principal ALICE, BOB; /* tenants "alice" and "bob", all rights */

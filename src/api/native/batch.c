@@ -13,7 +13,7 @@ static const struct str op_members[] = {
 	STR_INIT("op"),		 STR_INIT("namespace"), STR_INIT("key"),	STR_INIT("value"),   STR_INIT("index"),
 	STR_INIT("ttl_minutes"), STR_INIT("if_absent"), STR_INIT("if_version"), STR_INIT("filter"),  STR_INIT("refresh_ttl"),
 	STR_INIT("limit"),	 STR_INIT("offset"),	STR_INIT("query"),	STR_INIT("explain"), STR_INIT("prefix"),
-	STR_INIT("suffix"),	 STR_INIT("max_depth")};
+	STR_INIT("suffix"),	 STR_INIT("max_depth"),	STR_INIT("valid_from"), STR_INIT("valid_to"), STR_INIT("supersedes")};
 
 static enum err read_tri(struct jval v, const char *at, const char *name, enum tri *out)
 {
@@ -81,6 +81,7 @@ static enum err read_put(struct arena *a, struct jval v, const char *at, struct 
 	TRY(nv_ns(a, v, at, "namespace", &op->ns));
 	TRY(read_key(a, v, at, &op->key));
 	TRY(read_condition(v, at, op));
+	TRY(nv_fact(a, v, at, op));
 	op->value = j_ok(value) ? j_raw(value) : STR("null");
 	op->ttl_minutes = TTL_DEFAULT;
 	snprintf(field, sizeof field, "%.100s/ttl_minutes", at);
@@ -270,6 +271,7 @@ static void write_found(struct jw *w, const struct item *it, const struct hit *h
 	item_members(w, it, CLOCK_MILLIS_Z);
 	jw_key(w, "version");
 	jw_i64(w, it->version);
+	nv_write_fact(w, it);
 	if (h) {
 		jw_key(w, "score");
 		if (h->scored)
@@ -311,7 +313,7 @@ static void write_result(struct jw *w, const struct op *op)
 	if (op->err != OK) {
 		write_problem(w, http_status(op->err, op->diag ? op->diag->kind : ERR_PLAIN), op->diag ? op->diag->text : "",
 			      op->diag ? op->diag->field : "");
-	} else if ((op->kind == OP_GET && !op->get.found) || (op->kind == OP_DELETE && !op->put.existed)) {
+	} else if ((op->kind == OP_GET && !op->get.found) || (op->kind == OP_DELETE && !op->put.existed && !op->put.forgot)) {
 		write_problem(w, 404, "there is no such item", NULL);
 	} else if (op->kind == OP_DELETE) {
 		write_status(w, 204);
@@ -319,6 +321,10 @@ static void write_result(struct jw *w, const struct op *op)
 		write_status(w, op->put.existed ? 200 : 201);
 		jw_key(w, "version");
 		jw_i64(w, op->put.version);
+		if (op->put.supersedes_n) {
+			jw_key(w, "superseded");
+			jw_u64(w, op->put.superseded);
+		}
 	} else {
 		write_reads(w, op);
 	}

@@ -4,6 +4,7 @@
 
 #include "api/native/native.h"
 #include "base/json/json.h"
+#include "core/facts.h"
 
 enum { PAGE_DEFAULT = 50, PAGE_MAX = 1000 };
 /* Ceiling of answers; the request's arena is the real limit. */
@@ -22,6 +23,16 @@ enum err nv_bool(struct jval obj, const char *at, const char *name, bool *given,
 enum err nv_time(struct arena *a, struct jval obj, const char *at, const char *name, int64_t *out) MUST_CHECK;
 /* A namespace as an array of labels or as text with dots. */
 enum err nv_ns(struct arena *a, struct jval obj, const char *at, const char *name, struct str *out) MUST_CHECK;
+/* A time that may be absent or null: *out FACT_NONE, given false. Any time of the years 1..9999. */
+enum err nv_instant(struct arena *a, struct jval obj, const char *at, const char *name, bool *given, int64_t *out) MUST_CHECK;
+enum err nv_query_instant(struct http_req *rq, const char *name, bool *given, int64_t *out) MUST_CHECK;
+/* Writes the member, null for FACT_NONE. */
+void nv_write_instant(struct jw *w, const char *name, int64_t us);
+/* valid_from, valid_to, supersedes of an operation, of a request's query. */
+enum err nv_fact(struct arena *a, struct jval obj, const char *at, struct op_put *op) MUST_CHECK;
+enum err nv_query_fact(struct http_req *rq, struct op_put *op) MUST_CHECK;
+/* The members of a fact: fact, valid_from, valid_to; nothing of an item that is none. */
+void nv_write_fact(struct jw *w, const struct item *it);
 /* ?namespace=a.b, or repeated: one label each. */
 enum err nv_query_ns(struct http_req *rq, const char *name, bool allow_empty, struct str *out) MUST_CHECK;
 void nv_etag(struct http_req *rq, int64_t version);
@@ -59,6 +70,7 @@ void nv_write_vectors(struct jw *w, const struct vectors_state *s);
 /* ---- handlers; ctx is the struct memory ---- */
 void nv_item_get(struct http_req *rq, void *ctx);
 void nv_item_put(struct http_req *rq, void *ctx);
+void nv_item_history(struct http_req *rq, void *ctx);
 void nv_item_delete(struct http_req *rq, void *ctx);
 void nv_batch(struct http_req *rq, void *ctx);
 void nv_messages(struct http_req *rq, void *ctx);

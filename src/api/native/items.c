@@ -41,6 +41,7 @@ static void write_item(struct jw *w, const struct item *it)
 	item_members(w, it, CLOCK_MILLIS_Z);
 	jw_key(w, "version");
 	jw_i64(w, it->version);
+	nv_write_fact(w, it);
 	jw_end_obj(w);
 }
 
@@ -51,7 +52,8 @@ void nv_item_get(struct http_req *rq, void *ctx)
 	struct op_get op = {0};
 	struct buf b;
 	struct jw w;
-	bool refresh;
+	bool refresh, past;
+	int64_t as_of;
 	enum err e;
 
 	buf_init(&b, a, ANSWER_MAX);
@@ -59,13 +61,15 @@ void nv_item_get(struct http_req *rq, void *ctx)
 	CHECK(rq_query_bool(rq, "refresh_ttl", false, &refresh));
 	if (rq_query(rq, "refresh_ttl").p)
 		op.refresh = refresh ? TRI_YES : TRI_NO;
-	CHECK(memory_get(ctx, a, rq_principal(rq), &op));
+	CHECK(nv_query_instant(rq, "as_of", &past, &as_of));
+	CHECK(past ? facts_get_as_of(ctx, a, rq_principal(rq), &op, as_of) : memory_get(ctx, a, rq_principal(rq), &op));
 	if (!op.found) {
 		e = err_set(E_NOT_FOUND, "there is no such item");
 		goto out;
 	}
-	nv_etag(rq, op.item.version);
-	if (none.p && tags_name(a, none, op.item.version)) {
+	if (op.item.version)
+		nv_etag(rq, op.item.version);
+	if (op.item.version && none.p && tags_name(a, none, op.item.version)) {
 		rs_empty(rq, 304);
 		return;
 	}
@@ -116,7 +120,7 @@ static enum err read_put(struct http_req *rq, struct op_put *op)
 	}
 	TRY(rq_query_bool(rq, "index", true, &index));
 	op->index = index ? TRI_UNSET : TRI_NO;
-	return OK;
+	return nv_query_fact(rq, op);
 }
 
 void nv_item_put(struct http_req *rq, void *ctx)
@@ -144,6 +148,10 @@ void nv_item_put(struct http_req *rq, void *ctx)
 	jw_i64(&w, op.version);
 	jw_key(&w, "created");
 	jw_bool(&w, !op.existed);
+	if (op.supersedes_n) {
+		jw_key(&w, "superseded");
+		jw_u64(&w, op.superseded);
+	}
 	CHECK(nv_wait(rq, ctx, &wait, &w));
 	jw_end_obj(&w);
 	CHECK(b.err);
@@ -161,7 +169,7 @@ void nv_item_delete(struct http_req *rq, void *ctx)
 	CHECK(read_name(rq, false, &op.ns, &op.key));
 	CHECK(read_match(rq, ctx, &op));
 	CHECK(memory_put(ctx, rq_arena(rq), rq_principal(rq), &op));
-	if (!op.existed) {
+	if (!op.existed && !op.forgot) {
 		e = err_set(E_NOT_FOUND, "there is no such item");
 		goto out;
 	}

@@ -4,6 +4,7 @@
 static const struct http_route routes[] = {
 	{"GET", "/cenote/v1/items", nv_item_get, RIGHT_READ, 0, "getItem"},
 	{"PUT", "/cenote/v1/items", nv_item_put, RIGHT_WRITE, R_BODY, "putItem"},
+	{"GET", "/cenote/v1/items/history", nv_item_history, RIGHT_READ, 0, "getItemHistory"},
 	{"DELETE", "/cenote/v1/items", nv_item_delete, RIGHT_WRITE, 0, "deleteItem"},
 	/* What an operation needs is checked where it is done: a batch of reads needs no right to write. */
 	{"POST", "/cenote/v1/batch", nv_batch, RIGHT_READ, R_BODY, "batch"},

@@ -46,13 +46,10 @@ static enum err read_list(struct arena *a, struct jval v, const char *field, boo
 	return OK;
 }
 
-/* *nothing: only kinds were asked for of which there are none. */
-static enum err read_kinds(struct jval v, struct recall_request *rq, bool *nothing)
+static enum err read_kinds(struct jval v, struct recall_request *rq)
 {
 	struct jval k;
-	bool facts = false;
 
-	*nothing = false;
 	if (j_null(v))
 		return OK;
 	if (!j_is(v, JSON_ARRAY))
@@ -66,9 +63,8 @@ static enum err read_kinds(struct jval v, struct recall_request *rq, bool *nothi
 			return nv_bad("/kinds", "must be an array of message, item, fact");
 		rq->want_messages |= message;
 		rq->want_items |= item;
-		facts |= fact;
+		rq->want_facts |= fact;
 	}
-	*nothing = facts && !rq->want_messages && !rq->want_items;
 	return OK;
 }
 
@@ -87,6 +83,7 @@ static enum err read_times(struct arena *a, struct jval body, struct recall_requ
 	TRY(nv_time(a, body, "", "as_of", &as_of));
 	if (as_of != 0 && (rq->to_us == 0 || as_of < rq->to_us))
 		rq->to_us = as_of;
+	rq->as_of_us = as_of;
 	return OK;
 }
 
@@ -110,7 +107,7 @@ static const char *mode_name(enum rank_mode mode)
 	return mode == RANK_AUTO ? "auto" : mode == RANK_BY_WORDS ? "words" : "vectors";
 }
 
-static enum err read_recall(struct http_req *rq, struct jval body, struct recall_request *out, struct str *user, bool *nothing)
+static enum err read_recall(struct http_req *rq, struct jval body, struct recall_request *out, struct str *user)
 {
 	struct arena *a = rq_arena(rq);
 	bool given;
@@ -123,7 +120,7 @@ static enum err read_recall(struct http_req *rq, struct jval body, struct recall
 		out->user = user;
 	TRY(read_list(a, j_get(body, STR("threads")), "/threads", false, &out->threads, &out->threads_n));
 	TRY(read_list(a, j_get(body, STR("namespaces")), "/namespaces", true, &out->namespaces, &out->namespaces_n));
-	TRY(read_kinds(j_get(body, STR("kinds")), out, nothing));
+	TRY(read_kinds(j_get(body, STR("kinds")), out));
 	TRY(filter_compile(a, j_get(body, STR("filter")), "/filter", &out->filter));
 	TRY(read_times(a, body, out));
 	TRY(read_mode(a, body, &out->mode));
@@ -204,7 +201,7 @@ static enum err write_item(struct arena *a, struct jw *w, const struct item *it)
 		return E_NOMEM;
 	TRY(item_text(a, it->value, &text));
 	jw_key(w, "kind");
-	jw_cstr(w, "item");
+	jw_cstr(w, it->fact ? "fact" : "item");
 	jw_key(w, "id");
 	jw_str(w, id);
 	jw_key(w, "thread");
@@ -222,6 +219,10 @@ static enum err write_item(struct arena *a, struct jw *w, const struct item *it)
 	jw_key(w, "value");
 	jw_raw(w, it->value);
 	key_time(w, it->updated_us);
+	if (it->fact) {
+		nv_write_instant(w, "valid_from", it->valid_from_us);
+		nv_write_instant(w, "valid_to", it->valid_to_us);
+	}
 	return OK;
 }
 
@@ -275,21 +276,17 @@ void nv_recall(struct http_req *rq, void *ctx)
 	struct buf b;
 	struct jw w;
 	size_t n = 0;
-	bool nothing = false;
 	struct about about = {0};
 	enum err e;
 
 	buf_init(&b, a, ANSWER_MAX);
 	CHECK(nv_body(rq, members, sizeof members / sizeof members[0], &doc));
-	CHECK(read_recall(rq, json_root(&doc), &request, &user, &nothing));
+	CHECK(read_recall(rq, json_root(&doc), &request, &user));
 	request.why = &about.why;
 	request.used = &about.mode;
 	request.pending = &about.pending;
 	about.mode = RANK_BY_WORDS;
-	if (nothing)
-		about.why = "no facts are kept, only messages and items";
-	else
-		CHECK(recall(ctx, a, rq_principal(rq), &request, &hits, &n));
+	CHECK(recall(ctx, a, rq_principal(rq), &request, &hits, &n));
 	jw_init(&w, &b);
 	e = write_hits(a, &w, hits, n, request.explain, &about);
 out:

@@ -218,6 +218,19 @@ void pg_el_time(struct pg_params *p, int64_t us)
 		pg_el_i64(p, us - PG_EPOCH_US);
 }
 
+void pg_el_instant(struct pg_params *p, int64_t us)
+{
+	if (us == FACT_NONE)
+		pg_el_null(p);
+	else
+		pg_el_i64(p, us - PG_EPOCH_US);
+}
+
+int64_t pg_get_instant(const PGresult *r, int row, int col)
+{
+	return pg_is_null(r, row, col) ? FACT_NONE : pg_get_time(r, row, col);
+}
+
 void pg_array_end(struct pg_params *p)
 {
 	end(p);

@@ -27,6 +27,7 @@ enum pg_table {
 	TB_MESSAGE,
 	TB_MODEL,
 	TB_VECTOR,
+	TB_FACT,
 	TB_KEY,
 	TB_COMPACT_NS, /* of the compact layout: to the end */
 	TB_COMPACT,
@@ -60,6 +61,8 @@ struct pg_ddl {
  *  cenote_model   numbers of the models that have vectors.
  *  cenote_vector  a document's vector by a model: kind 'i' or 'm' and its id, the mark of the terms it was made for, and the xmin
  *                 of the document's row when they were read (stamp).
+ *  cenote_fact    what was known before (core/fact_store.h): states that a fact has superseded, and facts that were overwritten.
+ *                 That an item is a fact, and when it is true, stands in cenote_item: while fact is its version.
  *  cenote_meta    'schema' (version of these tables), 'tenant' (whose they are). */
 static const struct pg_ddl pg_own_tables[] = {
 	{TB_META, NULL, "CREATE TABLE @cenote_meta(name text PRIMARY KEY, value text NOT NULL)"},
@@ -95,6 +98,14 @@ static const struct pg_ddl pg_own_tables[] = {
 	 "CREATE TABLE @cenote_vector(model int NOT NULL, kind \"char\" NOT NULL, id bigint NOT NULL, mark bigint NOT NULL, data "
 	 "bytea"
 	 " NOT NULL, PRIMARY KEY(model, kind, id)) WITH (toast_tuple_target = 8160)"},
+	{TB_FACT, NULL,
+	 "CREATE TABLE @cenote_fact(prefix text NOT NULL, key text NOT NULL, recorded_from timestamptz NOT NULL, recorded_to "
+	 "timestamptz NOT NULL, fact boolean NOT NULL, valid_from timestamptz, valid_to timestamptz, ended timestamptz, expires_at "
+	 "timestamptz, superseded_by text NOT NULL, terms bytea NOT NULL, value jsonb NOT NULL)"},
+	{TB_FACT, "cenote_fact_name",
+	 "CREATE UNIQUE INDEX cenote_fact_name ON @cenote_fact(prefix text_pattern_ops, key text_pattern_ops, recorded_from)"},
+	{TB_FACT, "cenote_fact_expires",
+	 "CREATE INDEX cenote_fact_expires ON @cenote_fact(expires_at) WHERE expires_at IS NOT NULL"},
 	{TB_KEY, NULL,
 	 "CREATE TABLE @cenote_key(id text PRIMARY KEY, hash bytea NOT NULL, name text NOT NULL, tenant text NOT NULL, usr text "
 	 "NOT"
@@ -145,6 +156,9 @@ static const struct pg_upgrade pg_own_upgrades[] = {
 	{3, "ALTER TABLE @cenote_vector ALTER COLUMN data SET STORAGE EXTERNAL"},
 	/* As which row the document was read: vectors.c, invariant 4. */
 	{4, "ALTER TABLE @cenote_vector ADD COLUMN IF NOT EXISTS stamp bigint NOT NULL DEFAULT 0"},
+	/* Which items are facts, and when they are true. */
+	{4, "ALTER TABLE @cenote_item ADD COLUMN IF NOT EXISTS fact bigint, ADD COLUMN IF NOT EXISTS valid_from timestamptz, ADD"
+	    " COLUMN IF NOT EXISTS valid_to timestamptz"},
 };
 #define PG_OWN_UPGRADES (sizeof pg_own_upgrades / sizeof *pg_own_upgrades)
 

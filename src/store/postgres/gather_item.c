@@ -193,6 +193,7 @@ static void deliver(struct gather_batch *b)
 		w->err = x->writes[i].err;
 		w->existed = x->writes[i].existed;
 		w->changed = x->writes[i].changed;
+		w->forgot = x->writes[i].forgot;
 		w->version = x->writes[i].version;
 	}
 }
@@ -223,7 +224,7 @@ bool pg_gather_fits(const struct item_write *w, size_t n)
 	if (n > PG_GATHER_ROWS)
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		if (w[i].cond != IF_ANY || w[i].op != w[0].op || (w[i].op == W_PUT && w[i].keep_newer) ||
+		if (w[i].cond != IF_ANY || w[i].fact || w[i].op != w[0].op || (w[i].op == W_PUT && w[i].keep_newer) ||
 		    (w[i].created_us != 0) != (w[0].created_us != 0))
 			return false;
 		bytes += w[i].value.n + w[i].terms.n;

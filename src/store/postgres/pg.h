@@ -31,6 +31,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "core/fact_store.h"
 #include "core/thread_store.h"
 #include "rt/fiber.h"
 #include "rt/wait.h"
@@ -97,6 +98,7 @@ void pg_el_i64(struct pg_params *p, int64_t v);
 void pg_el_i32(struct pg_params *p, int32_t v);
 void pg_el_f64(struct pg_params *p, double v);
 void pg_el_time(struct pg_params *p, int64_t us); /* 0: NULL */
+void pg_el_instant(struct pg_params *p, int64_t us); /* us since 1970; FACT_NONE: NULL */
 void pg_array_end(struct pg_params *p);
 /* The scope at or below a namespace prefix as three text parameters: P, P || '.', P || '/' ("" : everything); for PG_BELOW. */
 void pg_scope(struct pg_params *p, struct str prefix);
@@ -110,6 +112,7 @@ struct str pg_get_json(const PGresult *r, int row, int col);
 int64_t pg_get_i64(const PGresult *r, int row, int col); /* int8, int4, int2, xid, xid8, oid */
 double pg_get_f64(const PGresult *r, int row, int col);
 bool pg_get_bool(const PGresult *r, int row, int col);
+int64_t pg_get_instant(const PGresult *r, int row, int col); /* us since 1970; NULL: FACT_NONE */
 int64_t pg_get_time(const PGresult *r, int row, int col); /* us since 1970; NULL: 0; infinity: INT64_MAX */
 /* Elements of a one-dimensional array column. */
 struct pg_array {
@@ -155,6 +158,11 @@ enum pg_st {
 	ST_PUT_VERSION,
 	ST_DELETE,
 	ST_TOUCH,
+	ST_RETIRE,
+	ST_FACT_SET,
+	ST_FACT_HISTORY,
+	ST_FACT_WALK,
+	ST_FACT_KEEP,
 	ST_WRITE_PATIENCE,
 	ST_WRITE_LOCK,
 	ST_WRITE_LOOK,
@@ -508,7 +516,9 @@ enum err pg_purge(struct pg_tenant *t) MUST_CHECK;
 #define PG_ITEM_COLUMNS                                                                                                            \
 	"s.prefix, s.key, s.value, s.created_at, s.updated_at, s.expires_at,"                                                      \
 	" CASE WHEN c.mark = s.xmin THEN c.ttl_minutes ELSE coalesce(s.ttl_minutes, 0)::float8 END,"                               \
-	" coalesce(c.id, 0), CASE WHEN c.mark = s.xmin THEN c.version ELSE s.xmin::text::bigint << 20 END"
+	" coalesce(c.id, 0), CASE WHEN c.mark = s.xmin THEN c.version ELSE s.xmin::text::bigint << 20 END,"                      \
+	" (c.mark = s.xmin AND c.fact = c.version) IS TRUE, c.valid_from, c.valid_to"
+enum { PG_ITEM_COLUMNS_N = 12 };
 #define PG_ITEM_FROM "@store s LEFT JOIN @cenote_item c ON c.prefix = s.prefix AND c.key = s.key"
 /* Row of PG_ITEM_COLUMNS; slices point into r. */
 void pg_item_read(const PGresult *r, int row, struct item *out);
@@ -617,6 +627,7 @@ enum err pg_thread_list(struct store *, const struct principal *, const struct s
 /* ckpt.c and its like: on LangGraph's tables */
 extern const struct checkpoint_ops pg_checkpoint_ops;
 extern const struct thread_ops pg_thread_ops;
+extern const struct fact_ops pg_fact_ops; /* facts.c */
 /* admin.c */
 enum err pg_ping(struct store *) MUST_CHECK;
 enum err pg_stats(struct store *, const struct principal *, struct store_stats *) MUST_CHECK;

@@ -38,8 +38,19 @@
 #define ON_ITEM " ON CONFLICT (prefix text_pattern_ops, key text_pattern_ops) DO UPDATE SET mark = excluded.mark,"
 #define UPDATE_ITEM(version)                                                                                                       \
 	ON_ITEM " version = " version                                                                                              \
-		", updated_at = excluded.updated_at, ttl_minutes = excluded.ttl_minutes, terms = excluded.terms"                   \
-		" RETURNING id, prefix, version, terms"
+		", updated_at = excluded.updated_at, ttl_minutes = excluded.ttl_minutes, terms = excluded.terms,"                  \
+		" fact = CASE WHEN i.fact = i.version THEN 0 END RETURNING id, prefix, version, terms, updated_at, fact"
+/* Facts that were overwritten (fact = 0, above) go into the history as this statement's snapshot still has them. Behind
+ * pg_write_lock that is the newest state; else somebody may have overwritten it in between, and what is there of it stays. */
+#define FACT_COLUMNS                                                                                                               \
+	"@cenote_fact(prefix, key, recorded_from, recorded_to, fact, valid_from, valid_to, ended, expires_at, superseded_by, "     \
+	"terms, value)"
+#define FACT_ONCE " ON CONFLICT (prefix text_pattern_ops, key text_pattern_ops, recorded_from) DO NOTHING"
+#define KEEP_FACTS                                                                                                                 \
+	", h AS (INSERT INTO " FACT_COLUMNS " SELECT o.prefix, o.key, t.updated_at, greatest(c.updated_at, t.updated_at), true,"   \
+	" o.valid_from, o.valid_to, NULL, t.expires_at, o.key, coalesce(o.terms, ''), t.value FROM c CROSS JOIN LATERAL (SELECT"   \
+	" i.* FROM @cenote_item i WHERE i.id = c.id LIMIT 1) o CROSS JOIN LATERAL (SELECT q.*, q.xmin FROM @store q WHERE"         \
+	" q.prefix = o.prefix AND q.key = o.key LIMIT 1) t WHERE c.fact = 0 AND o.mark = t.xmin AND o.fact = o.version" FACT_ONCE ")"
 #define VERSION_AFTER "CASE WHEN excluded.version = 1 THEN 1 ELSE i.version + 1 END"
 #define JOURNAL "INSERT INTO @cenote_journal(op, step, kind, ids, names)"
 #define CHANGED_IDS "coalesce(array_agg(CASE WHEN terms = '' THEN -id ELSE id END), '{}')"
@@ -55,7 +66,7 @@ static const struct pg_stmt st_put = {
 				   " FROM (SELECT array_agg(ins) AS ins FROM s) a,"
 				   " unnest($5::text[], $6::text[], $9::timestamptz[], $11::float8[], $12::bytea[]) WITH ORDINALITY"
 				   " AS x(prefix, key, updated, ttl, terms, n)" UPDATE_ITEM(
-					   VERSION_AFTER) ") " JOURNAL " SELECT $1::bigint, $2::int, 'i', " CHANGED_IDS ", " NAMES
+					   VERSION_AFTER) ")" KEEP_FACTS " " JOURNAL " SELECT $1::bigint, $2::int, 'i', " CHANGED_IDS ", " NAMES
 							  " FROM c RETURNING (SELECT array_agg(version) FROM c)"};
 
 /* Those where a row may be left alone. */
@@ -65,7 +76,7 @@ static const struct pg_stmt st_put = {
 	" FROM unnest($5::text[], $6::text[], $9::timestamptz[], $11::float8[], $12::bytea[]) WITH ORDINALITY"                     \
 	" AS x(prefix, key, updated, ttl, terms, n) FULL JOIN s USING (prefix, key)), c AS (INSERT INTO " ITEM_COLUMNS             \
 	" SELECT " XID ", " NEXT_VERSION("ins") ", updated, ttl, prefix, key, terms FROM y WHERE ins IS NOT NULL" UPDATE_ITEM(     \
-		VERSION_AFTER) ") " JOURNAL                                                                                        \
+		VERSION_AFTER) ")" KEEP_FACTS " " JOURNAL                                                                                        \
 			       " SELECT $1::bigint, " GUARD(guard) ", 'i', " CHANGED_IDS ", " NAMES                                \
 								   " FROM c RETURNING (SELECT array_agg(n) FROM y WHERE ins IS "   \
 								   "NOT NULL), (SELECT array_agg(version) FROM c)"
@@ -92,7 +103,7 @@ static const struct pg_stmt st_put_version = {
 				      " RETURNING o.prefix, o.key, o.version + 1 AS version, o.updated, o.ttl, o.terms),"
 				      " c AS (INSERT INTO " ITEM_COLUMNS " SELECT " XID
 				      ", version, updated, ttl, prefix, key, terms FROM u" UPDATE_ITEM(
-					      "excluded.version") "), j AS (" JOURNAL
+					      "excluded.version") ")" KEEP_FACTS ", j AS (" JOURNAL
 								  " SELECT $1::bigint, " GUARD(
 									  "SELECT bool_and(ok) FROM o") ", 'i', " CHANGED_IDS
 													", " NAMES
@@ -110,10 +121,43 @@ static const struct pg_stmt st_delete = {
 	ST_DELETE, LANE_WRITE, "delete",
 	LOOK_FIRST(
 		"c.id") ", d AS (DELETE FROM @store t USING o WHERE t.prefix = o.prefix AND t.key = o.key AND o.found AND o.ok"
-			" RETURNING o.id), c AS (DELETE FROM @cenote_item i USING d WHERE i.id = d.id RETURNING i.id, i.prefix), j "
+			" RETURNING o.id), c AS (DELETE FROM @cenote_item i USING d WHERE i.id = d.id RETURNING i.id, i.prefix), h "
+			"AS (DELETE FROM @cenote_fact f USING o WHERE f.prefix = o.prefix AND f.key = o.key AND o.ok RETURNING o.n), j "
 			"AS (" JOURNAL " SELECT $1::bigint, " GUARD(
 				"SELECT bool_and(ok) FROM o") ", 'i', coalesce(array_agg(-id), '{}'), " NAMES
-							      " FROM c) SELECT found, version, ok, found AND ok FROM o ORDER BY n"};
+							      " FROM c) SELECT found, version, ok, found AND ok, n IN "
+								"(SELECT n FROM h) FROM o ORDER BY n"};
+
+/* Columns of a fact, or of another item, that another one supersedes. */
+#define RETIRED(x) "CASE WHEN (c.mark = s.xmin AND c.fact = c.version) IS TRUE THEN c." x " END"
+/* $7 when, $8 by what, $9 valid from when */
+static const struct pg_stmt st_retire = {
+	ST_RETIRE, LANE_WRITE, "retire",
+	"WITH o AS MATERIALIZED (SELECT x.*, s.key IS NOT NULL AS found, coalesce(" STORED_VERSION
+	", 0) AS version, c.id, s.value, coalesce(s.updated_at, s.created_at, 'epoch') AS updated, s.expires_at, (c.mark = s.xmin AND"
+	" c.fact = c.version) IS TRUE AS fact, " RETIRED("valid_from") " AS valid_from, " RETIRED(
+		"valid_to") " AS valid_to, coalesce(CASE WHEN c.mark = s.xmin THEN c.terms END, '') AS terms FROM unnest($4::text[],"
+			    " $5::text[], $6::bigint[], $7::timestamptz[], $8::text[], $9::timestamptz[]) WITH ORDINALITY"
+			    " AS x(prefix, key, want, at, by, since, n)" STORED("x") "), h AS (INSERT INTO " FACT_COLUMNS
+	" SELECT prefix, key, updated, greatest(at, updated), fact, valid_from, valid_to, CASE WHEN valid_to IS NULL AND"
+	" (valid_from IS NULL OR valid_from < since) THEN since END, expires_at, by, terms, value FROM o WHERE found" FACT_ONCE
+	"), d AS (DELETE FROM @store t USING o WHERE t.prefix = o.prefix AND t.key = o.key AND o.found RETURNING o.id),"
+	" c AS (DELETE FROM @cenote_item i USING d WHERE i.id = d.id RETURNING i.id, i.prefix), j AS (" JOURNAL
+	" SELECT $1::bigint, " GUARD("true") ", 'i', coalesce(array_agg(-id), '{}'), " NAMES
+	" FROM c) SELECT found, version, true, found FROM o ORDER BY n"};
+
+/* Behind the statement that put them, in its transaction: these are facts. $1 prefix, $2 key, $3 updated, $4 valid from, $5 valid
+ * to. What they have overwritten was valid until then; of a long history the oldest states go. */
+const struct pg_stmt pg_fact_set = {
+	ST_FACT_SET, LANE_WRITE, "fact_set",
+	"WITH u AS (UPDATE @cenote_item c SET fact = c.version, valid_from = x.since, valid_to = x.until FROM unnest($1::text[],"
+	" $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[]) AS x(prefix, key, updated, since, until)"
+	" WHERE c.prefix = x.prefix AND c.key = x.key AND c.updated_at = x.updated AND c.mark = " XID
+	" RETURNING c.prefix, c.key, c.updated_at, x.since), e AS (UPDATE @cenote_fact f SET ended = u.since FROM u WHERE f.prefix ="
+	" u.prefix AND f.key = u.key AND f.recorded_to = u.updated_at AND f.superseded_by = f.key AND f.valid_to IS NULL AND"
+	" u.since IS NOT NULL AND (f.valid_from IS NULL OR f.valid_from < u.since)) DELETE FROM @cenote_fact f USING u CROSS JOIN"
+	" LATERAL (SELECT y.recorded_from FROM @cenote_fact y WHERE y.prefix = u.prefix AND y.key = u.key ORDER BY y.recorded_from"
+	" DESC OFFSET " PG_FACT_MAX " LIMIT 1) o WHERE f.prefix = u.prefix AND f.key = u.key AND f.recorded_from <= o.recorded_from"};
 
 /* $7 now. A row of another client is adopted on the way, without a document: else its version would change with its xmin. */
 static const struct pg_stmt st_touch = {
@@ -160,6 +204,8 @@ const struct pg_stmt *pg_write_stmt(enum pg_st st)
 		return &st_delete;
 	case ST_TOUCH:
 		return &st_touch;
+	case ST_RETIRE:
+		return &st_retire;
 	default:
 		return &st_put;
 	}
@@ -183,6 +229,8 @@ static enum pg_st statement_of(const struct item_write *w)
 		return ST_DELETE;
 	if (w->op == W_TOUCH)
 		return ST_TOUCH;
+	if (w->op == W_RETIRE)
+		return ST_RETIRE;
 	if (w->cond == IF_VERSION)
 		return ST_PUT_VERSION;
 	if (w->cond == IF_ABSENT)
@@ -194,6 +242,8 @@ void pg_row_init(struct pg_row *r, struct item_write *w, uint32_t at)
 {
 	int64_t now = clock_unique_us();
 	*r = (struct pg_row){.w = w, .st = statement_of(w), .at = at, .first = at, .updated = now};
+	if (w->op == W_RETIRE && w->updated_us)
+		r->updated = w->updated_us;
 	if (w->op != W_PUT)
 		return;
 	r->given = w->created_us != 0;
@@ -216,7 +266,7 @@ bool pg_row_alike(const struct pg_row *a, const struct pg_row *b)
 bool pg_rows_end_documents(struct pg_row *const *rows, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (rows[i]->w->op == W_DELETE || (rows[i]->w->op == W_PUT && rows[i]->w->terms.n == 0))
+		if (rows[i]->w->op == W_DELETE || rows[i]->w->op == W_RETIRE || (rows[i]->w->op == W_PUT && rows[i]->w->terms.n == 0))
 			return true;
 	return false;
 }
@@ -277,6 +327,19 @@ static void want_params(struct pg_params *p, struct pg_row *const *rows, size_t 
 	pg_array_end(p);
 }
 
+static void retire_params(struct pg_params *p, struct pg_row *const *rows, size_t n)
+{
+	TIMES(p, updated);
+	pg_array(p, PG_TEXTS, n);
+	for (size_t i = 0; i < n; i++)
+		pg_el_str(p, rows[i]->w->fact->by);
+	pg_array_end(p);
+	pg_array(p, PG_TIMESTAMPTZS, n);
+	for (size_t i = 0; i < n; i++)
+		pg_el_instant(p, rows[i]->w->fact->valid_from_us);
+	pg_array_end(p);
+}
+
 void pg_write_params(struct pg_params *p, int64_t op, int step, bool guard, struct pg_row *const *rows, size_t n)
 {
 	pg_i64(p, op);
@@ -294,6 +357,22 @@ void pg_write_params(struct pg_params *p, int64_t op, int step, bool guard, stru
 	want_params(p, rows, n);
 	if (rows[0]->st == ST_TOUCH)
 		pg_time(p, rows[0]->updated);
+	if (rows[0]->st == ST_RETIRE)
+		retire_params(p, rows, n);
+}
+
+void pg_fact_params(struct pg_params *p, struct pg_row *const *rows, size_t n)
+{
+	pg_names_params(p, rows, n);
+	TIMES(p, updated);
+	pg_array(p, PG_TIMESTAMPTZS, n);
+	for (size_t i = 0; i < n; i++)
+		pg_el_instant(p, rows[i]->w->fact->valid_from_us);
+	pg_array_end(p);
+	pg_array(p, PG_TIMESTAMPTZS, n);
+	for (size_t i = 0; i < n; i++)
+		pg_el_instant(p, rows[i]->w->fact->valid_to_us);
+	pg_array_end(p);
 }
 
 void pg_look_params(struct pg_params *p, int64_t op, struct pg_row *const *rows, size_t n)
@@ -350,8 +429,10 @@ static void row_result(const PGresult *res, int row, struct pg_row *r)
 		return;
 	if (w->changed && w->op == W_PUT)
 		w->version++;
-	if (w->changed && w->op == W_DELETE)
+	if (w->changed && (w->op == W_DELETE || w->op == W_RETIRE))
 		w->version = 0;
+	if (w->op == W_DELETE)
+		w->forgot = pg_get_bool(res, row, 4);
 }
 
 void pg_write_result(const PGresult *res, struct pg_row *const *rows, size_t n)

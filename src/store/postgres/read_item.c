@@ -48,6 +48,9 @@ void pg_item_read(const PGresult *r, int row, struct item *out)
 		.ttl_minutes = pg_get_f64(r, row, 6),
 		.id = pg_get_i64(r, row, 7),
 		.version = pg_get_i64(r, row, 8),
+		.fact = pg_get_bool(r, row, 9),
+		.valid_from_us = pg_get_instant(r, row, 10),
+		.valid_to_us = pg_get_instant(r, row, 11),
 	};
 	if (pg_is_null(r, row, 4))
 		out->updated_us = out->created_us;
@@ -95,7 +98,7 @@ static enum err copy_by_id(struct arena *a, const PGresult *r, struct item *out,
 {
 	for (int i = 0; i < PQntuples(r); i++) {
 		struct item it;
-		int64_t at = pg_get_i64(r, i, 9);
+		int64_t at = pg_get_i64(r, i, PG_ITEM_COLUMNS_N);
 		if (at < 1 || (size_t)at > n)
 			return err_set(E_INTERNAL, "an item by id came back in place %lld of %zu", (long long)at, n);
 		pg_item_read(r, i, &it);

@@ -18,7 +18,7 @@ const struct pg_stmt pg_rows_named = {
 	"item_rows",
 	"SELECT " PG_ITEM_COLUMNS " FROM unnest($1::text[], $2::text[]) WITH ORDINALITY u(prefix, key, n)"
 	" CROSS JOIN LATERAL (SELECT t.*, t.xmin FROM @store t WHERE t.prefix = u.prefix AND t.key = u.key LIMIT 1) s"
-	" LEFT JOIN LATERAL (SELECT i.id, i.mark, i.version, i.ttl_minutes FROM @cenote_item i"
+	" LEFT JOIN LATERAL (SELECT i.id, i.mark, i.version, i.ttl_minutes, i.fact, i.valid_from, i.valid_to FROM @cenote_item i"
 	" WHERE i.prefix = s.prefix AND i.key = s.key LIMIT 1) c ON true ORDER BY u.n",
 };
 

@@ -59,7 +59,7 @@
 		   " ORDER BY " NEWEST_H
 const struct pg_stmt pg_scan_few = {ST_SCAN_FEW, LANE_SEARCH, "item_scan_few", FIRST(HITS(10), CUT(10))};
 const struct pg_stmt pg_scan_more = {ST_SCAN_MORE, LANE_SEARCH, "item_scan_more", FIRST(HITS(100), CUT(100))};
-enum { COL_AT = 9, COL_NAMESPACES = 10, COL_CUT = 11 };
+enum { COL_AT = PG_ITEM_COLUMNS_N, COL_NAMESPACES, COL_CUT };
 
 /* $1..$3 the scope, $4 and $5 as above: the namespace $1 alone, and whether there are others below it (then that is not enough). */
 #define NEWEST_OF_1 PG_FIRST(512, "SELECT c.* FROM @cenote_item c WHERE c.prefix = $1", BY_TIME)
@@ -70,7 +70,7 @@ enum { COL_AT = 9, COL_NAMESPACES = 10, COL_CUT = 11 };
 							 " x.key USING ~<~ LIMIT " #few
 const struct pg_stmt pg_scan_own_few = {ST_SCAN_OWN_FEW, LANE_SEARCH, "item_scan_own_few", OWN(10)};
 const struct pg_stmt pg_scan_own_more = {ST_SCAN_OWN_MORE, LANE_SEARCH, "item_scan_own_more", OWN(100)};
-enum { COL_OTHERS = 10 };
+enum { COL_OTHERS = PG_ITEM_COLUMNS_N + 1 };
 
 /* Names behind ($4, $5, $6), $7 of them: prefix, key, time; of the namespace itself in the order of the index, of those below
  * sorted. */

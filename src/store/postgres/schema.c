@@ -12,7 +12,7 @@
 #define TRIES 20
 #define WAIT_MS 30000 /* for others at work on the same tables */
 #define LOOK_MS 50
-#define PLAN_MAX 40
+#define PLAN_MAX 64
 #define PLAN_BYTES ((size_t)64 << 10)
 
 struct plan {

@@ -15,10 +15,14 @@ static const struct pg_stmt st_sweep = {
 	" LIMIT $3::bigint FOR UPDATE SKIP LOCKED),"
 	" d AS (DELETE FROM @store t USING o WHERE t.prefix = o.prefix AND t.key = o.key RETURNING t.prefix, t.key),"
 	" c AS (DELETE FROM @cenote_item i USING d WHERE i.prefix = d.prefix AND i.key = d.key RETURNING i.id, i.prefix),"
+	" f AS (DELETE FROM @cenote_fact f USING d WHERE f.prefix = d.prefix AND f.key = d.key),"
+	" g AS (DELETE FROM @cenote_fact WHERE ctid = ANY (ARRAY(SELECT ctid FROM @cenote_fact WHERE expires_at < $2::timestamptz"
+	" ORDER BY expires_at LIMIT $3::bigint))),"
 	" j AS (INSERT INTO @cenote_journal(op, step, kind, ids, names) SELECT $1::bigint, 0, 'i', coalesce(array_agg(-id), '{}'),"
 	" coalesce(array_agg(prefix), '{}') FROM c HAVING (SELECT count(*) FROM d) > 0) SELECT count(*) FROM d"};
 static const struct pg_stmt st_next = {ST_NEXT_EXPIRY, LANE_SEARCH, "next_expiry",
-				       "SELECT min(expires_at) FROM @store WHERE expires_at IS NOT NULL"};
+				       "SELECT least((SELECT min(expires_at) FROM @store WHERE expires_at IS NOT NULL), (SELECT "
+				       "min(expires_at) FROM @cenote_fact WHERE expires_at IS NOT NULL))"};
 
 static enum err next_expiry(struct pg_tenant *t, int64_t *out)
 {

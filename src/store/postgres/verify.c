@@ -41,7 +41,8 @@ static const struct pg_stmt st_adopt = {
 	" lone AS (SELECT c.id FROM unnest($4::bigint[], $5::bigint[]) o(id, mark) JOIN @cenote_item c ON c.id = o.id AND"
 	" c.mark = o.mark::text::xid WHERE NOT EXISTS (SELECT FROM @store s WHERE s.prefix = c.prefix AND s.key = c.key)"
 	" ORDER BY c.id FOR UPDATE OF c SKIP LOCKED),"
-	" gone AS (DELETE FROM @cenote_item c USING lone WHERE c.id = lone.id RETURNING c.id, c.prefix),"
+	" gone AS (DELETE FROM @cenote_item c USING lone WHERE c.id = lone.id RETURNING c.id, c.prefix, c.key),"
+	" past AS (DELETE FROM @cenote_fact f USING gone WHERE f.prefix = gone.prefix AND f.key = gone.key),"
 	" changed AS (SELECT id, prefix FROM made UNION ALL SELECT -id, prefix FROM gone)"
 	" INSERT INTO @cenote_journal(op, step, kind, ids, names) SELECT $1, 0, 'i', coalesce(array_agg(id), '{}'),"
 	" coalesce(array_agg(prefix), '{}') FROM changed RETURNING cardinality(ids)"};

@@ -21,7 +21,7 @@
 	"SELECT q.* FROM ((" PG_FIRST(n, select IN_FROM, BY_NAME) ") UNION ALL (" PG_FIRST(                                        \
 		n, select BEHIND_FROM, BY_NAME) ")) q"                                                                             \
 						" ORDER BY " BY_NAME("q") " LIMIT $7"
-#define PAGE BOTH(512, "SELECT c.prefix, c.key, c.id, c.mark, c.version, c.ttl_minutes FROM @cenote_item")
+#define PAGE BOTH(512, "SELECT c.prefix, c.key, c.id, c.mark, c.version, c.ttl_minutes, c.fact, c.valid_from, c.valid_to FROM @cenote_item")
 #define BY_NAME_C BY_NAME("c")
 /* A row of cenote_item whose item is gone is a row of the page, too, so that the place moves on: its name is in the last columns.
  */
@@ -32,7 +32,7 @@ const struct pg_stmt pg_walk_page = {
 	"SELECT " PG_ITEM_COLUMNS ", c.prefix, c.key FROM (" PAGE ") c LEFT JOIN LATERAL " PG_STORE_OF_C " ON true"
 	" ORDER BY " BY_NAME_C,
 };
-enum { COL_NS = 9, COL_KEY = 10 };
+enum { COL_NS = PG_ITEM_COLUMNS_N, COL_KEY };
 const struct pg_stmt pg_walk_list = {
 	ST_WALK_ALL,
 	LANE_SCAN,

@@ -38,6 +38,10 @@ bool pg_row_alike(const struct pg_row *a, const struct pg_row *b);
 const struct pg_stmt *pg_write_stmt(enum pg_st st);
 /* Items are deleted, or will not be indexed: pg_vectors_gone comes after. */
 bool pg_rows_end_documents(struct pg_row *const *rows, size_t n);
+/* After the statement that put them: rows of facts become such. */
+#define PG_FACT_MAX "256"
+extern const struct pg_stmt pg_fact_set;
+void pg_fact_params(struct pg_params *p, struct pg_row *const *rows, size_t n);
 /* guard: a condition that does not hold makes the statement fail with 22012. */
 void pg_write_params(struct pg_params *p, int64_t op, int step, bool guard, struct pg_row *const *rows, size_t n);
 void pg_names_params(struct pg_params *p, struct pg_row *const *rows, size_t n);

@@ -42,7 +42,7 @@ static void reset(struct item_write *w, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		w[i].err = OK;
-		w[i].existed = w[i].changed = false;
+		w[i].existed = w[i].changed = w[i].forgot = false;
 		w[i].version = 0;
 	}
 }
@@ -59,7 +59,7 @@ static void imagine(const struct pg_row *r, struct pg_seen *s)
 		w->changed = true;
 		w->version = s->version + 1;
 		*s = (struct pg_seen){true, w->version, r->updated, w->ttl_minutes, false, false, 0};
-	} else if (w->op == W_DELETE && s->found) {
+	} else if ((w->op == W_DELETE || w->op == W_RETIRE) && s->found) {
 		w->changed = true;
 		w->version = 0;
 		*s = (struct pg_seen){0};
@@ -197,10 +197,29 @@ static bool needs_lock(const struct call *c)
 {
 	for (size_t i = 0; i < c->n; i++) {
 		const struct pg_row *r = &c->rows[i];
-		if (r->st == ST_PUT_VERSION || r->st == ST_DELETE || r->st == ST_TOUCH || !pg_row_alike(r, &c->rows[0]))
+		if (r->st == ST_PUT_VERSION || r->st == ST_DELETE || r->st == ST_TOUCH || r->st == ST_RETIRE || r->w->fact ||
+		    !pg_row_alike(r, &c->rows[0]))
 			return true;
 	}
 	return false;
+}
+
+/* Those of a statement's rows that are facts. */
+static enum err add_facts(struct call *c, struct pg_row **rows, size_t n)
+{
+	struct pg_params *p;
+	struct pg_row **facts = malloc(n * sizeof *facts);
+	size_t k = 0;
+	if (!facts)
+		return err_set(E_LIMIT, "out of memory");
+	for (size_t i = 0; i < n; i++)
+		if (rows[i]->w->op == W_PUT && rows[i]->w->fact)
+			facts[k++] = rows[i];
+	enum err e = k ? add_step(c, &pg_fact_set, NULL, 0, &p) : OK;
+	if (e == OK && k)
+		pg_fact_params(p, facts, k);
+	free(facts);
+	return e;
 }
 
 /* Another program's vectors of what is put: by the steps that put. */
@@ -248,6 +267,7 @@ static enum err plan(struct call *c)
 		}
 		TRY(add_step(c, pg_write_stmt(rows[0]->st), rows, k, &p));
 		pg_write_params(p, c->op, step, c->atomic && c->n > 1, rows, k);
+		TRY(add_facts(c, rows, k));
 		if (silent(rows[0]->st) && c->rounds > 1) { /* how they are now: a later round changes that */
 			TRY(add_step(c, &pg_write_look, rows, k, &p));
 			pg_look_params(p, 0, rows, k);
@@ -322,7 +342,7 @@ void pg_recall(const struct pg_row *r, const struct pg_seen *s, bool atomic)
 	} else if (w->op == W_PUT && landed) {
 		w->changed = true;
 		w->existed = s->version > 1;
-	} else if (w->op == W_DELETE && (all || (s->done_n > 0 && !s->found))) {
+	} else if ((w->op == W_DELETE || w->op == W_RETIRE) && (all || (s->done_n > 0 && !s->found))) {
 		w->changed = w->existed = true;
 		w->version = 0;
 	} else if (w->cond != IF_ANY && !landed) {

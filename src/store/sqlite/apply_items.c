@@ -53,6 +53,8 @@ static enum err put(struct writer *w, struct conn *c, struct feed_name *ns, cons
 	int64_t created = x->created_us ? x->created_us : f->row ? f->created_us : updated < now ? updated : now;
 	int64_t expires = x->expires_us ? x->expires_us : expiry(updated, x->ttl_minutes);
 	enum stmt which = f->row ? ST_ITEM_SET : ST_ITEM_ADD;
+	if (f->row)
+		TRY(fact_retire(c, f->id, updated, x->fact, false));
 	sqlite3_stmt *st = conn_stmt(c, which, &e);
 	if (!st)
 		return e;
@@ -71,7 +73,15 @@ static enum err put(struct writer *w, struct conn *c, struct feed_name *ns, cons
 		sqlite3_bind_int64(st, 9, ns->id);
 		bind_str(st, 10, x->key);
 	}
+	if (x->fact)
+		sqlite3_bind_int64(st, 11, 1);
+	else
+		sqlite3_bind_null(st, 11);
+	fact_bind_time(st, 12, x->fact ? x->fact->valid_from_us : FACT_NONE);
+	fact_bind_time(st, 13, x->fact ? x->fact->valid_to_us : FACT_NONE);
 	TRY(conn_run(c, which));
+	if (x->fact)
+		TRY(fact_added(c, ns->id, x->key));
 	if (f->row && x->terms.n == 0)
 		TRY(vectors_removed(c, DOC_ITEM, id));
 	x->changed = true;
@@ -93,6 +103,22 @@ static enum err del(struct writer *w, struct conn *c, struct feed_name *ns, cons
 	x->changed = true;
 	x->version = 0;
 	return writer_changed(w, f->id, false, true, ns);
+}
+
+/* Deletes a key: the item, and what was known before. */
+static enum err forget(struct writer *w, struct conn *c, struct feed_name *ns, const struct found *f, struct item_write *x)
+{
+	TRY(fact_forget(c, ns->id, x->key, &x->forgot));
+	return del(w, c, ns, f, x);
+}
+
+static enum err retire(struct writer *w, struct conn *c, struct feed_name *ns, const struct found *f, struct item_write *x)
+{
+	if (!f->row)
+		return OK;
+	TRY(fact_retire(c, f->id, x->updated_us ? x->updated_us : clock_unique_us(), x->fact, true));
+	TRY(fact_added(c, ns->id, x->key));
+	return del(w, c, ns, f, x);
 }
 
 static enum err touch(struct writer *w, struct conn *c, const struct found *f, struct item_write *x)
@@ -130,7 +156,7 @@ static enum err one(struct writer *w, struct conn *c, struct item_write *x)
 	struct feed_name *ns;
 	struct found f = {0};
 	x->err = OK;
-	x->existed = x->changed = false;
+	x->existed = x->changed = x->forgot = false;
 	x->version = 0;
 	TRY(writer_ns(w, c, x->ns, x->op == W_PUT && x->cond != IF_VERSION, &ns));
 	if (ns)
@@ -148,7 +174,9 @@ static enum err one(struct writer *w, struct conn *c, struct item_write *x)
 	case W_PUT:
 		return put(w, c, ns, &f, x);
 	case W_DELETE:
-		return del(w, c, ns, &f, x);
+		return forget(w, c, ns, &f, x);
+	case W_RETIRE:
+		return retire(w, c, ns, &f, x);
 	default:
 		return touch(w, c, &f, x);
 	}
@@ -204,6 +232,8 @@ enum err apply_sweep(struct writer *w, struct conn *c, struct wop *op)
 		int64_t id = col_i64(st, 0);
 		e = writer_ns(w, c, col_str(st, 2), false, &ns);
 		sqlite3_reset(st);
+		if (e == OK && ns)
+			e = fact_forget_of(c, id);
 		if (e == OK && ns && (st = conn_stmt(c, ST_ITEM_DEL, &e)) != NULL) {
 			sqlite3_bind_int64(st, 1, id);
 			e = conn_run(c, ST_ITEM_DEL);
@@ -218,6 +248,7 @@ enum err apply_sweep(struct writer *w, struct conn *c, struct wop *op)
 		}
 		a->removed++;
 	}
+	TRY(fact_sweep(c, a->now_us, a->max));
 	sqlite3_stmt *st = conn_stmt(c, ST_EXPIRES_MIN, &e);
 	if (!st)
 		return e;

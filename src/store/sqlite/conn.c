@@ -28,6 +28,10 @@
 	"t.id "                                                                                                                    \
 	"AND s.ns = ?2 CROSS JOIN cenote_checkpoint c ON c.scope = s.id LEFT JOIN cenote_checkpoint p ON p.id = c.parent"
 
+#define FACT_COLUMNS                                                                                                               \
+	"f.key, f.value, f.recorded_from_us, f.recorded_to_us, f.fact, f.valid_from_us, f.valid_to_us, f.ended_us, "               \
+	"f.expires_us, f.superseded_by, f.terms FROM cenote_fact f"
+
 static const char *const sql[ST_MAX] = {
 	[ST_BEGIN_READ] = "BEGIN",
 	[ST_END] = "COMMIT",
@@ -41,15 +45,31 @@ static const char *const sql[ST_MAX] = {
 	[ST_NS_ADD] = "INSERT INTO cenote_namespace(id, path) VALUES(?1, ?2)",
 	[ST_ITEM_FIND] = "SELECT id, version, created_us, updated_us, ttl_minutes FROM cenote_item WHERE ns = ?1 AND key = ?2",
 	[ST_ITEM_ADD] =
-		"INSERT INTO cenote_item(id, version, created_us, updated_us, ttl_minutes, expires_us, terms, value, ns, key) "
-		"VALUES(?1, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+		"INSERT INTO cenote_item(id, version, created_us, updated_us, ttl_minutes, expires_us, terms, value, ns, key, "
+		"fact, valid_from_us, valid_to_us) VALUES(?1, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
 	[ST_ITEM_SET] = "UPDATE cenote_item SET version = ?2, created_us = ?3, updated_us = ?4, ttl_minutes = ?5, expires_us = ?6, "
-			"terms = ?7, value = ?8 WHERE id = ?1",
+			"terms = ?7, value = ?8, fact = ?11, valid_from_us = ?12, valid_to_us = ?13 WHERE id = ?1",
 	[ST_ITEM_DEL] = "DELETE FROM cenote_item WHERE id = ?1",
 	[ST_ITEM_TOUCH] = "UPDATE cenote_item SET expires_us = ?2 WHERE id = ?1",
+	[ST_FACT_RETIRE] =
+		"INSERT INTO cenote_fact(ns, recorded_from_us, recorded_to_us, fact, valid_from_us, valid_to_us, ended_us, expires_us, "
+		"key, superseded_by, terms, value) SELECT ns, updated_us, max(?2, updated_us), fact IS NOT NULL, valid_from_us, "
+		"valid_to_us, CASE WHEN valid_to_us IS NULL AND ?3 IS NOT NULL AND (valid_from_us IS NULL OR valid_from_us < ?3) THEN "
+		"?3 END, expires_us, key, ifnull(?4, key), terms, value FROM cenote_item WHERE id = ?1 AND (?5 OR fact IS NOT NULL) ON "
+		"CONFLICT DO NOTHING",
+	[ST_FACT_FORGET] = "DELETE FROM cenote_fact WHERE ns = ?1 AND key = ?2",
+	[ST_FACT_FORGET_OF] = "DELETE FROM cenote_fact WHERE (ns, key) = (SELECT ns, key FROM cenote_item WHERE id = ?1)",
+	[ST_FACT_TRIM] = "DELETE FROM cenote_fact WHERE ns = ?1 AND key = ?2 AND recorded_from_us <= (SELECT recorded_from_us FROM "
+			 "cenote_fact WHERE ns = ?1 AND key = ?2 ORDER BY recorded_from_us DESC LIMIT 1 OFFSET ?3)",
+	[ST_FACT_EXPIRED] = "DELETE FROM cenote_fact WHERE rowid IN (SELECT rowid FROM cenote_fact WHERE expires_us > 0 AND expires_us "
+			    "< ?1 ORDER BY expires_us LIMIT ?2)",
+	[ST_FACT_KEEP] = "INSERT INTO cenote_fact(ns, recorded_from_us, recorded_to_us, fact, valid_from_us, valid_to_us, ended_us, "
+			 "expires_us, key, superseded_by, terms, value) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON "
+			 "CONFLICT DO NOTHING",
 	[ST_EXPIRED] = "SELECT i.id, n.id, n.path FROM cenote_item i JOIN cenote_namespace n ON n.id = i.ns "
 		       "WHERE i.expires_us > 0 AND i.expires_us < ?1 ORDER BY i.expires_us LIMIT 1",
-	[ST_EXPIRES_MIN] = "SELECT min(expires_us) FROM cenote_item WHERE expires_us > 0",
+	[ST_EXPIRES_MIN] = "SELECT min(x) FROM (SELECT min(expires_us) AS x FROM cenote_item WHERE expires_us > 0 UNION ALL SELECT "
+			   "min(expires_us) FROM cenote_fact WHERE expires_us > 0)",
 	[ST_THREAD_FIND] = "SELECT id, usr, messages FROM cenote_thread WHERE thread = ?1",
 	[ST_THREAD_ADD] =
 		"INSERT INTO cenote_thread(id, thread, usr, created_us, updated_us, messages) VALUES(?1, ?2, ?3, ?4, ?4, 0)",
@@ -187,6 +207,13 @@ static const char *const sql[ST_MAX] = {
 	[ST_ITEM_BY_ID] =
 		"SELECT " ITEM_COLUMNS ", n.path FROM cenote_item i JOIN cenote_namespace n ON n.id = i.ns WHERE i.id = ?1",
 	[ST_ITEM_ROW] = "SELECT " ITEM_COLUMNS " FROM cenote_item i WHERE i.id = ?1",
+	[ST_FACT_HISTORY] = "SELECT " FACT_COLUMNS " WHERE f.ns = (SELECT id FROM cenote_namespace WHERE path = ?1) AND f.key = ?2 AND "
+			    "f.recorded_from_us < ?3 AND (f.expires_us = 0 OR f.expires_us >= ?4) ORDER BY f.recorded_from_us DESC "
+			    "LIMIT ?5",
+	[ST_FACT_KNOWN_AT] = "SELECT " FACT_COLUMNS " WHERE f.ns = ?1 AND f.recorded_from_us <= ?2 AND f.recorded_to_us > ?2 AND "
+			     "(f.expires_us = 0 OR f.expires_us >= ?3) ORDER BY f.key, f.recorded_from_us",
+	[ST_FACT_WALK] = "SELECT " FACT_COLUMNS " WHERE f.ns = ?1 AND (f.key, f.recorded_from_us) > (?2, ?3) ORDER BY f.key, "
+			 "f.recorded_from_us",
 	[ST_ITEM_NEWEST] = "SELECT updated_us, id FROM cenote_item INDEXED BY cenote_item_updated WHERE ns = ?1 "
 			   "ORDER BY updated_us DESC, id DESC LIMIT ?2",
 	[ST_ITEM_OLDER] = "SELECT updated_us, id FROM cenote_item INDEXED BY cenote_item_updated WHERE ns = ?1 "

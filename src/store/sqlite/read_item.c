@@ -16,6 +16,9 @@ void item_columns(sqlite3_stmt *st, struct str ns, struct item *out)
 		.expires_us = col_i64(st, 5),
 		.key = col_str(st, 6),
 		.value = col_str(st, 7),
+		.fact = sqlite3_column_type(st, 8) != SQLITE_NULL,
+		.valid_from_us = fact_col_time(st, 9),
+		.valid_to_us = fact_col_time(st, 10),
 		.ns = ns,
 	};
 }
@@ -90,7 +93,7 @@ static enum err one_by_id(struct conn *c, struct arena *a, int64_t id, struct it
 	TRY(conn_step(c, st, &row));
 	if (!row)
 		return OK;
-	item_columns(st, col_str(st, 8), out);
+	item_columns(st, col_str(st, ITEM_COLUMNS_N), out);
 	e = keep_item(a, out);
 	sqlite3_reset(st);
 	return e;

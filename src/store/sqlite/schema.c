@@ -73,6 +73,15 @@ static const char *const tenant_steps[] = {
 	/* vectors of documents (vectors.c) */
 	"CREATE TABLE cenote_model(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, n INTEGER NOT NULL);"
 	"CREATE TABLE cenote_vector(id INTEGER PRIMARY KEY, mark INTEGER NOT NULL, data BLOB NOT NULL);",
+	/* facts (facts.c) */
+	"ALTER TABLE cenote_item ADD COLUMN fact INTEGER;"
+	"ALTER TABLE cenote_item ADD COLUMN valid_from_us INTEGER;"
+	"ALTER TABLE cenote_item ADD COLUMN valid_to_us INTEGER;"
+	"CREATE TABLE cenote_fact(ns INTEGER NOT NULL, recorded_from_us INTEGER NOT NULL, recorded_to_us INTEGER NOT NULL, fact "
+	"INTEGER NOT NULL, valid_from_us INTEGER, valid_to_us INTEGER, ended_us INTEGER, expires_us INTEGER NOT NULL, key TEXT NOT "
+	"NULL, superseded_by TEXT NOT NULL, terms BLOB NOT NULL, value TEXT NOT NULL);"
+	"CREATE UNIQUE INDEX cenote_fact_name ON cenote_fact(ns, key, recorded_from_us);"
+	"CREATE INDEX cenote_fact_expires ON cenote_fact(expires_us) WHERE expires_us > 0;",
 };
 static const char *const keys_steps[] = {
 	"CREATE TABLE cenote_key(id TEXT PRIMARY KEY, hash BLOB NOT NULL, name TEXT NOT NULL, tenant TEXT NOT NULL, usr TEXT NOT "

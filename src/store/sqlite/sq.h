@@ -18,6 +18,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "core/fact_store.h"
 #include "core/thread_store.h"
 #include "rt/wait.h"
 #include "store/feed.h"
@@ -48,6 +49,12 @@ enum stmt {
 	ST_ITEM_SET,
 	ST_ITEM_DEL,
 	ST_ITEM_TOUCH,
+	ST_FACT_RETIRE,
+	ST_FACT_FORGET,
+	ST_FACT_FORGET_OF,
+	ST_FACT_TRIM,
+	ST_FACT_EXPIRED,
+	ST_FACT_KEEP,
 	ST_EXPIRED,
 	ST_EXPIRES_MIN,
 	ST_THREAD_FIND,
@@ -138,6 +145,9 @@ enum stmt {
 	ST_VECTOR_GET,
 	ST_ITEM_BY_ID,
 	ST_ITEM_ROW,
+	ST_FACT_HISTORY,
+	ST_FACT_KNOWN_AT,
+	ST_FACT_WALK,
 	ST_ITEM_NEWEST,
 	ST_ITEM_OLDER,
 	ST_ITEM_TIES,
@@ -297,6 +307,7 @@ struct tenant {
 	struct map ns_cache;		   /* path -> struct feed_name */
 	int64_t models[VECTOR_MODELS_MAX]; /* that may have vectors (vectors.c) */
 	int models_n;			   /* -1: not known */
+	int facts;			   /* facts.c: there were any, ever; -1: not known */
 	struct wop *batch, **batch_end;
 	struct tenant *batch_next;
 	struct list open_node; /* in sq.open_tenants while w is there */
@@ -455,7 +466,10 @@ enum err sq_namespaces(struct store *, const struct principal *, struct str, nam
 typedef enum err (*ns_fn)(void *ctx, int64_t id, struct str path, bool *go);
 enum err ns_each(struct conn *c, struct str prefix, struct str from, ns_fn fn, void *ctx) MUST_CHECK;
 /* The columns of ITEM_COLUMNS from column `at` on. */
-#define ITEM_COLUMNS "i.id, i.version, i.created_us, i.updated_us, i.ttl_minutes, i.expires_us, i.key, i.value"
+#define ITEM_COLUMNS                                                                                                               \
+	"i.id, i.version, i.created_us, i.updated_us, i.ttl_minutes, i.expires_us, i.key, i.value, i.fact, i.valid_from_us, "      \
+	"i.valid_to_us"
+#define ITEM_COLUMNS_N 11
 void item_columns(sqlite3_stmt *st, struct str ns, struct item *out);
 static inline bool item_omitted(const struct item *it, int64_t omit_expired_us)
 {
@@ -486,6 +500,19 @@ enum err vector_base(struct conn *c, struct str model, enum doc_kind kind, int64
 /* Inside the writer's transaction: the vectors of a document, of a thread's messages, are removed. */
 enum err vectors_removed(struct conn *c, enum doc_kind kind, int64_t id) MUST_CHECK;
 enum err vectors_removed_thread(struct conn *c, int64_t thread_id) MUST_CHECK;
+/* facts.c: inside the writer's transaction */
+/* Moves the item into the history, if it is a fact or supersedes is set. */
+enum err fact_retire(struct conn *c, int64_t id, int64_t at_us, const struct fact_put *by, bool superseded) MUST_CHECK;
+/* Notes that the tenant has facts; removes states above FACT_HISTORY_MAX. */
+enum err fact_added(struct conn *c, int64_t ns, struct str key) MUST_CHECK;
+enum err fact_forget(struct conn *c, int64_t ns, struct str key, bool *any) MUST_CHECK;
+/* Before an item that has expired is removed: its key's history goes with it. */
+enum err fact_forget_of(struct conn *c, int64_t id) MUST_CHECK;
+/* At most max states whose time has come. */
+enum err fact_sweep(struct conn *c, int64_t now_us, unsigned max) MUST_CHECK;
+void fact_bind_time(sqlite3_stmt *st, int i, int64_t us);
+int64_t fact_col_time(sqlite3_stmt *st, int i);
+extern const struct fact_ops sq_fact_ops;
 /* read_message.c */
 enum err sq_message_list(struct store *, const struct principal *, struct str, int64_t, size_t, message_fn, void *) MUST_CHECK;
 enum err sq_message_by_id(struct store *, struct arena *, const struct principal *, const int64_t *, size_t,

@@ -40,6 +40,7 @@ static const struct store_ops ops = {
 	.thread_list = sq_thread_list,
 	.threads = &sq_thread_ops,
 	.checkpoints = &sq_checkpoint_ops,
+	.facts = &sq_fact_ops,
 	.stats = sq_stats,
 	.tenants = sq_tenants,
 	.key_put = sq_key_put,

@@ -20,7 +20,7 @@ enum err sq_item_write(struct store *s, const struct principal *who, struct item
 	for (size_t i = 0; i < n; i++) {
 		op.bytes += w[i].value.n + w[i].terms.n + w[i].key.n + 64;
 		w[i].err = OK;
-		w[i].existed = w[i].changed = false;
+		w[i].existed = w[i].changed = w[i].forgot = false;
 		w[i].version = 0;
 	}
 	return submit(sq_of(s), who, &op);

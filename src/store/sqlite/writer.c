@@ -98,6 +98,7 @@ void writer_undo(struct writer *w, struct tenant *t, size_t mark)
 		feed_name_drop(w->pend[--w->pend_n].name);
 	ns_forget(t);
 	t->models_n = -1;
+	t->facts = -1;
 	chunk_cache_drop(t->s, t, 0);
 }
 
@@ -200,6 +201,7 @@ static enum err attach(struct tenant *t, struct conn **out)
 	enum err e;
 	TRY(conn_open(t, t->path, CONN_WRITE, out));
 	t->models_n = -1;
+	t->facts = -1;
 	sqlite3_wal_hook((*out)->db, on_wal, t);
 	CHECK(schema_use_wal(*out));
 	CHECK(schema_migrate(*out));

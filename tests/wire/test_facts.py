@@ -1,0 +1,146 @@
+"""Facts over HTTP: when they were true, what was known before, and what was known at a time; the same on both stores."""
+import time
+import uuid
+
+import pytest
+
+API = "/cenote/v1"
+
+
+def clock(us=None):
+    """A time in RFC 3339, after everything that was answered and before everything that is still to be asked."""
+    us = time.time_ns() // 1000 if us is None else us
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(us // 1_000_000)) + f".{us % 1_000_000:06d}Z"
+
+
+def put(s, ns, key, text, want=(200, 201), headers=None, **query):
+    q = "".join(f"&{k}={v}" for k, v in query.items() if not isinstance(v, list))
+    q += "".join(f"&{k}={x}" for k, v in query.items() if isinstance(v, list) for x in v)
+    r = s.request("PUT", f"{API}/items?namespace={ns}&key={key}{q}", {"text": text}, headers=headers)
+    assert r.status in want, r
+    return r.json
+
+
+def get(s, ns, key, **query):
+    q = "".join(f"&{k}={v}" for k, v in query.items())
+    return s.request("GET", f"{API}/items?namespace={ns}&key={key}{q}")
+
+
+def history(s, ns, key, **query):
+    q = "".join(f"&{k}={v}" for k, v in query.items())
+    r = s.request("GET", f"{API}/items/history?namespace={ns}&key={key}{q}")
+    assert r.status == 200, r
+    return r.json
+
+
+def recall(s, query, ns, **kw):
+    r = s.request("POST", f"{API}/recall", {"query": query, "namespaces": [ns], **kw})
+    assert r.status == 200, r
+    return [(h["kind"], h["key"], h["text"]) for h in r.json["results"]]
+
+
+@pytest.fixture()
+def ns():
+    return "facts" + uuid.uuid4().hex[:10]
+
+
+def test_a_fact_and_what_it_supersedes(server, ns):
+    s = server
+    put(s, ns, "home", "Ann lives in Lisbon", valid_from="2019-03-01T00:00:00Z")
+    put(s, ns, "tea", "Ann likes green tea")
+    before = clock()
+    answer = put(s, ns, "home", "Ann lives in Porto", valid_from="2024-06-01T00:00:00Z", valid_to="2030-01-01T00:00:00Z")
+    assert not answer["created"]
+    item = get(s, ns, "home").json
+    assert (item["fact"], item["valid_from"], item["valid_to"]) == (True, "2024-06-01T00:00:00.000Z", "2030-01-01T00:00:00.000Z")
+    assert "fact" not in get(s, ns, "tea").json
+    # Out of recall, in the history.
+    assert recall(s, "Where does Ann live? Lisbon? Porto?", ns, kinds=["fact"]) == [("fact", "home", "Ann lives in Porto")]
+    assert recall(s, "Ann", ns, kinds=["item"]) == [("item", "tea", "Ann likes green tea")]
+    assert {k for k, _, _ in recall(s, "Ann", ns)} == {"item", "fact"}
+    old, = history(s, ns, "home")["data"]
+    assert (old["value"], old["valid_from"], old["valid_to"]) == (
+        {"text": "Ann lives in Lisbon"}, "2019-03-01T00:00:00.000Z", "2024-06-01T00:00:00.000Z")
+    assert old["superseded_by"] == "home" and old["recorded_from"] < before < old["recorded_to"]
+    # What was known then: not yet when it would end.
+    r = s.request("POST", f"{API}/recall", {"query": "Where does Ann live?", "namespaces": [ns], "as_of": before, "explain": True})
+    top = r.json["results"][0]
+    assert (top["kind"], top["text"], top["valid_to"]) == ("fact", "Ann lives in Lisbon", None), r.json
+    assert top["explain"]["features"], top
+    assert get(s, ns, "home", as_of=before).json["value"] == {"text": "Ann lives in Lisbon"}
+    assert get(s, ns, "home", as_of="2001-01-01T00:00:00Z").status == 404
+    assert recall(s, "Ann", ns, as_of="2001-01-01T00:00:00Z") == []
+    assert [t for _, _, t in recall(s, "", ns, as_of=before)] == ["Ann likes green tea", "Ann lives in Lisbon"]
+    assert recall(s, "Ann", ns, as_of=before, filter={"text": "Ann likes green tea"}) == [("item", "tea", "Ann likes green tea")]
+
+
+def test_other_keys(server, ns):
+    s = server
+    for k in ("a", "b", "c"):
+        put(s, ns, k, f"note {k} about the boat", valid_from="2020-01-01T00:00:00Z")
+    put(s, ns, "plain", "note plain about the boat")
+    before = clock()
+    answer = put(s, ns, "all", "the boat was sold", supersedes=["a", "b", "plain", "absent", "all"], valid_from="2025-01-01T00:00:00Z")
+    assert answer["superseded"] == 3 and answer["created"]
+    assert {k for _, k, _ in recall(s, "boat", ns)} == {"all", "c"}
+    assert get(s, ns, "a").status == 404
+    assert {k for _, k, _ in recall(s, "boat", ns, as_of=before)} == {"a", "b", "c", "plain"}
+    assert history(s, ns, "a")["data"][0]["superseded_by"] == "all"
+    assert history(s, ns, "plain")["data"][0]["fact"] is False
+    # LangGraph's put over a fact's key works, and is no fact.
+    assert s.request("PUT", "/store/items", {"namespace": [ns], "key": "c", "value": {"text": "boat again"}}).status == 204
+    assert "fact" not in get(s, ns, "c").json and history(s, ns, "c")["data"][0]["value"] == {"text": "note c about the boat"}
+    # In a batch; and deleting forgets.
+    r = s.request("POST", f"{API}/batch", {"operations": [
+        {"op": "put", "namespace": [ns], "key": "new", "value": {"text": "1"}, "valid_from": "2021-01-01T00:00:00Z"},
+        {"op": "put", "namespace": [ns], "key": "new", "value": {"text": "2"}, "valid_to": "2022-01-01T00:00:00Z", "supersedes": "c"},
+        {"op": "put", "namespace": [ns], "key": "x", "value": {}, "supersedes": "new", "if_absent": True}]})
+    assert [x["status"] for x in r.json["results"]] == [201, 200, 422], r.json
+    assert r.json["results"][1]["superseded"] == 1 and get(s, ns, "c").status == 404
+    assert [x["value"]["text"] for x in history(s, ns, "new")["data"]] == ["1"]
+    assert s.request("DELETE", f"{API}/items?namespace={ns}&key=a").status == 204
+    assert s.request("DELETE", f"{API}/items?namespace={ns}&key=a").status == 404
+    assert history(s, ns, "a")["data"] == []
+
+
+def test_pages_of_a_history(server, ns):
+    for i in range(7):
+        put(server, ns, "k", f"v{i}", valid_from=f"20{10 + i}-01-01T00:00:00Z")
+    seen, cursor = [], {}
+    while True:
+        page = history(server, ns, "k", limit=2, **cursor)
+        seen += [x["value"]["text"] for x in page["data"]]
+        if not page["has_more"]:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert seen == ["v5", "v4", "v3", "v2", "v1", "v0"]
+
+
+def test_wrong_input(server, ns):
+    s = server
+    for query, field in (({"valid_from": "yesterday"}, "valid_from"), ({"valid_from": "2020-01-02T00:00:00Z", "valid_to": "2020-01-01T00:00:00Z"}, "valid_to"),
+                         ({"supersedes": ["k"] * 65}, "supersedes"), ({"supersedes": [""]}, "supersedes")):
+        r = s.request("PUT", f"{API}/items?namespace={ns}&key=k" + "".join(
+            f"&{n}={x}" for n, v in query.items() for x in (v if isinstance(v, list) else [v])), {})
+        assert r.status in (400, 422) and field in r.json["errors"][0]["field"], r
+    for member, value in (("valid_from", 5), ("supersedes", 5), ("supersedes", [1]), ("supersedes", ["k"] * 65)):
+        r = s.request("POST", f"{API}/batch", {"operations": [{"op": "put", "namespace": [ns], "key": "k", "value": {}, member: value}]})
+        assert r.status in (400, 422) and r.json["errors"][0]["field"] == f"/operations/0/{member}", r
+    assert get(s, ns, "k").status == 404
+    assert s.request("GET", f"{API}/items/history?namespace={ns}").status in (400, 422)
+    assert s.request("GET", f"{API}/items/history?namespace={ns}&key=k&cursor=zzz").status == 400
+    r = s.request("POST", f"{API}/recall", {"query": "x", "as_of": "2020-01-01T00:00:00Z", "mode": "vectors"})
+    assert r.status in (400, 422), r
+
+
+def test_kill_between(start, kind, ns):
+    """What was answered is there as a whole after a kill: the new fact, and the old one in the history."""
+    with start(kind) as s:
+        put(s, ns, "old", "the old one", valid_from="2020-01-01T00:00:00Z")
+        put(s, ns, "new", "the new one", supersedes=["old"], valid_from="2021-01-01T00:00:00Z")
+        put(s, ns, "new", "the newer one", valid_from="2022-01-01T00:00:00Z")
+        s.kill()
+        s.start()
+        assert get(s, ns, "old").status == 404 and get(s, ns, "new").json["valid_from"] == "2022-01-01T00:00:00.000Z"
+        assert history(s, ns, "old")["data"][0]["valid_to"] == "2021-01-01T00:00:00.000Z"
+        assert [x["value"]["text"] for x in history(s, ns, "new")["data"]] == ["the new one"]
