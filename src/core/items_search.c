@@ -9,7 +9,7 @@
 #include "core/words_impl.h"
 #include "index/rank_items.h"
 #include "index/vector_near.h"
-#include "rt/fiber.h"
+#include "rt/wait.h"
 #include "rt/work.h"
 
 struct job {
@@ -197,12 +197,9 @@ static enum err search_by_scan(struct job *j, const struct principal *who, const
 			       .lex = out->weights[RF_LEX],
 			       .v = out->weights[RF_V],
 			       .room = ITEMS_SCAN_ROOM};
-	uint64_t from = clock_mono_ns(), deadline = fiber_deadline();
 	uint32_t tf[QUESTION_TERMS_MAX];
 
 	s.until = j->q->mode == RANK_BY_VECTORS ? NEVER : deadline_in_ms(ITEMS_SCAN_MS);
-	if (deadline != NEVER && deadline > from && s.until != NEVER && s.until > from + (deadline - from) / 2)
-		s.until = from + (deadline - from) / 2;
 	TRY(work_run(scan_run, &s));
 	out->late = s.late;
 	if (s.late)
