@@ -37,7 +37,8 @@ def recall(folder):
     questions.write_text("".join(w.question(8) + "\n" for _ in range(200)))
     with server(folder / "recall") as s:
         texts = fill(s, folder, ITEMS, 200)
-        answer = s.request("POST", "/cenote/v1/recall", {"query": questions.read_text().splitlines()[0], "kinds": ["item"]}).json
+        answer = s.request("POST", "/cenote/v1/recall", {"query": questions.read_text().splitlines()[0], "kinds": ["item"],
+                                                        "namespaces": [["bench", "recall"]]}).json
         assert answer["mode"] == "auto" and answer["pending"] == 0 and len(answer["results"]) == 10, answer
         wrk(s, "recall.lua", 2, connections=2, CENOTE_BENCH_QUESTIONS=questions, CENOTE_BENCH_UNIQUE=1)
         rate, p50, p99 = wrk(s, "recall.lua", connections=2, CENOTE_BENCH_QUESTIONS=questions, CENOTE_BENCH_UNIQUE=1)
