@@ -149,6 +149,9 @@ static enum err arm(struct items *x, const struct copy_row *r, const struct copy
 			    .created_us = it->created_us,
 			    .updated_us = it->updated_us,
 			    .expires_us = it->expires_us,
+			    .fact = it->fact,
+			    .valid_from_us = it->valid_from_us,
+			    .valid_to_us = it->valid_to_us,
 			    .keep_newer = !same_time,
 			    .cond = same_time ? IF_VERSION : IF_ANY,
 			    .if_version = same_time ? there->it.version : 0};

@@ -4,13 +4,14 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "core/fact_store.h"
 #include "core/memory_impl.h"
 
 enum { CHUNK_BYTES = 256 << 10, CHUNK_LINES = 1000, LINE_EXTRA = 16 << 10 };
 
-static const struct str item_names[] = {STR_INIT("namespace"),	STR_INIT("key"),	STR_INIT("value"),
-					STR_INIT("created_at"), STR_INIT("updated_at"), STR_INIT("ttl_minutes"),
-					STR_INIT("expires_at")};
+static const struct str item_names[] = {
+	STR_INIT("namespace"),	 STR_INIT("key"),	 STR_INIT("value"), STR_INIT("created_at"), STR_INIT("updated_at"),
+	STR_INIT("ttl_minutes"), STR_INIT("expires_at"), STR_INIT("fact"),  STR_INIT("valid_from"), STR_INIT("valid_to")};
 
 static enum err bad(const char *field, const char *member, const char *why)
 {
@@ -35,6 +36,23 @@ static enum err time_member(struct arena *a, struct jval obj, const char *field,
 		return E_NOMEM;
 	if (clock_parse(s, out) != OK)
 		return bad(field, member, "must be RFC 3339, such as 2026-08-20T07:02:48Z");
+	return OK;
+}
+
+/* A fact says so, or when it is true. */
+static enum err fact_members(struct arena *a, struct jval v, const char *field, struct op_put *out)
+{
+	struct jval fact = j_get(v, STR("fact"));
+
+	if (!j_null(fact) && !j_bool(fact, &out->fact))
+		return bad(field, "fact", "must be true or false");
+	TRY(time_member(a, v, field, "valid_from", &out->valid_from_us));
+	TRY(time_member(a, v, field, "valid_to", &out->valid_to_us));
+	out->fact = out->fact || !j_null(j_get(v, STR("valid_from"))) || !j_null(j_get(v, STR("valid_to")));
+	if (j_null(j_get(v, STR("valid_from"))))
+		out->valid_from_us = FACT_NONE;
+	if (j_null(j_get(v, STR("valid_to"))))
+		out->valid_to_us = FACT_NONE;
 	return OK;
 }
 
@@ -66,6 +84,7 @@ enum err item_from_json(struct arena *a, struct jval v, const char *field, bool 
 	TRY(time_member(a, v, field, "created_at", &out->created_us));
 	TRY(time_member(a, v, field, "updated_at", &out->updated_us));
 	TRY(time_member(a, v, field, "expires_at", &out->expires_us));
+	TRY(fact_members(a, v, field, out));
 	m = j_get(v, STR("ttl_minutes"));
 	if (!j_null(m) && (!j_double(m, &out->ttl_minutes) || out->ttl_minutes < 0))
 		return bad(field, "ttl_minutes", "must be a number of minutes, 0 for none");
@@ -142,6 +161,14 @@ static bool export_item(void *ctx, const struct item *it)
 	jw_init(&w, x->out);
 	jw_obj(&w);
 	item_members(&w, it, CLOCK_MICROS_Z);
+	if (it->fact) {
+		jw_key(&w, "fact");
+		jw_bool(&w, true);
+		if (it->valid_from_us != FACT_NONE)
+			time_out(&w, "valid_from", it->valid_from_us, CLOCK_MICROS_Z);
+		if (it->valid_to_us != FACT_NONE)
+			time_out(&w, "valid_to", it->valid_to_us, CLOCK_MICROS_Z);
+	}
 	jw_end_obj(&w);
 	end_line(x, from);
 	x->stopped = !room_left(x);

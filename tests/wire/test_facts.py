@@ -144,3 +144,17 @@ def test_kill_between(start, kind, ns):
         assert get(s, ns, "old").status == 404 and get(s, ns, "new").json["valid_from"] == "2022-01-01T00:00:00.000Z"
         assert history(s, ns, "old")["data"][0]["valid_to"] == "2021-01-01T00:00:00.000Z"
         assert [x["value"]["text"] for x in history(s, ns, "new")["data"]] == ["the new one"]
+
+
+def test_export_and_import(start, kind, ns):
+    """A fact stays one, with its times, and both exports are the same bytes."""
+    with start(kind) as a, start(kind) as b:
+        put(a, ns, "k", "a fact", valid_from="1950-01-01T00:00:00Z", valid_to="1970-01-01T00:00:00Z")
+        put(a, ns, "only", "superseding nothing that there is", supersedes="absent")
+        put(a, ns, "plain", "no fact")
+        lines = a.request("GET", f"{API}/export").body
+        r = b.request("POST", f"{API}/import", lines)
+        assert r.status == 200 and b.request("GET", f"{API}/export").body.splitlines()[1:-1] == lines.splitlines()[1:-1], r
+        item = get(b, ns, "k").json
+        assert (item["valid_from"], item["valid_to"]) == ("1950-01-01T00:00:00.000Z", "1970-01-01T00:00:00.000Z")
+        assert get(b, ns, "only").json["fact"] and "fact" not in get(b, ns, "plain").json
