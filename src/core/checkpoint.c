@@ -1,5 +1,6 @@
 /* Checkpoints: checks in front of the port, and what of a checkpoint has to be understood to answer a saver. See checkpoint.h. */
 #include "core/checkpoint_impl.h"
+#include "core/texts.h"
 
 #include <stdio.h>
 
@@ -199,7 +200,13 @@ enum err ckpt_write(struct memory *m, struct arena *a, const struct principal *w
 	e = run_sized(bytes, changes_check, &job);
 	arena_release(&job.scratch);
 	TRY(e);
-	return effective ? s->ops->checkpoints->write(s, who, c, n) : OK;
+	if (!effective)
+		return OK;
+	TRY(s->ops->checkpoints->write(s, who, c, n));
+	for (size_t i = 0; i < n; i++) /* pending writes are not in the state yet */
+		if (c[i].op == CK_PUT && c[i].ns.n == 0)
+			texts_wake(memory_texts(m), who->tenant, c[i].thread);
+	return OK;
 }
 
 /* ------------------------------------------------------------------ read */

@@ -5,6 +5,7 @@
  *  1. Nothing reaches the store that is not a JSON object within the limits; one bad entry refuses the whole call.
  *  2. Reads leave out unreadable entries, and count without them. */
 #include "core/parse.h"
+#include "core/texts.h"
 #include "core/thread.h"
 
 #include <stdio.h>
@@ -74,6 +75,13 @@ static enum err check(const struct principal *who, const struct entry_append *e)
 	return run_sized(bytes, check_all, &job);
 }
 
+static enum err changed(enum err e, struct memory *m, const struct principal *who, struct str thread)
+{
+	if (e == OK)
+		texts_wake(memory_texts(m), who->tenant, thread);
+	return e;
+}
+
 enum err entries_append(struct memory *m, struct arena *a, const struct principal *who, struct entry_append *e)
 {
 	struct store *s = memory_store(m);
@@ -82,7 +90,7 @@ enum err entries_append(struct memory *m, struct arena *a, const struct principa
 	TRY(check(who, e));
 	if (e->n == 0)
 		return OK;
-	return s->ops->threads->append(s, who, e);
+	return changed(s->ops->threads->append(s, who, e), m, who, e->thread);
 }
 
 enum err entries_replace(struct memory *m, const struct principal *who, struct entry_append *e)
@@ -91,7 +99,7 @@ enum err entries_replace(struct memory *m, const struct principal *who, struct e
 
 	e->repeated = false;
 	TRY(check(who, e));
-	return s->ops->threads->clear(s, who, e->thread, e->n > 0 ? e : NULL);
+	return changed(s->ops->threads->clear(s, who, e->thread, e->n > 0 ? e : NULL), m, who, e->thread);
 }
 
 enum err entries_pop(struct memory *m, struct arena *a, const struct principal *who, struct str thread, struct session_entry *out,
@@ -102,7 +110,7 @@ enum err entries_pop(struct memory *m, struct arena *a, const struct principal *
 	*found = false;
 	TRY(principal_check(who, RIGHT_WRITE));
 	TRY(thread_check(thread, "session"));
-	return s->ops->threads->pop(s, a, who, thread, out, found);
+	return changed(s->ops->threads->pop(s, a, who, thread, out, found), m, who, thread);
 }
 
 enum err entries_clear(struct memory *m, const struct principal *who, struct str thread)
@@ -111,7 +119,7 @@ enum err entries_clear(struct memory *m, const struct principal *who, struct str
 
 	TRY(principal_check(who, RIGHT_WRITE));
 	TRY(thread_check(thread, "session"));
-	return s->ops->threads->clear(s, who, thread, NULL);
+	return changed(s->ops->threads->clear(s, who, thread, NULL), m, who, thread);
 }
 
 enum err entries_remove(struct memory *m, struct arena *a, const struct principal *who, struct str thread)
@@ -129,7 +137,7 @@ enum err entries_remove(struct memory *m, struct arena *a, const struct principa
 		parts |= THREAD_RECORD;
 	else if (info.entries == 0)
 		return OK;
-	return s->ops->threads->remove(s, who, thread, parts);
+	return changed(s->ops->threads->remove(s, who, thread, parts), m, who, thread);
 }
 
 enum err entries_delete(struct memory *m, const struct principal *who, struct str thread, int64_t id)
@@ -138,7 +146,7 @@ enum err entries_delete(struct memory *m, const struct principal *who, struct st
 
 	TRY(principal_check(who, RIGHT_WRITE));
 	TRY(thread_check(thread, "session"));
-	return s->ops->threads->entry_delete(s, who, thread, id);
+	return changed(s->ops->threads->entry_delete(s, who, thread, id), m, who, thread);
 }
 
 /* ------------------------------------------------------------------- read */

@@ -70,6 +70,11 @@ struct vectors *memory_vectors(struct memory *m)
 	return m->opt.vectors;
 }
 
+struct texts *memory_texts(struct memory *m)
+{
+	return m->opt.texts;
+}
+
 void memory_metrics(struct memory *m, struct buf *out)
 {
 	static const char *const names[] = {"get", "search", "list_namespaces", "put", "delete"};

@@ -10,6 +10,7 @@
 #include "core/store.h"
 
 struct vectors;
+struct texts;
 struct rank_weights;
 struct memory_options {
 	size_t index_cache_bytes;	    /* ceiling of the scope cache; 0 = no cache (every search scans) */
@@ -19,6 +20,7 @@ struct memory_options {
 	const struct rank_weights *weights; /* index/rank.h; NULL: the default ones. Must outlive the memory */
 	double near;		 /* recall: results of at least this cosine with a better one are left out; 0: none are */
 	struct vectors *vectors; /* core/vectors.h; NULL: none. Must outlive the memory */
+	struct texts *texts;	 /* core/texts.h; NULL: entries and checkpoints are not recalled. Must outlive the memory */
 	struct str languages;	 /* "english" or "english,notes.de=german": language of the longest namespace prefix that matches */
 };
 
@@ -31,6 +33,8 @@ struct words;
 struct words *memory_words(struct memory *m);
 /* The vectors of what it holds, for search by meaning; NULL: there are none. */
 struct vectors *memory_vectors(struct memory *m);
+/* The texts of its threads; NULL: there are none. */
+struct texts *memory_texts(struct memory *m);
 /* Tells the sweeper that something expires at this time (writes through other modules of core). */
 void memory_expires(struct memory *m, int64_t expires_us);
 void memory_metrics(struct memory *m, struct buf *out);

@@ -169,12 +169,14 @@ typedef bool (*key_fn)(void *ctx, const struct key_record *k);
 
 struct store_stats {
 	int64_t items, namespaces, threads, messages, checkpoints, entries, bytes_data, bytes_wal, expiring, queue_depth;
+	int64_t texts; /* core/text_store.h */
 };
 typedef bool (*name_fn)(void *ctx, struct str name);
 
 struct thread_ops;
 struct checkpoint_ops;
 struct fact_ops;
+struct text_ops;
 struct foreign_vector_ops;
 struct store {
 	const struct store_ops *ops;
@@ -268,6 +270,7 @@ struct store_ops {
 	const struct thread_ops *threads;	  /* core/thread_store.h */
 	const struct checkpoint_ops *checkpoints; /* core/thread_store.h */
 	const struct fact_ops *facts;		  /* core/fact_store.h */
+	const struct text_ops *texts;		  /* core/text_store.h; NULL: entries and checkpoints are not recalled */
 	const struct foreign_vector_ops *foreign_vectors; /* core/foreign_vectors.h; NULL: the driver knows none */
 
 	enum err (*stats)(struct store *s, const struct principal *who, struct store_stats *out) MUST_CHECK;

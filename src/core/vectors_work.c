@@ -82,7 +82,7 @@ static enum err count(struct vectors *v, struct vtenant *t)
 	struct store_stats st;
 
 	TRY(v->store->ops->stats(v->store, &t->who, &st));
-	t->walk_all = st.items + st.messages;
+	t->walk_all = st.items + st.messages + st.texts;
 	t->walk_since_us = clock_wall_us();
 	return OK;
 }

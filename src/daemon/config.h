@@ -73,6 +73,7 @@ struct config {
 	int64_t index_cache;
 	struct str_list index_languages;
 	int64_t recall_near;
+	bool recall_threads;
 	struct str_list recall_weights_full, recall_weights_words, recall_weights_items;
 	int64_t embed_kind, embed_dims, embed_batch, embed_concurrency, embed_timeout, embed_question_timeout, embed_cache_bytes;
 	struct str embed_base_url, embed_model, embed_api_key, embed_ca_file, embed_model_dir;

@@ -29,6 +29,7 @@
 #include "api/ops/ops.h"
 #include "base/log.h"
 #include "core/checkpoint.h"
+#include "core/texts.h"
 #include "core/vectors.h"
 #include "daemon/admin.h"
 #include "daemon/auth.h"
@@ -62,7 +63,9 @@ struct node {
 	struct embed_state embed;
 	struct openai_models models;
 	struct vectors *vectors;
+	struct texts *texts;
 	struct background *maker; /* of vectors; NULL: none */
+	struct background *reader; /* of threads, for texts; NULL: none */
 	struct memory *memory;
 	struct retention *retention; /* NULL: no rules */
 	struct auth *auth;
@@ -232,6 +235,14 @@ static enum err open_vectors(struct node *n)
 	return vectors_new(n->store, n->embed.meter, &vo, &n->vectors);
 }
 
+/* An SQLite file has no other writers: there only what was forgotten to be told is found later. */
+static enum err open_texts(struct node *n)
+{
+	bool shared = strcmp(n->store->ops->name, "sqlite") != 0;
+	struct texts_options to = {.off = !n->cfg->recall_threads, .poll_ms = shared ? 2000 : 15000};
+	return texts_new(n->store, &to, &n->texts);
+}
+
 static enum err open_store(struct node *n, uint32_t busy_ms)
 {
 	const struct config *c = n->cfg;
@@ -241,6 +252,7 @@ static enum err open_store(struct node *n, uint32_t busy_ms)
 	TRY(set_weights(c, &n->weights));
 	TRY(store_open(c->store, &so, &n->store));
 	TRY(open_vectors(n));
+	TRY(open_texts(n));
 	buf_init(&langs, &n->arena, 64 << 10);
 	struct memory_options mo = {
 		.index_cache_bytes = (size_t)c->index_cache,
@@ -248,6 +260,7 @@ static enum err open_store(struct node *n, uint32_t busy_ms)
 		.default_ttl_minutes = (double)c->ttl_default / 60000.0,
 		.omit_expired = c->ttl_omit_expired,
 		.vectors = n->vectors,
+		.texts = n->texts,
 		.weights = &n->weights,
 		.near = (double)c->recall_near / 100.0,
 		.languages = node_languages(c, &langs),
@@ -262,6 +275,7 @@ static void more_metrics(void *arg, struct buf *out)
 	retention_metrics(out);
 	embed_metrics(&n->embed, out);
 	vectors_metrics(n->vectors, out);
+	texts_metrics(n->texts, out);
 }
 
 static enum err add_routes(struct node *n)
@@ -511,6 +525,14 @@ static void make_vectors(void *arg)
 		LOG(LOG_ERROR, "vectors", "making vectors has stopped", LF_C("err", diag_get()->text));
 }
 
+static void make_texts(void *arg)
+{
+	struct node *n = arg;
+	enum err e = texts_forever(n->texts, n->memory);
+	if (e != OK && e != E_CANCELLED)
+		LOG(LOG_ERROR, "texts", "indexing threads has stopped", LF_C("err", diag_get()->text));
+}
+
 enum err node_start(struct node *n, bool sweep)
 {
 	sigset_t all, old;
@@ -540,6 +562,8 @@ enum err node_start(struct node *n, bool sweep)
 	pthread_mutex_unlock(&n->mutex);
 	if (e == OK && sweep && n->embed.encoder)
 		e = background_start("vectors", make_vectors, n, &n->maker);
+	if (e == OK && sweep)
+		e = background_start("texts", make_texts, n, &n->reader);
 	atomic_store(&n->ops.ready, e == OK);
 	return e;
 }
@@ -639,6 +663,7 @@ void node_close(struct node *n)
 		if (w->loop)
 			loop_free(w->loop);
 	}
+	background_stop(n->reader);
 	background_stop(n->maker);
 	if (n->router)
 		http_router_free(n->router);
@@ -647,6 +672,7 @@ void node_close(struct node *n)
 	if (n->memory)
 		memory_free(n->memory);
 	vectors_free(n->vectors);
+	texts_free(n->texts);
 	embed_state_close(&n->embed);
 	if (n->store)
 		n->store->ops->close(n->store);

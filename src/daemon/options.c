@@ -94,6 +94,9 @@ static const struct opt rows[] = {
 	    "memory for word indexes of scopes; 0: search scans each time"),
 	ROW("index.languages", OPT_LIST, OPT_EMBED, index_languages, "english", NULL,
 	    "language of the texts, and of namespaces below a prefix: english, notes.de=german; none: no stemming"),
+	ROW("recall.threads", OPT_BOOL, 0, recall_threads, "true", NULL,
+	    "recall also finds what sessions (entries) and states of graphs (checkpoints) say; false: it does not, and what was "
+	    "indexed of them is removed"),
 	ROW("recall.near", OPT_INT, OPT_EMBED, recall_near, "97", "0..100",
 	    "recall gives only the best of results that say the same: those with equal texts, or with vectors whose cosine is at "
 	    "least so many percent; 0: gives all"),

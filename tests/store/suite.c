@@ -36,7 +36,7 @@ int suite_run(const struct suite_driver *d)
 	if (only)
 		cmocka_set_test_filter(only);
 	return suite_items() + suite_feed() + suite_messages() + suite_tenants() + suite_checkpoints() + suite_entries() +
-	       suite_threads() + suite_histories() + suite_vectors() + suite_facts();
+	       suite_threads() + suite_histories() + suite_vectors() + suite_facts() + suite_texts();
 }
 
 void suite_assert_str(struct str want, struct str got, const char *file, int line)

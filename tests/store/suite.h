@@ -42,6 +42,7 @@ int suite_entries(void);
 int suite_threads(void);
 int suite_facts(void);
 int suite_histories(void);
+int suite_texts(void);
 
 extern const struct principal ALICE, BOB; /* tenants "alice" and "bob", all rights */
 #define assert_ok(expr) assert_err(OK, expr)

@@ -1,5 +1,6 @@
 /* GET /namespaces and GET /stats. */
 #include "api/native/impl.h"
+#include "core/texts.h"
 #include "core/vectors.h"
 
 void nv_namespaces(struct http_req *rq, void *ctx)
@@ -45,12 +46,27 @@ static void member(struct jw *w, const char *name, int64_t v)
 	jw_i64(w, v);
 }
 
+/* What of entries and checkpoints is indexed for recall. */
+static void write_texts(struct jw *w, const struct texts_state *s, int64_t texts)
+{
+	jw_obj(w);
+	jw_key(w, "on");
+	jw_bool(w, s->on);
+	member(w, "texts", texts);
+	member(w, "waiting", s->waiting);
+	jw_key(w, "compared");
+	jw_bool(w, s->compared);
+	member(w, "lag_ms", s->lag_ms);
+	jw_end_obj(w);
+}
+
 void nv_stats(struct http_req *rq, void *ctx)
 {
 	struct store *s = memory_store(ctx);
 	const struct principal *who = rq_principal(rq);
 	struct store_stats st = {0};
 	struct vectors_state vs;
+	struct texts_state ts;
 	struct buf b;
 	struct jw w;
 	enum err e;
@@ -62,6 +78,7 @@ void nv_stats(struct http_req *rq, void *ctx)
 	}
 	CHECK(s->ops->stats(s, who, &st));
 	CHECK(vectors_state(memory_vectors(ctx), rq_arena(rq), who, &vs));
+	texts_state(memory_texts(ctx), who, &ts);
 	jw_init(&w, &b);
 	jw_obj(&w);
 	jw_key(&w, "tenant");
@@ -86,6 +103,8 @@ void nv_stats(struct http_req *rq, void *ctx)
 	member(&w, "pending", vs.pending);
 	jw_key(&w, "vectors");
 	nv_write_vectors(&w, &vs);
+	jw_key(&w, "texts");
+	write_texts(&w, &ts, st.texts);
 	jw_end_obj(&w);
 	jw_end_obj(&w);
 out:

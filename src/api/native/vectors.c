@@ -1,5 +1,7 @@
 /* Vectors as clients see them: how far they are, making them again, and waiting for them with a write's ?wait=indexed. */
 #include "api/native/impl.h"
+#include "base/clock.h"
+#include "core/texts.h"
 #include "core/vectors.h"
 
 enum { WAIT_MS = 30000, WAIT_MS_MAX = 600000 };
@@ -23,13 +25,24 @@ enum err nv_wait_read(struct http_req *rq, struct nv_wait *w)
 	return OK;
 }
 
+/* First the texts of threads, then the vectors of everything; within ms together. everything: of threads that others wrote, too. */
+static enum err wait_all(struct http_req *rq, struct memory *m, uint32_t ms, bool everything)
+{
+	uint64_t until = deadline_in_ms(ms), now;
+
+	TRY(texts_wait(memory_texts(m), m, rq_principal(rq), ms, everything));
+	now = clock_mono_ns();
+	ms = now < until ? (uint32_t)((until - now) / 1000000) + 1 : 1;
+	return (everything ? vectors_wait : vectors_wait_new)(memory_vectors(m), rq_principal(rq), ms);
+}
+
 enum err nv_wait(struct http_req *rq, struct memory *m, const struct nv_wait *w, struct jw *jw)
 {
 	enum err e;
 
 	if (!w->asked)
 		return OK;
-	e = vectors_wait_new(memory_vectors(m), rq_principal(rq), w->ms);
+	e = wait_all(rq, m, w->ms, false);
 	if (e == E_CANCELLED)
 		return e;
 	jw_key(jw, "indexed");
@@ -109,7 +122,7 @@ void nv_vectors(struct http_req *rq, void *ctx)
 	CHECK(check_unbound(rq));
 	CHECK(nv_wait_read(rq, &wait));
 	if (wait.asked) {
-		e = vectors_wait(memory_vectors(ctx), rq_principal(rq), wait.ms);
+		e = wait_all(rq, ctx, wait.ms, true);
 		if (e == E_CANCELLED)
 			goto out;
 	}

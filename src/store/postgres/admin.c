@@ -52,7 +52,7 @@ static const struct pg_stmt st_stats = {
 	" 'checkpoint_blobs', 'checkpoint_writes', 'agent_sessions', 'agent_messages') OR (c.relname = 'conversations' AND"
 	" $2::bool) OR starts_with(c.relname::text, 'cenote_'))), (SELECT count(*) FROM @?checkpoints k) + (SELECT count(*) FROM "
 	"@?cenote_checkpoint z), (SELECT count(*) FROM"
-	" @?agent_messages a) + (SELECT count(*) FROM @?conversations v) FROM (SELECT count(*) AS items, count(expires_at) AS "
+	" @?agent_messages a) + (SELECT count(*) FROM @?conversations v), (SELECT count(*) FROM @cenote_text) FROM (SELECT count(*) AS items, count(expires_at) AS "
 	"expiring FROM @store) s"};
 
 /* ---------------------------------------------------------------- keys */
@@ -275,6 +275,7 @@ enum err pg_stats(struct store *s, const struct principal *who, struct store_sta
 					    .bytes_data = pg_get_i64(r, 0, 5),
 					    .checkpoints = pg_get_i64(r, 0, 6),
 					    .entries = pg_get_i64(r, 0, 7),
+					    .texts = pg_get_i64(r, 0, 8),
 					    .queue_depth = out->queue_depth};
 	PQclear(r);
 	return OK;

@@ -57,7 +57,7 @@ static enum err route(struct pg_tenant *t, struct str thread, const struct kind 
 }
 
 /* A transaction of a few statements, made step by step. */
-#define STEPS_MAX 8
+#define STEPS_MAX 10
 struct txn {
 	struct pg_params p[STEPS_MAX];
 	struct pg_step steps[STEPS_MAX];
@@ -157,6 +157,15 @@ static void add_clear(struct txn *x, const struct call *c, const struct pg_stmt 
 	pg_array_end(p);
 }
 
+/* What was made of entries that are gone goes, with its vectors. */
+static void add_texts_gone(struct txn *x, struct str thread, int64_t op)
+{
+	pg_i64(add(x, &pg_texts_of_entries_gone, thread), op);
+	x->steps[x->j.n] = (struct pg_step){.st = &pg_vectors_gone, .p = &x->p[x->j.n]};
+	pg_params_init(&x->p[x->j.n]);
+	pg_i64(&x->p[x->j.n++], op);
+}
+
 /* The statements of the call; *at: which one appends. */
 static void compose(struct txn *x, const struct call *c, unsigned *at)
 {
@@ -181,6 +190,8 @@ static void compose(struct txn *x, const struct call *c, unsigned *at)
 		add_clear(x, c, &st_clear);
 	if (c->clear && (c->t->has & PG_HAS_SEED))
 		add_clear(x, c, &st_seed_clear);
+	if (c->clear)
+		add_texts_gone(x, c->thread, c->op);
 	*at = x->j.n;
 	if (c->a) {
 		add_append(x, c);
@@ -475,8 +486,9 @@ static enum err delete_one(struct pg_tenant *t, const struct kind *kind, const s
 	unsigned at = x.j.n;
 	p = add(&x, kind->del, thread);
 	pg_owners(p, who);
+	int64_t op = pg_new_op();
 	pg_i64(p, id);
-	pg_i64(p, pg_new_op());
+	pg_i64(p, op);
 	if (skip) {
 		pg_array(p, PG_INT8S, skip_n);
 		for (size_t i = 0; i < skip_n; i++)
@@ -485,6 +497,7 @@ static enum err delete_one(struct pg_tenant *t, const struct kind *kind, const s
 	} else {
 		pg_null(p, PG_INT8S);
 	}
+	add_texts_gone(&x, thread, op);
 	enum err e = pg_run(&x.j);
 	*gone = e == OK && (x.j.repeated || pg_get_i64(x.steps[at].res, 0, 0) > 0);
 	txn_end(&x);

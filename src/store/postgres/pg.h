@@ -248,6 +248,21 @@ enum pg_st {
 	ST_VECTOR_MESSAGES,
 	ST_VECTOR_MESSAGE,
 	ST_VECTOR_PATIENCE,
+	ST_VECTOR_TEXTS,
+	ST_VECTOR_TEXT,
+	ST_DOC_WALK_TEXTS,
+	ST_DOC_LACKING_TEXTS,
+	/* texts.c */
+	ST_TEXT_LOCK,
+	ST_TEXT_CHECK,
+	ST_TEXT_PUT,
+	ST_TEXT_DROP,
+	ST_TEXT_SEEN,
+	ST_TEXT_SEEN_SET,
+	ST_TEXT_KNOWN,
+	ST_TEXTS_SEEN,
+	ST_TEXTS_GONE,
+	ST_TEXTS_ENTRIES_GONE,
 	ST_VECTOR_DROP,
 	ST_VECTOR_GET_ITEMS,
 	ST_VECTOR_GET_MESSAGES,
@@ -533,6 +548,11 @@ enum err pg_item_copy(struct arena *a, const struct item *it, struct item *out) 
 /* vectors.c: vectors go with their documents. A step of the same job, after the statement (journal row op) that removed documents
  * or took their terms away. $1: op. */
 extern const struct pg_stmt pg_vectors_gone;
+/* texts.c. Steps of jobs on a thread; pg_vectors_gone comes after those that remove. */
+extern const struct text_ops pg_text_ops;
+extern const struct pg_stmt pg_texts_lock;	      /* $1: thread; the first step */
+extern const struct pg_stmt pg_texts_gone;	      /* $1: thread; $2: owners; $3: op; $4: enum text_source[] */
+extern const struct pg_stmt pg_texts_of_entries_gone; /* whose entry is not there any more. $1: thread; $2: op */
 /* pg_write with that step after it. */
 enum err pg_write_gone(struct pg_tenant *t, const struct pg_stmt *st, struct pg_params *p, int64_t op, PGresult **res,
 		       bool *repeated) MUST_CHECK;

@@ -34,10 +34,10 @@ static const struct pg_stmt st_look = {
 	ST_TENANT_LOOK, LANE_POINT, "tenant_look",
 	"SELECT count(*) FILTER (WHERE c.relname = 'cenote_meta') > 0, coalesce(bool_and(has_schema_privilege(n.oid, 'USAGE')"
 	" AND has_table_privilege(c.oid, 'SELECT') AND (c.relname = 'store_migrations' OR (has_table_privilege(c.oid, 'INSERT')"
-	" AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')))), false) AND count(*) = 11"
+	" AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')))), false) AND count(*) = 13"
 	" FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p')"
 	" AND c.relname IN ('store', 'store_migrations', 'cenote_meta', 'cenote_value', 'cenote_item', 'cenote_journal',"
-	" 'cenote_thread', 'cenote_message', 'cenote_model', 'cenote_vector', 'cenote_fact') WHERE n.nspname = $1::text"};
+	" 'cenote_thread', 'cenote_message', 'cenote_model', 'cenote_vector', 'cenote_text', 'cenote_text_seen', 'cenote_fact') WHERE n.nspname = $1::text"};
 static const struct pg_stmt st_meta = {ST_TENANT_META, LANE_POINT, "tenant_meta",
 				       "SELECT name, value FROM @cenote_meta WHERE name IN ('schema', 'tenant')"};
 

@@ -7,6 +7,7 @@
  *     another order (a database whose collation is not that of bytes), all names are gone through for every page.
  *  3. Locks are taken as in entries.c: the row of cenote_thread first, then that of agent_sessions. */
 #include "core/checkpoint.h"
+#include "core/text_store.h"
 #include "store/postgres/compact.h"
 #include "store/postgres/sessions.h"
 
@@ -386,7 +387,7 @@ static const struct pg_stmt st_record = {
 									      "(SELECT count(*) FROM d) + (SELECT "
 									      "count(*) FROM u) ELSE 0 END"};
 
-#define STEPS_MAX 11
+#define STEPS_MAX 15
 struct removal {
 	struct pg_params p[STEPS_MAX];
 	struct pg_step steps[STEPS_MAX];
@@ -413,9 +414,34 @@ static void add_vectors_gone(struct removal *x, int64_t op)
 	pg_i64(p, op);
 }
 
+/* Has no owners. */
+static void add_texts_lock(struct removal *x)
+{
+	struct pg_params *p = &x->p[x->j.n];
+	x->steps[x->j.n++] = (struct pg_step){.st = &pg_texts_lock, .p = p};
+	pg_params_init(p);
+	pg_text(p, x->thread);
+}
+
+/* What was made of those parts goes with them. */
+static void add_texts_gone(struct removal *x, int64_t op, unsigned parts)
+{
+	const unsigned of[] = {THREAD_ENTRIES, THREAD_CHECKPOINTS};
+	const int32_t source[] = {TEXT_ENTRY, TEXT_CHECKPOINT};
+	struct pg_params *p = add(x, &pg_texts_gone);
+	size_t n = ((parts & of[0]) != 0) + ((parts & of[1]) != 0);
+	pg_i64(p, op);
+	pg_array(p, PG_INT4S, n);
+	for (unsigned i = 0; i < 2; i++)
+		if (parts & of[i])
+			pg_el_i32(p, source[i]);
+	pg_array_end(p);
+}
+
 static void compose(struct removal *x, unsigned has, unsigned parts)
 {
 	int64_t op = pg_new_op();
+	add_texts_lock(x);
 	(void)add(x, &st_lock);
 	if ((parts & THREAD_ENTRIES) && (has & PG_HAS_AGENT))
 		(void)add(x, &st_lock_session);
@@ -425,10 +451,10 @@ static void compose(struct removal *x, unsigned has, unsigned parts)
 	}
 	if ((parts & THREAD_CHECKPOINTS) && (has & PG_HAS_COMPACT))
 		(void)add(x, compact_thread_gone);
-	if (parts & THREAD_MESSAGES) {
+	if (parts & THREAD_MESSAGES)
 		pg_i64(add(x, &st_messages), op);
-		add_vectors_gone(x, op);
-	}
+	add_texts_gone(x, op, parts);
+	add_vectors_gone(x, op);
 	if ((parts & THREAD_ENTRIES) && (has & PG_HAS_AGENT)) {
 		(void)add(x, &st_items);
 		(void)add(x, &st_session);
@@ -447,7 +473,8 @@ static int64_t gone(const struct removal *x)
 	int64_t n = 0;
 	for (unsigned i = 0; i < x->j.n; i++) {
 		const struct pg_stmt *st = x->steps[i].st;
-		if (st != &st_lock && st != &st_lock_session && st != &st_lock_values && st != &pg_vectors_gone)
+		if (st != &st_lock && st != &st_lock_session && st != &st_lock_values && st != &pg_vectors_gone &&
+		    st != &pg_texts_lock && st != &pg_texts_gone)
 			n += pg_get_i64(x->steps[i].res, 0, 0);
 	}
 	return n;

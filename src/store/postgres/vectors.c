@@ -15,6 +15,7 @@
  *     been written since has another one. So the server itself can say which documents certainly have a current vector; the rest
  *     (few: those without one, those that changed, and those that were written again with the same text) is compared by mark.
  *  5. A model's row goes when its last vector was dropped, by who holds it alone (FOR UPDATE). */
+#include "core/text_store.h"
 #include "store/postgres/pg_feed.h"
 
 #define PAGE 1000
@@ -45,11 +46,16 @@
 	    "t.usr::text AS usr, t.thread::text AS thread", ", threads", how)                                                      \
 	"coalesce(array_agg(l.usr ORDER BY l.id), '{}'), coalesce(array_agg(l.thread ORDER BY l.id), '{}')" LEFT("@cenote_"        \
 														 "message")
-static const struct pg_stmt st_put[2][2] = {
+#define PUT_TEXTS(how)                                                                                                             \
+	PUT("m", "@cenote_text c ON c.id = v.id", "c.usr::text AS usr, c.thread::text AS thread", ", threads", how)                \
+	"coalesce(array_agg(l.usr ORDER BY l.id), '{}'), coalesce(array_agg(l.thread ORDER BY l.id), '{}')" LEFT("@cenote_text")
+static const struct pg_stmt st_put[3][2] = {
 	{{ST_VECTOR_ITEMS, LANE_WRITE, "vector_items", PUT_ITEMS(" SKIP LOCKED")},
 	 {ST_VECTOR_ITEM, LANE_WRITE, "vector_item", PUT_ITEMS("")}},
 	{{ST_VECTOR_MESSAGES, LANE_WRITE, "vector_messages", PUT_MESSAGES(" SKIP LOCKED")},
 	 {ST_VECTOR_MESSAGE, LANE_WRITE, "vector_message", PUT_MESSAGES("")}},
+	{{ST_VECTOR_TEXTS, LANE_WRITE, "vector_texts", PUT_TEXTS(" SKIP LOCKED")},
+	 {ST_VECTOR_TEXT, LANE_WRITE, "vector_text", PUT_TEXTS("")}},
 };
 static const struct pg_stmt st_patience = {ST_VECTOR_PATIENCE, LANE_WRITE, "vector_patience",
 					   "SELECT set_config('lock_timeout', '500ms', true)"};
@@ -87,6 +93,15 @@ static const struct pg_stmt st_walk_items = {ST_DOC_WALK_ITEMS, LANE_SEARCH, "do
 static const struct pg_stmt st_walk_messages = {
 	ST_DOC_WALK_MESSAGES, LANE_SEARCH, "doc_walk_messages",
 	WALK("t.thread, 0::bigint", "@cenote_message c JOIN @cenote_thread t ON t.id = c.thread_id", "m")};
+
+static const struct pg_stmt st_walk_texts = {ST_DOC_WALK_TEXTS, LANE_SEARCH, "doc_walk_texts",
+					     WALK("c.thread, 0::bigint", "@cenote_text c", "m")};
+
+/* Documents of one kind lie in two tables: those of messages, and texts (core/text_store.h), whose ids are all greater. */
+static int table_of(enum doc_kind kind, int64_t id)
+{
+	return kind == DOC_ITEM ? 0 : id < TEXT_ID_FIRST ? 1 : 2;
+}
 
 /* ------------------------------------------------------------------ putting */
 
@@ -151,7 +166,7 @@ static void put_params(struct pg_params *p, const struct put *x, const struct do
 static enum err put_some(struct put *x, const struct doc_vector *const *v, size_t n, bool wait, int64_t *left, size_t *left_n)
 {
 	struct pg_params none, p;
-	struct pg_step steps[2] = {{&st_patience, &none, NULL}, {&st_put[x->kind == DOC_MESSAGE][wait], &p, NULL}};
+	struct pg_step steps[2] = {{&st_patience, &none, NULL}, {&st_put[table_of(x->kind, v[0]->id)][wait], &p, NULL}};
 	struct pg_job j = {.t = x->t, .steps = steps, .n = 2, .lane = LANE_WRITE, .write = true};
 	enum err e;
 	int tries = 0;
@@ -240,8 +255,17 @@ enum err pg_vector_put(struct store *s, const struct principal *who, enum doc_ki
 	if (!x.t || n == 0) /* without a schema there are no documents */
 		return OK;
 	TRY(sort(&x, v, n));
-	enum err e = put_all(&x);
-	free(x.v);
+	const struct doc_vector **all = x.v;
+	size_t rest = x.n;
+	enum err e = OK;
+	while (rest > 0 && e == OK) { /* messages, then texts */
+		for (x.n = 1; x.n < rest && table_of(kind, x.v[x.n]->id) == table_of(kind, x.v[0]->id);)
+			x.n++;
+		e = put_all(&x);
+		x.v += x.n;
+		rest -= x.n;
+	}
+	free(all);
 	return e;
 }
 
@@ -336,7 +360,8 @@ static enum err walk_page(struct walk *x, bool *more)
 	pg_i64(&p, x->after);
 	pg_text(&p, x->model);
 	pg_i64(&p, (int64_t)want);
-	TRY(pg_query(x->t, x->kind == DOC_MESSAGE ? &st_walk_messages : &st_walk_items, &p, &r));
+	static const struct pg_stmt *const walks[] = {&st_walk_items, &st_walk_messages, &st_walk_texts};
+	TRY(pg_query(x->t, walks[table_of(x->kind, x->after + 1)], &p, &r));
 	int rows = PQntuples(r);
 	for (int row = 0; row < rows && go; row++) {
 		struct doc_change d = pg_doc_row(r, row, true);
@@ -346,6 +371,10 @@ static enum err walk_page(struct walk *x, bool *more)
 	PQclear(r);
 	x->left -= (size_t)rows;
 	*more = go && (size_t)rows == want && x->left > 0;
+	if (x->kind == DOC_MESSAGE && go && (size_t)rows < want && x->after < TEXT_ID_FIRST - 1) {
+		x->after = TEXT_ID_FIRST - 1;
+		*more = true;
+	}
 	return OK;
 }
 
@@ -384,12 +413,15 @@ enum err pg_doc_walk(struct store *s, const struct principal *who, enum doc_kind
 	", b AS (SELECT max(id) AS upto, count(*) AS n FROM (SELECT id FROM " table                                                \
 	" WHERE id > $1::bigint ORDER BY id LIMIT " NUMBER(LACK_STEP) ") x WHERE (SELECT count(*) FROM l) < $3::bigint) SELECT "   \
 								      "b.upto, b.n, l.* FROM b LEFT JOIN l ON true ORDER BY l.id"
-static const struct pg_stmt st_lacking[2] = {
+static const struct pg_stmt st_lacking[3] = {
 	{ST_DOC_LACKING_ITEMS, LANE_SCAN, "doc_lacking_items",
 	 LACKING("id, terms, version, xmin::text::bigint AS stamp FROM @cenote_item", "i") LACKING_END("@cenote_item")},
 	{ST_DOC_LACKING_MESSAGES, LANE_SCAN, "doc_lacking_messages",
 	 LACKING("id, terms, 0::bigint AS version, xmin::text::bigint AS stamp FROM @cenote_message", "m")
 		 LACKING_END("@cenote_message")},
+	{ST_DOC_LACKING_TEXTS, LANE_SCAN, "doc_lacking_texts",
+	 LACKING("id, terms, 0::bigint AS version, xmin::text::bigint AS stamp FROM @cenote_text", "m")
+		 LACKING_END("@cenote_text")},
 };
 enum { L_UPTO, L_N, L_ID, L_TERMS, L_VERSION, L_MARK, L_STAMP };
 /* $1 op, $2 model, $3 kind, $4 ids, $5 marks, $6 stamps: vectors that were current all the same. What somebody works on is left. */
@@ -498,10 +530,14 @@ enum err pg_doc_lacking(struct store *s, const struct principal *who, enum doc_k
 	pg_i64(&p, at->after);
 	pg_text(&p, model);
 	pg_i64(&p, (int64_t)x.limit);
-	e = pg_query(x.t, &st_lacking[kind == DOC_MESSAGE], &p, &r);
+	e = pg_query(x.t, &st_lacking[table_of(kind, at->after + 1)], &p, &r);
 	if (e == OK) {
 		take_lacking(&x, r);
 		PQclear(r);
+		if (kind == DOC_MESSAGE && at->end && at->after < TEXT_ID_FIRST - 1) { /* after the messages the texts */
+			at->after = TEXT_ID_FIRST - 1;
+			at->end = false;
+		}
 		e = stamp(&x);
 	}
 	free(x.same);

@@ -178,6 +178,7 @@ static enum err count(struct conn *c, struct store_stats *out)
 	out->expiring = col_i64(st, 4);
 	out->checkpoints = col_i64(st, 5);
 	out->entries = col_i64(st, 6);
+	out->texts = col_i64(st, 7);
 	sqlite3_reset(st);
 	return OK;
 }

@@ -84,9 +84,10 @@ static const char *const sql[ST_MAX] = {
 	[ST_SESSION_SET] = "UPDATE cenote_thread SET updated_us = ?2, entries = ?3, once = ?4, once_us = ?5, once_id = ?6, "
 			   "once_n = ?7 WHERE id = ?1",
 	[ST_SESSION_LESS] = "UPDATE cenote_thread SET updated_us = ?2, entries = entries - 1 WHERE thread = ?1",
-	[ST_THREAD_DEL_BARE] = "DELETE FROM cenote_thread WHERE id = ?1 AND messages = 0 AND checkpoints = 0 AND entries = 0 "
-			       "AND NOT EXISTS (SELECT 1 FROM cenote_record WHERE thread_id = ?1) "
-			       "AND NOT EXISTS (SELECT 1 FROM cenote_scope WHERE thread_id = ?1)",
+	[ST_THREAD_BARE] = "SELECT 1 FROM cenote_thread WHERE id = ?1 AND messages = 0 AND checkpoints = 0 AND entries = 0 "
+			   "AND NOT EXISTS (SELECT 1 FROM cenote_record WHERE thread_id = ?1) "
+			   "AND NOT EXISTS (SELECT 1 FROM cenote_scope WHERE thread_id = ?1)",
+	[ST_THREAD_DEL_BARE] = "DELETE FROM cenote_thread WHERE id = ?1",
 	[ST_ENTRY_ADD] = "INSERT INTO cenote_entry(id, thread_id, created_us, data) VALUES(?1, ?2, ?3, ?4)",
 	[ST_ENTRY_DEL] = "DELETE FROM cenote_entry WHERE id = ?1",
 	[ST_ENTRY_DEL_THREAD] = "DELETE FROM cenote_entry WHERE thread_id = ?1",
@@ -258,6 +259,8 @@ static const char *const sql[ST_MAX] = {
 				 "WHERE i.id > ?1 AND length(i.terms) > 0 ORDER BY i.id LIMIT ?2",
 	[ST_DOC_LACKING_MESSAGES] = "SELECT m.id, m.terms, v.mark FROM cenote_message m LEFT JOIN cenote_vector v ON v.id = ?3 + "
 				    "m.id WHERE m.id > ?1 AND length(m.terms) > 0 ORDER BY m.id LIMIT ?2",
+	[ST_DOC_LACKING_TEXTS] = "SELECT m.id, m.terms, v.mark FROM cenote_text m LEFT JOIN cenote_vector v ON v.id = ?3 + "
+				 "m.id WHERE m.id > ?1 AND length(m.terms) > 0 ORDER BY m.id LIMIT ?2",
 	[ST_MODEL_FIND] = "SELECT id FROM cenote_model WHERE name = ?1",
 	[ST_MODELS] = "SELECT id, name, n FROM cenote_model ORDER BY id",
 	[ST_THREAD_GET] = "SELECT id, usr FROM cenote_thread WHERE thread = ?1",
@@ -304,6 +307,41 @@ static const char *const sql[ST_MAX] = {
 	[ST_STREAM_FIND] = "SELECT id, head FROM cenote_stream WHERE scope = ?1 AND channel = ?2",
 	[ST_STREAM_GUESS] = "SELECT x.id FROM cenote_thread t JOIN cenote_scope s ON s.thread_id = t.id JOIN cenote_stream x ON "
 			    "x.scope = s.id WHERE t.thread = ?1 AND s.ns = ?2 AND x.channel = ?3",
+	[ST_TEXT_ADD] = "INSERT INTO cenote_text(id, thread_id, source, ref, pos, time_us, mark, mid, role, name, terms, content) "
+			"VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+	[ST_TEXT_SET] =
+		"UPDATE cenote_text SET ref = ?4, time_us = ?6, mark = ?7, role = ?9, name = ?10, terms = ?11, content = ?12 "
+		"WHERE id = ?1 AND thread_id = ?2 AND source = ?3",
+	[ST_TEXT_DEL] = "DELETE FROM cenote_text WHERE id = ?1",
+	[ST_TEXT_OWNER] = "SELECT id, usr FROM cenote_thread WHERE thread = ?1",
+	[ST_TEXT_PLACE] = "SELECT thread, usr FROM cenote_thread WHERE id = ?1",
+	[ST_TEXT_IDS] =
+		"SELECT id FROM cenote_text WHERE thread_id = ?1 AND (?2 = 0 OR source = ?2) AND (?3 = 0 OR ref = ?3) LIMIT 256",
+	[ST_TEXT_SEEN_SET] = "INSERT OR REPLACE INTO cenote_text_seen(thread_id, seen) VALUES(?1, ?2)",
+	[ST_TEXT_SEEN_DEL] = "DELETE FROM cenote_text_seen WHERE thread_id = ?1",
+	[ST_VECTOR_TEXT] = "SELECT t.usr, t.thread FROM cenote_text m JOIN cenote_thread t ON t.id = m.thread_id "
+			   "WHERE m.id = ?1 AND length(m.terms) > 0",
+	[ST_TEXT_SEEN] = "SELECT x.seen FROM cenote_thread t JOIN cenote_text_seen x ON x.thread_id = t.id WHERE t.thread = ?1",
+	[ST_TEXTS_SEEN] = "SELECT t.thread, x.seen FROM cenote_thread t CROSS JOIN cenote_text_seen x ON x.thread_id = t.id "
+			  "WHERE t.thread > ?1 ORDER BY t.thread LIMIT ?2",
+	[ST_TEXT_KNOWN] =
+		"SELECT m.id, m.ref, m.pos, m.mid, m.mark FROM cenote_thread t CROSS JOIN cenote_text m ON m.thread_id = t.id "
+		"WHERE t.thread = ?1 AND m.source = ?2 ORDER BY m.id",
+	[ST_TEXT_BY_ID] = "SELECT m.id, m.pos, m.time_us, m.mid, m.role, m.name, m.content, '', m.terms, t.thread, t.usr "
+			  "FROM cenote_text m JOIN cenote_thread t ON t.id = m.thread_id WHERE m.id = ?1",
+	/* Without a model ?2 is an id that no vector has. */
+	[ST_DOC_TEXTS] =
+		"SELECT m.id, m.terms, t.thread, v.data, v.mark FROM cenote_thread t JOIN cenote_text m ON m.thread_id = t.id "
+		"LEFT JOIN cenote_vector v ON v.id = ?2 + m.id WHERE t.usr = ?1",
+	[ST_DOC_TEXTS_ALL] =
+		"SELECT m.id, m.terms, t.thread, v.data, v.mark FROM cenote_thread t JOIN cenote_text m ON m.thread_id = t.id "
+		"LEFT JOIN cenote_vector v ON v.id = ?2 + m.id",
+	[ST_DOC_TEXT] = "SELECT m.terms, t.thread, v.data, v.mark FROM cenote_text m JOIN cenote_thread t ON t.id = m.thread_id "
+			"LEFT JOIN cenote_vector v ON v.id = ?2 + m.id WHERE m.id = ?1",
+	[ST_DOC_WALK_TEXTS] =
+		"SELECT m.id, m.terms, t.thread, v.data, v.mark FROM cenote_text m CROSS JOIN cenote_thread t ON t.id = "
+		"m.thread_id "
+		"LEFT JOIN cenote_vector v ON v.id = ?3 + m.id WHERE m.id > ?1 AND length(m.terms) > 0 ORDER BY m.id LIMIT ?2",
 	[ST_VERSION_GET] = "SELECT type, form, size, data FROM cenote_version WHERE stream = ?1 AND version = ?2",
 	[ST_VALUE_OF] = "SELECT x.id, v.type, v.form, v.size, v.data FROM cenote_stream x CROSS JOIN cenote_version v ON "
 			"v.stream = x.id AND v.version = ?3 WHERE x.scope = ?1 AND x.channel = ?2",
@@ -318,10 +356,12 @@ static const char *const sql[ST_MAX] = {
 		       "WHERE id = ?1",
 	[ST_KEY_LIST] = "SELECT id, hash, name, tenant, usr, rights, created_us, expires_us, revoked_us, used_us FROM cenote_key "
 			"ORDER BY created_us, id",
-	[ST_STATS] = "SELECT (SELECT count(*) FROM cenote_item), (SELECT count(*) FROM cenote_namespace n WHERE EXISTS "
-		     "(SELECT 1 FROM cenote_item i WHERE i.ns = n.id)), (SELECT count(*) FROM cenote_thread), "
-		     "(SELECT count(*) FROM cenote_message), (SELECT count(*) FROM cenote_item WHERE expires_us > 0), "
-		     "(SELECT ifnull(sum(checkpoints), 0) FROM cenote_thread), (SELECT ifnull(sum(entries), 0) FROM cenote_thread)",
+	[ST_STATS] =
+		"SELECT (SELECT count(*) FROM cenote_item), (SELECT count(*) FROM cenote_namespace n WHERE EXISTS "
+		"(SELECT 1 FROM cenote_item i WHERE i.ns = n.id)), (SELECT count(*) FROM cenote_thread), "
+		"(SELECT count(*) FROM cenote_message), (SELECT count(*) FROM cenote_item WHERE expires_us > 0), "
+		"(SELECT ifnull(sum(checkpoints), 0) FROM cenote_thread), (SELECT ifnull(sum(entries), 0) FROM cenote_thread), "
+		"(SELECT count(*) FROM cenote_text)",
 };
 
 enum err conn_error_at(const struct tenant *t, sqlite3 *db, int rc)

@@ -73,6 +73,32 @@ static enum err scan_messages(struct docs *x)
 		struct doc_change d = {.id = col_i64(st, 0), .terms = col_str(st, 1), .lang_ns = col_str(st, 2)};
 		if (with)
 			doc_vector_columns(st, 3, &d);
+		x->stopped = d.terms.n && !x->fn(x->ctx, &d);
+		if (x->stopped)
+			break;
+	}
+	sqlite3_reset(st);
+	return OK;
+}
+
+/* Texts of entries and checkpoints, after the messages. */
+static enum err scan_texts(struct docs *x)
+{
+	enum err e;
+	bool row, all = x->scope->every_user;
+	sqlite3_stmt *st = x->stopped ? NULL : conn_stmt(x->c, all ? ST_DOC_TEXTS_ALL : ST_DOC_TEXTS, &e);
+	if (!st)
+		return x->stopped ? OK : e;
+	if (!all)
+		bind_str(st, 1, x->scope->prefix);
+	sqlite3_bind_int64(st, 2, x->base);
+	for (;;) {
+		TRY(conn_step(x->c, st, &row));
+		if (!row)
+			return OK;
+		struct doc_change d = {.id = col_i64(st, 0), .terms = col_str(st, 1), .lang_ns = col_str(st, 2)};
+		if (x->base >= 0)
+			doc_vector_columns(st, 3, &d);
 		if (d.terms.n && !x->fn(x->ctx, &d))
 			break;
 	}
@@ -88,6 +114,8 @@ static enum err scan_task(void *arg)
 	enum err e = vector_base(x->c, x->scope->model, x->scope->kind, &x->base);
 	if (e == OK)
 		e = x->scope->kind == DOC_MESSAGE ? scan_messages(x) : ns_each(x->c, x->scope->prefix, STR(""), scan_ns, x);
+	if (e == OK && x->scope->kind == DOC_MESSAGE)
+		e = scan_texts(x);
 	return reader_end(x->s, r, x->c, e);
 }
 
@@ -111,13 +139,13 @@ static enum err report(struct docs *x, const struct feed_hit *h)
 {
 	enum err e;
 	bool row;
-	bool message = x->scope->kind == DOC_MESSAGE, with = x->base >= 0;
+	bool message = x->scope->kind == DOC_MESSAGE, with = x->base >= 0, text = message && h->id >= TEXT_ID_FIRST;
 	enum stmt which = with ? (message ? ST_DOC_MESSAGE_VECTOR : ST_DOC_ITEM_VECTOR) : (message ? ST_DOC_MESSAGE : ST_DOC_ITEM);
-	sqlite3_stmt *st = conn_stmt(x->c, which, &e);
+	sqlite3_stmt *st = conn_stmt(x->c, text ? ST_DOC_TEXT : which, &e);
 	if (!st)
 		return e;
 	sqlite3_bind_int64(st, 1, h->id);
-	if (with)
+	if (with || text)
 		sqlite3_bind_int64(st, 2, x->base);
 	TRY(conn_step(x->c, st, &row));
 	struct doc_change d = {.id = h->id, .lang_ns = h->name->lang_ns};

@@ -201,6 +201,7 @@ static enum err apply_clear(struct writer *w, struct conn *c, struct wop *op)
 		return not_found();
 	if (s.row) {
 		TRY(run_id(c, ST_ENTRY_DEL_THREAD, s.id));
+		TRY(texts_removed(c, s.id, TEXT_ENTRY, 0));
 		s.entries = 0;
 	}
 	if (a && !s.row)
@@ -249,6 +250,7 @@ static enum err apply_pop(struct writer *w, struct conn *c, struct wop *op)
 	sqlite3_reset(st);
 	TRY(e);
 	TRY(run_id(c, ST_ENTRY_DEL, x->out->id));
+	TRY(texts_removed(c, s.id, TEXT_ENTRY, x->out->id));
 	return session_less(c, x->thread);
 }
 
@@ -272,6 +274,7 @@ static enum err apply_entry_delete(struct writer *w, struct conn *c, struct wop 
 		return err_set(E_NOT_FOUND, "the session has no such entry");
 	sqlite3_reset(st);
 	TRY(run_id(c, ST_ENTRY_DEL, x->id));
+	TRY(texts_removed(c, s.id, TEXT_ENTRY, x->id));
 	return session_less(c, x->thread);
 }
 

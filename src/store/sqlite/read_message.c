@@ -138,7 +138,7 @@ static enum err one_by_id(struct conn *c, const struct reading *x, size_t i)
 {
 	enum err e;
 	bool row;
-	sqlite3_stmt *st = conn_stmt(c, ST_MESSAGE_BY_ID, &e);
+	sqlite3_stmt *st = conn_stmt(c, x->ids[i] < TEXT_ID_FIRST ? ST_MESSAGE_BY_ID : ST_TEXT_BY_ID, &e);
 	if (!st)
 		return e;
 	sqlite3_bind_int64(st, 1, x->ids[i]);

@@ -18,6 +18,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "core/text_store.h"
 #include "core/fact_store.h"
 #include "core/thread_store.h"
 #include "rt/wait.h"
@@ -140,9 +141,28 @@ enum stmt {
 	ST_VECTOR_DEL,
 	ST_VECTOR_DEL_THREAD,
 	ST_VECTOR_DROP,
+	ST_THREAD_BARE,
+	ST_TEXT_ADD,
+	ST_TEXT_SET,
+	ST_TEXT_DEL,
+	ST_TEXT_OWNER,
+	ST_TEXT_PLACE,
+	ST_TEXT_IDS,
+	ST_TEXT_SEEN_SET,
+	ST_TEXT_SEEN_DEL,
+	ST_VECTOR_TEXT,
 	/* readers */
 	ST_ITEM_GET,
 	ST_VECTOR_GET,
+	ST_TEXT_SEEN,
+	ST_TEXTS_SEEN,
+	ST_TEXT_KNOWN,
+	ST_TEXT_BY_ID,
+	ST_DOC_TEXTS,
+	ST_DOC_TEXTS_ALL,
+	ST_DOC_TEXT,
+	ST_DOC_WALK_TEXTS,
+	ST_DOC_LACKING_TEXTS,
 	ST_ITEM_BY_ID,
 	ST_ITEM_ROW,
 	ST_FACT_HISTORY,
@@ -303,7 +323,7 @@ struct tenant {
 	bool dirty;		/* the clean flag is cleared */
 	uint64_t ckpt_at_pages; /* try the next checkpoint when the WAL has grown to this */
 	uint64_t last_write_ns;
-	int64_t next_ns, next_item, next_thread, next_message, next_entry, next_scope, next_checkpoint, next_stream;
+	int64_t next_ns, next_item, next_thread, next_message, next_text, next_entry, next_scope, next_checkpoint, next_stream;
 	struct map ns_cache;		   /* path -> struct feed_name */
 	int64_t models[VECTOR_MODELS_MAX]; /* that may have vectors (vectors.c) */
 	int models_n;			   /* -1: not known */
@@ -500,6 +520,11 @@ enum err vector_base(struct conn *c, struct str model, enum doc_kind kind, int64
 /* Inside the writer's transaction: the vectors of a document, of a thread's messages, are removed. */
 enum err vectors_removed(struct conn *c, enum doc_kind kind, int64_t id) MUST_CHECK;
 enum err vectors_removed_thread(struct conn *c, int64_t thread_id) MUST_CHECK;
+/* texts.c */
+extern const struct text_ops sq_text_ops;
+/* Inside the writer's transaction: removes texts of a thread and tells the feed. source 0: all, and what was seen; ref 0: all of the
+ * source. */
+enum err texts_removed(struct conn *c, int64_t thread_id, int source, int64_t ref) MUST_CHECK;
 /* facts.c: inside the writer's transaction */
 /* Moves the item into the history, if it is a fact or supersedes is set. */
 enum err fact_retire(struct conn *c, int64_t id, int64_t at_us, const struct fact_put *by, bool superseded) MUST_CHECK;

@@ -41,6 +41,7 @@ static const struct store_ops ops = {
 	.threads = &sq_thread_ops,
 	.checkpoints = &sq_checkpoint_ops,
 	.facts = &sq_fact_ops,
+	.texts = &sq_text_ops,
 	.stats = sq_stats,
 	.tenants = sq_tenants,
 	.key_put = sq_key_put,

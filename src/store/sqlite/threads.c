@@ -307,10 +307,12 @@ static enum err remove_parts(struct writer *w, struct conn *c, const struct thre
 	}
 	if (x->parts & THREAD_CHECKPOINTS) {
 		TRY(ckpt_drop_thread(c, t->id, &n));
+		TRY(texts_removed(c, t->id, TEXT_CHECKPOINT, 0));
 		*any = *any || n > 0;
 	}
 	if ((x->parts & THREAD_ENTRIES) && t->entries) {
 		TRY(run_id(c, ST_ENTRY_DEL_THREAD, t->id));
+		TRY(texts_removed(c, t->id, TEXT_ENTRY, 0));
 		*any = true;
 	}
 	if ((x->parts & THREAD_RECORD) && t->version) {
@@ -371,8 +373,20 @@ static enum err sq_thread_remove(struct store *s, const struct principal *who, s
 	return queue_submit(sq_of(s), &op);
 }
 
+/* Texts are told from by the name of their thread, so they go before its row. */
 enum err sq_thread_drop_bare(struct conn *c, int64_t id)
 {
+	enum err e;
+	bool bare;
+	sqlite3_stmt *st = conn_stmt(c, ST_THREAD_BARE, &e);
+	if (!st)
+		return e;
+	sqlite3_bind_int64(st, 1, id);
+	TRY(conn_step(c, st, &bare));
+	if (!bare)
+		return OK;
+	sqlite3_reset(st);
+	TRY(texts_removed(c, id, 0, 0));
 	return run_id(c, ST_THREAD_DEL_BARE, id);
 }
 

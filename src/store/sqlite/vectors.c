@@ -135,7 +135,8 @@ static enum err changed(struct writer *w, struct conn *c, enum doc_kind kind, in
 	bool message = kind == DOC_MESSAGE;
 	struct feed_name *name = NULL;
 	enum err e;
-	sqlite3_stmt *st = conn_stmt(c, message ? ST_VECTOR_MESSAGE : ST_VECTOR_ITEM, &e);
+	bool text = message && id >= TEXT_ID_FIRST;
+	sqlite3_stmt *st = conn_stmt(c, text ? ST_VECTOR_TEXT : message ? ST_VECTOR_MESSAGE : ST_VECTOR_ITEM, &e);
 	if (!st)
 		return e;
 	sqlite3_bind_int64(st, 1, id);
@@ -354,29 +355,45 @@ struct walk {
 	void *ctx;
 };
 
-static enum err walk(struct conn *c, const struct walk *x)
+/* One table's documents, as far as limit goes. */
+static enum err walk_table(struct conn *c, struct walk *x, enum stmt which, int64_t base, bool *go)
 {
 	enum err e;
-	bool row;
-	int64_t base;
-	TRY(vector_base(c, x->model, x->kind, &base));
-	sqlite3_stmt *st = conn_stmt(c, x->kind == DOC_MESSAGE ? ST_DOC_WALK_MESSAGES : ST_DOC_WALK_ITEMS, &e);
+	sqlite3_stmt *st = conn_stmt(c, which, &e);
 	if (!st)
 		return e;
 	sqlite3_bind_int64(st, 1, x->after);
 	sqlite3_bind_int64(st, 2, x->limit < INT64_MAX ? (int64_t)x->limit : INT64_MAX);
 	sqlite3_bind_int64(st, 3, base);
 	for (;;) {
+		bool row;
 		TRY(conn_step(c, st, &row));
 		if (!row)
 			return OK;
 		struct doc_change d = {.id = col_i64(st, 0), .terms = col_str(st, 1), .lang_ns = col_str(st, 2)};
 		doc_vector_columns(st, 3, &d);
-		if (!x->fn(x->ctx, &d))
+		x->limit--;
+		*go = x->fn(x->ctx, &d);
+		if (!*go)
 			break;
 	}
 	sqlite3_reset(st);
 	return OK;
+}
+
+static enum err walk(struct conn *c, struct walk *x)
+{
+	bool go = true;
+	int64_t base;
+	TRY(vector_base(c, x->model, x->kind, &base));
+	if (x->kind == DOC_ITEM)
+		return walk_table(c, x, ST_DOC_WALK_ITEMS, base, &go);
+	if (x->after < TEXT_ID_FIRST)
+		TRY(walk_table(c, x, ST_DOC_WALK_MESSAGES, base, &go));
+	if (!go || x->limit == 0)
+		return OK;
+	x->after = x->after < TEXT_ID_FIRST ? TEXT_ID_FIRST - 1 : x->after;
+	return walk_table(c, x, ST_DOC_WALK_TEXTS, base, &go);
 }
 
 static enum err walk_task(void *arg)
@@ -411,7 +428,8 @@ static enum err lacking(struct conn *c, struct lacking *x)
 	int64_t base;
 	size_t given = 0;
 	TRY(vector_base(c, x->w.model, x->w.kind, &base));
-	sqlite3_stmt *st = conn_stmt(c, x->w.kind == DOC_MESSAGE ? ST_DOC_LACKING_MESSAGES : ST_DOC_LACKING_ITEMS, &e);
+	bool message = x->w.kind == DOC_MESSAGE, text = message && x->at->after >= TEXT_ID_FIRST - 1;
+	sqlite3_stmt *st = conn_stmt(c, text ? ST_DOC_LACKING_TEXTS : message ? ST_DOC_LACKING_MESSAGES : ST_DOC_LACKING_ITEMS, &e);
 	if (!st)
 		return e;
 	sqlite3_bind_int64(st, 1, x->at->after);
@@ -421,6 +439,10 @@ static enum err lacking(struct conn *c, struct lacking *x)
 		TRY(conn_step(c, st, &row));
 		if (!row) {
 			x->at->end = x->at->looked < LACK_STEP;
+			if (x->at->end && message && !text) { /* after the messages the texts */
+				x->at->after = TEXT_ID_FIRST - 1;
+				x->at->end = false;
+			}
 			return OK;
 		}
 		struct doc_change d = {.id = col_i64(st, 0), .terms = col_str(st, 1), .mark = (uint64_t)col_i64(st, 2)};

@@ -178,6 +178,9 @@ static enum err load_ids(struct conn *c)
 	at_least(&t->next_thread, v);
 	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_message", &v));
 	at_least(&t->next_message, v);
+	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_text", &v));
+	at_least(&t->next_text, v);
+	at_least(&t->next_text, TEXT_ID_FIRST);
 	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_scope", &v));
 	at_least(&t->next_scope, v);
 	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_checkpoint", &v));
