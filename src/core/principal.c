@@ -91,6 +91,47 @@ struct str user_label(struct arena *a, struct str user)
 	return str_of(p, n);
 }
 
+/* Whether the label leads back to the id: "-at-" to "@", then "-" to ".". */
+static bool reversible(struct str user, struct str label)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < user.n; i++)
+		if (user.p[i] == '-' || user.p[i] == '~')
+			return false;
+	for (size_t i = 0; i < label.n; at++) {
+		bool sign = label.n - i >= 4 && memcmp(label.p + i, "-at-", 4) == 0;
+		char c = sign ? '@' : label.p[i] == '-' ? '.' : label.p[i];
+
+		if (at >= user.n || user.p[at] != c)
+			return false;
+		i += sign ? 4 : 1;
+	}
+	return at == user.n;
+}
+
+struct str user_namespace(struct arena *a, struct str user)
+{
+	struct str label = user_label(a, user);
+	char *p = arena_alloc(a, user.n * 3 + 1);
+	size_t n = 0;
+
+	if (!label.p || !p)
+		return (struct str){0};
+	if (reversible(user, label))
+		return arena_printf(a, "user_memories.%.*s", STR_ARG(label));
+	for (size_t i = 0; i < user.n; i++) {
+		const char *code = user.p[i] == '-' ? "~2D" : user.p[i] == '.' ? "~2E" : user.p[i] == '~' ? "~7E" : NULL;
+
+		if (code)
+			memcpy(p + n, code, 3);
+		else
+			p[n] = user.p[i];
+		n += code ? 3 : 1;
+	}
+	return arena_printf(a, "user_memories.%.*s.%.*s", STR_ARG(str_of(p, n)), STR_ARG(label));
+}
+
 bool principal_sees(const struct principal *p, struct str owner)
 {
 	if (p->user_bound)

@@ -28,5 +28,9 @@ enum err principal_namespace(const struct principal *p, struct str ns_or_prefix)
 bool principal_sees(const struct principal *p, struct str owner);
 /* The namespace label of a user id (S2-5). */
 struct str user_label(struct arena *a, struct str user);
+/* The namespace, with dots, of what is known about a user: user_memories.LABEL. Where the id cannot be told from its label (it has
+ * "-" or "~", or ".at."), a label with the id itself comes before it, with ~2D, ~2E, ~7E for "-", ".", "~": so no two ids share a
+ * namespace, and none lies within another's. The clients' LongTermMemory has the same rule. .p NULL: out of memory. */
+struct str user_namespace(struct arena *a, struct str user);
 
 #endif

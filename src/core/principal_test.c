@@ -79,6 +79,18 @@ static void user_labels(void **state)
 	assert_true(str_eq(user_label(&a, STR("user@example.com")), STR("user-at-example-com")));
 	assert_true(str_eq(user_label(&a, STR("u1")), STR("u1")));
 	assert_true(str_eq(user_label(&a, STR("")), STR("")));
+	static const char *const rows[][2] = {{"user@example.com", "user-at-example-com"},
+					      {"u1", "u1"},
+					      {"a-b", "a~2Db.a-b"},
+					      {"a.b", "a-b"},
+					      {"a.at.b", "a~2Eat~2Eb.a-at-b"},
+					      {"a~", "a~7E.a~"},
+					      {".at@", "~2Eat@.-at-at-"},
+					      {"@at.", "-at-at-"}};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct str ns = user_namespace(&a, str_c(rows[i][0]));
+		assert_true(str_starts(ns, STR("user_memories.")) && str_eq(str_sub(ns, 14, ns.n), str_c(rows[i][1])));
+	}
 	arena_release(&a);
 }
 

@@ -351,6 +351,19 @@ static void check_embed(const struct config *c, struct problems *p)
 		problem_add(p, NONE, 0, 0, STR("embed.base_url"), NONE, "needs embed.model, the name of the service's model");
 }
 
+static void check_llm(const struct config *c, struct problems *p)
+{
+	bool url = c->llm_base_url.n > 0, databricks = str_ends(c->llm_base_url, STR("/serving-endpoints"));
+	size_t n;
+	if (url && outbound_base_check(c->llm_base_url) != OK)
+		problem_add(p, NONE, 0, 0, STR("llm.base_url"), NONE, "%s", diag_get()->text);
+	/* The default is a name on Databricks alone. */
+	if (url && !databricks && c->origin[config_row(STR("llm.model")) - config_rows(&n)].kind == FROM_DEFAULT)
+		problem_add(p, NONE, 0, 0, STR("llm.base_url"), NONE, "needs llm.model, the name of the server's model");
+	if (c->llm_model.n < 1 || c->llm_model.n > 256)
+		problem_add(p, NONE, 0, 0, STR("llm.model"), NONE, "must be a name of 1 to 256 bytes");
+}
+
 void config_check(const struct config *c, struct problems *p)
 {
 	for (size_t i = 0; c->auth == AUTH_OFF && i < c->listen.n; i++)
@@ -372,6 +385,7 @@ void config_check(const struct config *c, struct problems *p)
 	check_retention(c, p);
 	check_pg(c, p);
 	check_embed(c, p);
+	check_llm(c, p);
 }
 
 enum err config_load(struct config *c, const struct config_args *args, struct problems *p)

@@ -26,6 +26,7 @@ enum opt_attr {
 	OPT_RELOAD = 1u, /* SIGHUP applies it */
 	OPT_CLIENT = 2u, /* of the commands that talk to a server; `serve` does not read it */
 	OPT_EMBED = 4u,	 /* of the server, and of commands that open a store themselves */
+	OPT_LINES = 8u,	 /* a text that may have several lines */
 };
 
 struct opt {
@@ -40,6 +41,7 @@ enum { AUTH_OFF, AUTH_KEYS };
 enum { DURABILITY_FULL, DURABILITY_NORMAL };
 enum { LOGFMT_AUTO, LOGFMT_TEXT, LOGFMT_JSON };
 enum { PREPARE_AUTO, PREPARE_ON, PREPARE_OFF };
+enum { TOKENS_MAX, TOKENS_COMPLETION };
 enum { PG_VECTORS_AUTO, PG_VECTORS_ON, PG_VECTORS_OFF };
 enum { LAYOUT_AUTO, LAYOUT_LANGGRAPH, LAYOUT_COMPACT };
 
@@ -77,6 +79,10 @@ struct config {
 	struct str_list recall_weights_full, recall_weights_words, recall_weights_items;
 	int64_t embed_kind, embed_dims, embed_batch, embed_concurrency, embed_timeout, embed_question_timeout, embed_cache_bytes;
 	struct str embed_base_url, embed_model, embed_api_key, embed_ca_file, embed_model_dir;
+	struct str llm_base_url, llm_model, llm_api_key, llm_system_prompt;
+	int64_t llm_concurrency, llm_timeout, llm_idle_timeout, llm_token_limit;
+	bool llm_stream_usage;
+	int64_t memory_max_history, memory_recall, memory_recall_tokens;
 	int64_t ttl_default, ttl_sweep_interval;
 	bool ttl_refresh_on_read, ttl_omit_expired;
 	int64_t log_level, log_format;

@@ -1,5 +1,6 @@
 /* Variables of other products that name the store or its pool, honoured for settings that flags, CENOTE_* and the file leave open:
- * DATABASE_URL, LAKEBASE_*, libpq's PG*, DB_POOL_*, USE_NULLPOOL. */
+ * DATABASE_URL, LAKEBASE_*, libpq's PG*, DB_POOL_*, USE_NULLPOOL; and those that name a model server: DATABRICKS_HOST,
+ * DATABRICKS_TOKEN. */
 #include "daemon/config.h"
 
 struct env {
@@ -127,10 +128,31 @@ static void pool(const struct env *e)
 		take(e, o->key, yes ? STR("false") : STR("true"), "USE_NULLPOOL");
 }
 
+/* A workspace serves models, too: its host and its token belong together, so the token goes nowhere else. */
+static void databricks(const struct env *e)
+{
+	struct str host = str_trim(var(e, "DATABRICKS_HOST")), token = str_trim(var(e, "DATABRICKS_TOKEN"));
+	struct buf b;
+	if (host.n == 0 || !is_open(e, "llm.base_url"))
+		return;
+	while (host.n && host.p[host.n - 1] == '/')
+		host.n--;
+	buf_init(&b, &e->c->arena, 16 << 10);
+	if (!str_starts(host, STR("https://")) && !str_starts(host, STR("http://")))
+		buf_lit(&b, "https://");
+	buf_str(&b, host);
+	buf_lit(&b, "/serving-endpoints");
+	if (b.err == OK)
+		take(e, "llm.base_url", buf_slice(&b), "DATABRICKS_HOST");
+	if (token.n && is_open(e, "llm.api_key"))
+		take(e, "llm.api_key", token, "DATABRICKS_TOKEN");
+}
+
 void config_foreign_env(struct config *c, char **env, struct problems *p)
 {
 	const struct env e = {c, env, p};
 	if (is_open(&e, "store"))
 		store(&e);
 	pool(&e);
+	databricks(&e);
 }

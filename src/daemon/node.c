@@ -32,6 +32,7 @@
 #include "core/texts.h"
 #include "core/vectors.h"
 #include "daemon/admin.h"
+#include "daemon/assist.h"
 #include "daemon/auth.h"
 #include "daemon/background.h"
 #include "index/rank.h"
@@ -67,6 +68,7 @@ struct node {
 	struct background *maker; /* of vectors; NULL: none */
 	struct background *reader; /* of threads, for texts; NULL: none */
 	struct memory *memory;
+	struct assist assist;
 	struct retention *retention; /* NULL: no rules */
 	struct auth *auth;
 	struct http_router *router;
@@ -276,6 +278,7 @@ static void more_metrics(void *arg, struct buf *out)
 	embed_metrics(&n->embed, out);
 	vectors_metrics(n->vectors, out);
 	texts_metrics(n->texts, out);
+	assistant_metrics(out);
 }
 
 static enum err add_routes(struct node *n)
@@ -288,6 +291,7 @@ static enum err add_routes(struct node *n)
 	TRY(api_native_add(n->router, n->memory));
 	TRY(api_openai_add(n->router, n->memory));
 	TRY(api_openai_models_add(n->router, &n->models));
+	TRY(api_openai_assistant_add(n->router, &n->assist.openai));
 	n->ops.memory = n->memory;
 	n->ops.no_metrics = !n->cfg->metrics_enabled;
 	n->ops.metrics = more_metrics;
@@ -318,6 +322,8 @@ enum err node_open(struct config *c, uint32_t busy_ms, struct node **out)
 	CHECK(retention_parse(c->privacy_retention, &n->retention));
 	CHECK(open_encoder(n));
 	CHECK(open_store(n, busy_ms));
+	CHECK(assist_open(c, n->memory, &n->assist));
+	n->models.chat = n->assist.llm ? n->assist.llm->model : str_of(NULL, 0);
 	CHECK(add_routes(n));
 out:
 	if (e != OK) {
@@ -461,6 +467,13 @@ static void start_background(void *arg)
 		w->retainer = f;
 }
 
+/* For what waits for a model: as long as the model may take, and a little for the store. */
+static uint32_t long_timeout(const struct config *c)
+{
+	int64_t ms = c->llm_timeout + 5000;
+	return (uint32_t)(ms > c->http_request_timeout ? ms : c->http_request_timeout);
+}
+
 static void worker_run(struct worker *w)
 {
 	struct node *n = w->node;
@@ -474,6 +487,7 @@ static void worker_run(struct worker *w)
 		.header_timeout_ms = (uint32_t)c->http_header_timeout,
 		.idle_timeout_ms = (uint32_t)c->http_idle_timeout,
 		.request_timeout_ms = (uint32_t)c->http_request_timeout,
+		.long_timeout_ms = long_timeout(c),
 		.auth = auth_request,
 		.auth_ctx = n->auth,
 		.allowed_hosts = c->http_allowed_hosts.v,
@@ -669,6 +683,7 @@ void node_close(struct node *n)
 		http_router_free(n->router);
 	auth_free(n->auth);
 	retention_free(n->retention);
+	assist_close(&n->assist);
 	if (n->memory)
 		memory_free(n->memory);
 	vectors_free(n->vectors);

@@ -130,10 +130,10 @@ static enum err check_url(const struct opt *o, struct str s)
 	return s.n > 7 ? OK : err_set(E_INVALID, "sqlite: needs a path behind it");
 }
 
-static enum err check_text(struct str s)
+static enum err check_text(struct str s, bool lines)
 {
 	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
+		if (((unsigned char)s.p[i] < 0x20 && !(lines && (s.p[i] == '\n' || s.p[i] == '\t'))) || s.p[i] == 0x7f)
 			return err_set(E_INVALID, "must not contain control characters");
 	return OK;
 }
@@ -146,7 +146,7 @@ static enum err add_words(const struct opt *o, struct arena *a, struct str text,
 		word = str_trim(word);
 		if (word.n == 0)
 			continue;
-		TRY(check_text(word));
+		TRY(check_text(word, false));
 		if (o->type == OPT_ADDR)
 			TRY(check_addr(word));
 		if (l->n >= 256)
@@ -196,7 +196,7 @@ enum err opt_parse(const struct opt *o, struct arena *a, const struct str *texts
 		*(int64_t *)field = v;
 		return OK;
 	default:
-		TRY(check_text(s));
+		TRY(check_text(s, o->attr & OPT_LINES));
 		if (o->type == OPT_URL)
 			TRY(check_url(o, s));
 		copy = arena_str(a, s);

@@ -218,6 +218,16 @@ void admit_early(struct http_req *rq)
 	rq->admitted = true;
 }
 
+void request_time(const struct http_req *rq, uint64_t from_ns)
+{
+	const struct http_options *o = &rq->server->opt;
+	bool lasting = rq->ep && (rq->ep->route->flags & R_LONG) && o->long_timeout_ms;
+	uint32_t ms = lasting ? o->long_timeout_ms : o->request_timeout_ms;
+
+	if (ms)
+		fiber_set_deadline(from_ns + (uint64_t)ms * 1000000u);
+}
+
 void admit_and_handle(struct http_req *rq)
 {
 	if (!rq->admitted) {
@@ -228,6 +238,7 @@ void admit_and_handle(struct http_req *rq)
 		set_log_context(rq);
 	}
 	diag_clear();
+	request_time(rq, rq->began);
 	rq->ep->route->handler(rq, rq->ep->ctx);
 	if (!rq->answered) {
 		(void)err_set(E_INTERNAL, "the handler of %s %s did not answer", rq->ep->route->method, rq->ep->route->path);

@@ -42,8 +42,7 @@ static void request_main(void *arg)
 {
 	struct http_req *rq = arg;
 
-	if (rq->server->opt.request_timeout_ms)
-		fiber_set_deadline(rq->began + (uint64_t)rq->server->opt.request_timeout_ms * 1000000u);
+	request_time(rq, rq->began);
 	if (rq->phase == RQ_EARLY)
 		admit_early(rq);
 	else

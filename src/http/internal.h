@@ -270,6 +270,8 @@ bool body_append(struct http_req *rq, const char *p, size_t n);
 
 /* admit.c: the order of checks; both run in the request's fiber */
 void admit_early(struct http_req *rq); /* what can be said before the body; leaves an answer or sets admitted */
+/* Sets the deadline of the request's fiber: the time for an answer, from from_ns on, as its route has it. */
+void request_time(const struct http_req *rq, uint64_t from_ns);
 void admit_and_handle(struct http_req *rq);
 
 /* problem.c */

@@ -31,6 +31,7 @@ enum http_flag {
 	R_STREAM_OUT = 16u,  /* the handler may call http_write many times (chunked) */
 	R_QUIET = 32u,	     /* logged at debug */
 	R_RAW_BODY = 64u,    /* body may be of any content type, binary */
+	R_LONG = 256u,	     /* waits for others: long_timeout_ms for the answer, or its next piece */
 	R_LARGE_BODY = 128u, /* the body may have max_large_body bytes, the request's arena twice that */
 };
 
@@ -68,6 +69,7 @@ struct http_options {
 	uint32_t header_timeout_ms;  /* from the first byte of a request to the end of its header, and again for its body */
 	uint32_t idle_timeout_ms;    /* kept-alive connection without a request */
 	uint32_t request_timeout_ms; /* fiber deadline of the handler: 504; begins anew with every piece of a streamed answer */
+	uint32_t long_timeout_ms;    /* the same for routes with R_LONG; 0: request_timeout_ms */
 	http_auth_fn auth;
 	void *auth_ctx;
 	const struct str *allowed_hosts; /* empty: any Host */

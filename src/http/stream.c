@@ -109,10 +109,7 @@ enum err rs_begin(struct http_req *rq, int status, const char *content_type)
  */
 static void more_time(const struct http_req *rq)
 {
-	uint32_t ms = rq->server->opt.request_timeout_ms;
-
-	if (ms)
-		fiber_set_deadline(deadline_in_ms(ms));
+	request_time(rq, clock_mono_ns());
 }
 
 enum err rs_write(struct http_req *rq, struct str piece)

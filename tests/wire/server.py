@@ -24,7 +24,7 @@ def binary():
 
 def clean_env(**more):
     """The environment without settings of the developer's own."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("CENOTE_", "LANG", "FAILIO_", "PG"))
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("CENOTE_", "LANG", "FAILIO_", "PG", "DATABRICKS_"))
            and k not in ("PORT", "HOST", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")}
     env["LC_ALL"] = "C.UTF-8"
     env.update({k: str(v) for k, v in more.items()})

@@ -11,10 +11,10 @@
 /* For the vectors of one call: twice 2048 of the longest, as a cache has its own copy. */
 #define VECTORS_MAX ((size_t)192 << 20)
 
-static void write_model(struct buf *b, const struct embedder *e)
+static void write_model(struct buf *b, struct str name)
 {
 	buf_lit(b, "{\"id\":");
-	json_quote(b, e->model);
+	json_quote(b, name);
 	buf_lit(b, ",\"object\":\"model\",\"created\":1,\"owned_by\":\"cenote\"}");
 }
 
@@ -26,7 +26,11 @@ void oa_models_list(struct http_req *rq, void *ctx)
 	buf_init(&b, rq_arena(rq), 4096);
 	buf_lit(&b, "{\"object\":\"list\",\"data\":[");
 	if (m->encoder)
-		write_model(&b, m->encoder);
+		write_model(&b, m->encoder->model);
+	if (m->encoder && m->chat.p)
+		buf_byte(&b, ',');
+	if (m->chat.p)
+		write_model(&b, m->chat);
 	buf_lit(&b, "]}");
 	oa_answer(rq, OK, &b);
 }
@@ -47,12 +51,13 @@ static enum err known(const struct openai_models *m, struct str id)
 void oa_model_get(struct http_req *rq, void *ctx)
 {
 	struct openai_models *m = ctx;
-	enum err e = known(m, rq_param(rq, "id"));
+	struct str id = rq_param(rq, "id");
+	enum err e = m->chat.p && str_eq(id, m->chat) ? OK : known(m, id);
 	struct buf b;
 
 	buf_init(&b, rq_arena(rq), 4096);
 	if (e == OK)
-		write_model(&b, m->encoder);
+		write_model(&b, id);
 	oa_answer(rq, e, &b);
 }
 

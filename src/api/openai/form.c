@@ -345,15 +345,15 @@ enum err oa_item_write(struct buf *b, struct arena *a, struct arena *scratch, st
 
 /* --------------------------------------------------------------- checking */
 
-static enum err refuse(size_t index, const char *name, const char *why)
+static enum err refuse(struct oa_place at, const char *name, const char *why)
 {
 	char field[80];
 
-	snprintf(field, sizeof field, "/items/%zu%s%s", index, name[0] ? "/" : "", name);
-	return err_field(E_INVALID, field, -1, "items[%zu]%s%s %s", index, name[0] ? "." : "", name, why);
+	snprintf(field, sizeof field, "/%s/%zu%s%s", at.list, at.index, name[0] ? "/" : "", name);
+	return err_field(E_INVALID, field, -1, "%s[%zu]%s%s %s", at.list, at.index, name[0] ? "." : "", name, why);
 }
 
-static enum err check_message(struct jval item, size_t index)
+static enum err check_message(struct jval item, struct oa_place at)
 {
 	static const struct str roles[] = {STR_INIT("user"), STR_INIT("assistant"), STR_INIT("system"), STR_INIT("developer"),
 					   STR_INIT("tool"), STR_INIT("unknown"),   STR_INIT("critic"), STR_INIT("discriminator")};
@@ -363,32 +363,32 @@ static enum err check_message(struct jval item, size_t index)
 	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
 		known = known || (is_text(role) && j_str_eq(role, roles[i]));
 	if (!known)
-		return refuse(index, "role",
+		return refuse(at, "role",
 			      "must be one of user, assistant, system, developer, tool, unknown, critic, discriminator");
 	if (!is_text(v) && !j_is(v, JSON_ARRAY))
-		return refuse(index, "content", "must be a string or an array of parts");
+		return refuse(at, "content", "must be a string or an array of parts");
 	for (struct j_iter it = j_iter(v); j_is(v, JSON_ARRAY) && j_next(&it, NULL, &one);)
 		if (!j_is(one, JSON_OBJECT))
-			return refuse(index, "content", "must have objects as its parts");
+			return refuse(at, "content", "must have objects as its parts");
 	return OK;
 }
 
-enum err oa_item_check(struct jval item, size_t index)
+enum err oa_item_check(struct jval item, struct oa_place at)
 {
 	static const char *const texts[] = {"call_id", "name", "arguments"};
 	struct jval type;
 
 	if (!j_is(item, JSON_OBJECT))
-		return refuse(index, "", "must be an object");
+		return refuse(at, "", "must be an object");
 	type = j_get(item, STR("type"));
 	if (!j_null(type) && !is_text(type))
-		return refuse(index, "type", "must be a string");
+		return refuse(at, "type", "must be a string");
 	if (is_message(item))
-		return check_message(item, index);
+		return check_message(item, at);
 	if (!j_is(type, JSON_STRING) || !j_str_eq(type, STR("function_call")))
 		return OK;
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
 		if (!is_text(j_get(item, str_c(texts[i]))))
-			return refuse(index, texts[i], "must be a string");
+			return refuse(at, texts[i], "must be a string");
 	return OK;
 }

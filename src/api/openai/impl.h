@@ -32,7 +32,11 @@ void oa_list_end(struct buf *b, struct str first, struct str last, bool more);
 
 /* ---- form.c: an item as it is shown ---- */
 /* Checks an item that came: a message's role and content, a function call's names; everything else may be anything. */
-enum err oa_item_check(struct jval item, size_t index) MUST_CHECK;
+struct oa_place { /* items[3] */
+	const char *list;
+	size_t index;
+};
+enum err oa_item_check(struct jval item, struct oa_place at) MUST_CHECK;
 /* The id that the item says it has, when it can serve as one; .p NULL: none. In a. scratch is empty before and after. */
 enum err oa_own_id(struct arena *a, struct arena *scratch, struct str data, struct str *out) MUST_CHECK;
 /* Writes the item in the form of Responses, with the id `own`, or one that is made of the entry's number when own.p is NULL. *id
@@ -58,12 +62,16 @@ void oa_embeddings(struct http_req *rq, void *ctx);
 void oa_models_list(struct http_req *rq, void *ctx);
 void oa_model_get(struct http_req *rq, void *ctx);
 
+/* ---- responses.c, chat.c; ctx is the struct openai_assistant ---- */
+void oa_responses(struct http_req *rq, void *ctx);
+void oa_chat(struct http_req *rq, void *ctx);
+
 /* ---- items.c ---- */
 void oa_items_create(struct http_req *rq, void *ctx);
 void oa_items_list(struct http_req *rq, void *ctx);
 void oa_item_get(struct http_req *rq, void *ctx);
 void oa_item_delete(struct http_req *rq, void *ctx);
-/* The array of items of a body, checked, as entries. */
-enum err oa_items_read(struct http_req *rq, struct jval list, struct entry_append *out) MUST_CHECK;
+/* The array of items of a body, the member `name`, checked, as entries. */
+enum err oa_items_read(struct http_req *rq, struct jval list, const char *name, struct entry_append *out) MUST_CHECK;
 
 #endif

@@ -206,20 +206,22 @@ static enum err write_list(struct http_req *rq, struct shown *s, bool more, stru
 
 /* ------------------------------------------------------------------ create */
 
-enum err oa_items_read(struct http_req *rq, struct jval list, struct entry_append *out)
+enum err oa_items_read(struct http_req *rq, struct jval list, const char *name, struct entry_append *out)
 {
 	struct jval v;
+	char field[32];
 
+	snprintf(field, sizeof field, "/%s", name);
 	if (!j_is(list, JSON_ARRAY))
-		return err_field(E_INVALID, "/items", -1, "items must be an array of items");
+		return err_field(E_INVALID, field, -1, "%s must be an array of items", name);
 	if (j_node(list)->count > ENTRIES_PER_CALL)
-		return err_field(E_INVALID, "/items", -1, "items may have %d elements, it has %u", ENTRIES_PER_CALL,
+		return err_field(E_INVALID, field, -1, "%s may have %d elements, it has %u", name, ENTRIES_PER_CALL,
 				 j_node(list)->count);
 	out->v = ARENA_ARRAY(rq_arena(rq), struct session_entry, j_node(list)->count + 1);
 	if (!out->v)
 		return E_NOMEM;
 	for (struct j_iter it = j_iter(list); j_next(&it, NULL, &v); out->n++) {
-		TRY(oa_item_check(v, out->n));
+		TRY(oa_item_check(v, (struct oa_place){name, out->n}));
 		out->v[out->n] = (struct session_entry){.data = j_raw(v)};
 	}
 	return OK;
@@ -238,7 +240,7 @@ void oa_items_create(struct http_req *rq, void *ctx)
 	buf_init(&b, rq_arena(rq), OA_ANSWER_MAX);
 	CHECK(oa_body(rq, &doc));
 	CHECK(oa_key(rq, &key));
-	CHECK(oa_items_read(rq, j_get(json_root(&doc), STR("items")), &add));
+	CHECK(oa_items_read(rq, j_get(json_root(&doc), STR("items")), "items", &add));
 	CHECK(oa_digest(rq, "items", key, add.thread, &add.once));
 	add.look = key.p || oa_resent(rq);
 	if (add.n == 0)

@@ -36,6 +36,24 @@ enum err api_openai_models_add(struct http_router *r, struct openai_models *m)
 	return http_router_add(r, "/serving-endpoints", TABLE(serving_models), m, oa_error);
 }
 
+#define ASK_ROUTES(at, op)                                                                                                         \
+	{"POST", at "/responses", oa_responses, RIGHT_READ | RIGHT_WRITE, R_BODY | R_STREAM_OUT | R_LONG, op "CreateResponse"},    \
+	{                                                                                                                          \
+		"POST", at "/chat/completions", oa_chat, RIGHT_READ | RIGHT_WRITE, R_BODY | R_STREAM_OUT | R_LONG,                 \
+			op "CreateChatCompletion"                                                                                  \
+	}
+
+static const struct http_route v1_ask[] = {ASK_ROUTES("/v1", "openai")};
+static const struct http_route root_ask[] = {ASK_ROUTES("", "openaiRoot")};
+static const struct http_route serving_ask[] = {ASK_ROUTES("/serving-endpoints", "openaiServing")};
+
+enum err api_openai_assistant_add(struct http_router *r, struct openai_assistant *as)
+{
+	TRY(http_router_add(r, "/v1", TABLE(v1_ask), as, oa_error));
+	TRY(http_router_add(r, "/responses", TABLE(root_ask), as, oa_error));
+	return http_router_add(r, "/serving-endpoints", TABLE(serving_ask), as, oa_error);
+}
+
 enum err api_openai_add(struct http_router *r, struct memory *m)
 {
 	/* What is not served answers in the form that these clients read, too. */

@@ -4,6 +4,7 @@
 #ifndef CENOTE_API_OPENAI_H
 #define CENOTE_API_OPENAI_H
 
+#include "core/assistant.h"
 #include "core/embed.h"
 #include "core/memory.h"
 #include "http/server.h"
@@ -14,8 +15,16 @@ enum err api_openai_add(struct http_router *r, struct memory *m) MUST_CHECK;
 /* The encoder as OpenAI's clients see it: POST /embeddings, GET /models. Must live as long as the router. */
 struct openai_models {
 	struct embedder *encoder; /* NULL: there is none */
-	const char *why;	  /* then: a sentence that says why, and what would change it */
+	struct str chat;	  /* name of the chat model; .p NULL: there is none */
+	const char *why;	  /* without an encoder: a sentence that says why, and what would change it */
 };
 enum err api_openai_models_add(struct http_router *r, struct openai_models *m) MUST_CHECK;
+
+/* The assistant as OpenAI's clients ask it: POST /responses, POST /chat/completions. Must live as long as the router. */
+struct openai_assistant {
+	struct memory *memory;
+	struct assistant *assistant;
+};
+enum err api_openai_assistant_add(struct http_router *r, struct openai_assistant *as) MUST_CHECK;
 
 #endif

@@ -1,0 +1,258 @@
+/* What a turn sends a model, with a scripted model over the fake store: the window, tools, memories as data, a store that is down.
+ */
+#include "core/assistant_impl.h"
+#include "core/testing.h"
+#include "core/thread.h"
+
+/* ------------------------------------------------------------------- the model */
+
+struct scripted {
+	struct llm base;
+	struct buf seen; /* a line a message: role, text, calls */
+	const char *text;
+	const struct llm_call *calls;
+	size_t calls_n, asked;
+	enum err fail;
+};
+
+static enum err scripted_chat(struct llm *l, struct arena *a, const struct llm_request *rq, struct llm_answer *out)
+{
+	static const char *const roles[] = {"system", "user", "assistant", "tool"};
+	struct scripted *s = (struct scripted *)l;
+	(void)a;
+
+	s->asked++;
+	buf_clear(&s->seen);
+	for (size_t i = 0; i < rq->n; i++) {
+		const struct llm_message *m = &rq->messages[i];
+
+		buf_printf(&s->seen, "%s:%.*s%.*s", roles[m->role], STR_ARG(m->text), STR_ARG(m->parts));
+		for (size_t c = 0; c < m->calls_n; c++)
+			buf_printf(&s->seen, " %.*s(%.*s)", STR_ARG(m->calls[c].name), STR_ARG(m->calls[c].id));
+		buf_lit(&s->seen, m->call_id.n ? " for " : "");
+		buf_str(&s->seen, m->call_id);
+		buf_byte(&s->seen, '\n');
+	}
+	*out = (struct llm_answer){.text = str_c(s->text),
+				   .calls = s->calls,
+				   .calls_n = s->calls_n,
+				   .tokens_in = -1,
+				   .tokens_out = -1,
+				   .finish = s->fail ? LLM_CUT : LLM_STOP,
+				   .model = STR("m")};
+	return s->fail ? err_set(s->fail, "the model is down") : OK;
+}
+
+static const struct llm_ops scripted_ops = {.chat = scripted_chat};
+
+struct world {
+	struct bench b;
+	struct scripted model;
+	struct assistant *as;
+};
+
+static void open_world(struct world *w, uint32_t max_history)
+{
+	struct assistant_options ao = {
+		.llm = &w->model.base, .system_prompt = STR("Be kind."), .max_history = max_history, .recall_limit = 5};
+
+	memset(w, 0, sizeof *w);
+	bench_init(&w->b);
+	buf_init(&w->model.seen, NULL, 1 << 20);
+	w->model.base = (struct llm){.ops = &scripted_ops, .model = STR("m")};
+	w->model.text = "yes";
+	ao.memory = w->b.m;
+	OKAY(assistant_new(&ao, &w->as));
+}
+
+static void close_world(struct world *w)
+{
+	assistant_free(w->as);
+	buf_release(&w->model.seen);
+	bench_release(&w->b);
+}
+
+static enum err say(struct world *w, const struct principal *who, const char *thread, const char *const *items, size_t n,
+		    bool resent, struct assistant_turn *t)
+{
+	struct str *v = ARENA_ARRAY(&w->b.a, struct str, n);
+
+	for (size_t i = 0; i < n; i++)
+		v[i] = str_c(items[i]);
+	t->thread = str_c(thread);
+	t->items = v;
+	t->items_n = n;
+	t->keep = thread[0] != 0;
+	t->resent = resent;
+	return assistant_turn(w->as, &w->b.a, who, t);
+}
+#define SAY(w, who, thread, resent, t, ...)                                                                                        \
+	say((w), (who), (thread), (const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), \
+	    (resent), (t))
+
+#define USER(text) "{\"role\":\"user\",\"content\":\"" text "\"}"
+#define ANSWER(text) "{\"role\":\"assistant\",\"content\":[{\"type\":\"output_text\",\"text\":\"" text "\"}]}"
+#define CALL(id) "{\"type\":\"function_call\",\"call_id\":\"" id "\",\"name\":\"add\",\"arguments\":\"{}\"}"
+#define OUTPUT(id) "{\"type\":\"function_call_output\",\"call_id\":\"" id "\",\"output\":\"3\"}"
+
+static void saw(const struct world *w, const char *want)
+{
+	if (!str_eq(buf_slice(&w->model.seen), str_c(want)))
+		fail_msg("the model was told\n%.*s-- and not\n%s", STR_ARG(buf_slice(&w->model.seen)), want);
+}
+
+static size_t entries(struct world *w, const char *thread)
+{
+	struct session_entry *v;
+	size_t n;
+
+	OKAY(entries_tail(w->b.m, &w->b.a, &ann, str_c(thread), SIZE_MAX, &v, &n));
+	return n;
+}
+
+/* ----------------------------------------------------------------------- tests */
+
+static void test_window(void **state)
+{
+	struct assistant_turn t = {0};
+	struct world w;
+	(void)state;
+
+	open_world(&w, 3);
+	OKAY(SAY(&w, &ann, "t", false, &t, USER("one")));
+	saw(&w, "system:Be kind.\nuser:one\n");
+	t = (struct assistant_turn){.instructions = STR("")};
+	OKAY(SAY(&w, &ann, "t", false, &t, USER("two")));
+	saw(&w, "user:one\nassistant:yes\nuser:two\n");
+	t = (struct assistant_turn){0};
+	OKAY(SAY(&w, &ann, "t", false, &t, USER("three")));
+	saw(&w, "system:Be kind.\nuser:two\nassistant:yes\nuser:three\n");
+	assert_int_equal(entries(&w, "t"), 6);
+	/* Without a thread all of it goes, and nothing is kept. */
+	t = (struct assistant_turn){0};
+	OKAY(SAY(&w, &ann, "", false, &t, USER("a"), ANSWER("b"), USER("c"), ANSWER("d"), USER("e")));
+	saw(&w, "system:Be kind.\nuser:a\nassistant:b\nuser:c\nassistant:d\nuser:e\n");
+	close_world(&w);
+}
+
+static void test_sent_again(void **state)
+{
+	struct assistant_turn t = {0};
+	struct world w;
+	(void)state;
+
+	open_world(&w, 20);
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("one")));
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("one"), ANSWER("yes"), USER("two")));
+	assert_int_equal(entries(&w, "t"), 4);
+	/* A tail of it, and what is new. */
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("two"), ANSWER("yes"), USER("two")));
+	assert_int_equal(entries(&w, "t"), 6);
+	saw(&w, "system:Be kind.\nuser:one\nassistant:yes\nuser:two\nassistant:yes\nuser:two\n");
+	/* An answer that failed is asked for again: the question is there already. */
+	w.model.fail = E_UPSTREAM;
+	w.model.text = "";
+	FAILS(SAY(&w, &ann, "t", true, &t, ANSWER("yes"), USER("x")), E_UPSTREAM);
+	FAILS(SAY(&w, &ann, "t", true, &t, ANSWER("yes"), USER("x")), E_UPSTREAM);
+	assert_int_equal(entries(&w, "t"), 7);
+	close_world(&w);
+}
+
+static void test_tools(void **state)
+{
+	static const struct llm_call calls[] = {{STR_INIT("c9"), STR_INIT("add"), STR_INIT("{}")}};
+	struct assistant_turn t = {0};
+	struct world w;
+	(void)state;
+
+	open_world(&w, 3);
+	/* A call without its output is left out, as is an output without its call. */
+	OKAY(SAY(&w, &ann, "", false, &t, OUTPUT("c0"), USER("a"), ANSWER("hm"), CALL("c1"), CALL("c2"), OUTPUT("c2"),
+		 "{\"type\":\"reasoning\",\"summary\":[]}", USER("b"), CALL("c3")));
+	saw(&w, "system:Be kind.\nuser:a\nassistant:hm add(c2)\ntool:3 for c2\nuser:b\n");
+	w.model.calls = calls;
+	w.model.calls_n = 1;
+	w.model.text = "";
+	t = (struct assistant_turn){0};
+	OKAY(SAY(&w, &ann, "t", false, &t, USER("sum")));
+	assert_int_equal(t.output_n, 1);
+	assert_non_null(memmem(t.output[0].p, t.output[0].n, "\"call_id\":\"c9\"", 14));
+	w.model.calls_n = 0;
+	w.model.text = "3";
+	t = (struct assistant_turn){0};
+	OKAY(SAY(&w, &ann, "t", false, &t, OUTPUT("c9")));
+	saw(&w, "system:Be kind.\nuser:sum\nassistant: add(c9)\ntool:3 for c9\n");
+	/* The window never begins with an output. */
+	OKAY(SAY(&w, &ann, "t", false, &t, USER("1")));
+	saw(&w, "system:Be kind.\nassistant:3\nuser:1\n");
+	close_world(&w);
+}
+
+static void test_broken_off(void **state)
+{
+	struct assistant_turn t = {0};
+	struct world w;
+	(void)state;
+
+	open_world(&w, 20);
+	w.model.fail = E_CANCELLED;
+	w.model.text = "half of";
+	FAILS(SAY(&w, &ann, "t", false, &t, USER("go")), E_CANCELLED);
+	assert_int_equal(entries(&w, "t"), 2);
+	assert_int_equal(t.output_n, 1);
+	assert_non_null(memmem(t.output[0].p, t.output[0].n, "\"incomplete\"", 12));
+	close_world(&w);
+}
+
+static void test_memories_are_data(void **state)
+{
+	struct message m = {
+		.thread = STR("old"), .role = STR("user"), .content = STR("my boat is </memory>\n\"red\" <b>"), .time_us = 1};
+	struct recall_hit hit = {.message = m};
+	struct str item = STR(USER("q"));
+	struct prompt p;
+	struct arena a;
+	struct str s;
+	(void)state;
+
+	arena_init(&a, 1 << 20);
+	OKAY(prompt_items(&a, &item, 1, 0, 1, &p));
+	OKAY(prompt_system(&p, STR("Be kind."), &hit, 1));
+	s = p.v[0].text;
+	assert_true(str_starts(s, STR("Be kind.\n\n")) && str_ends(s, STR("\n</memory>")));
+	assert_non_null(memmem(s.p, s.n, "\"text\":\"my boat is \\u003c/memory\\u003e\\n\\\"red\\\" \\u003cb\\u003e\"}\n", 60));
+	arena_release(&a);
+}
+
+static void test_refusals(void **state)
+{
+	struct principal mine = ann;
+	struct assistant_turn t = {.user = STR("bob")};
+	struct world w;
+	(void)state;
+
+	open_world(&w, 20);
+	mine.user = STR("ann");
+	mine.user_bound = true;
+	FAILS(SAY(&w, &mine, "t", false, &t, USER("go")), E_DENIED);
+	t = (struct assistant_turn){0};
+	FAILS(SAY(&w, &ann, "t", false, &t, "[1]"), E_INVALID);
+	FAILS(SAY(&w, &ann, "t", false, &t, "{\"type\":\"function_call\"}"), E_INVALID);
+	assert_int_equal(w.model.asked, 0);
+	assert_int_equal(entries(&w, "t"), 0);
+	/* Another's thread is not to be gone on with. */
+	OKAY(SAY(&w, &mine, "hers", false, &t, USER("secret")));
+	mine.user = STR("bob");
+	assert_int_not_equal(SAY(&w, &mine, "hers", false, &t, USER("go")), OK);
+	assert_int_equal(w.model.asked, 1);
+	close_world(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_window),	   cmocka_unit_test(test_sent_again),	     cmocka_unit_test(test_tools),
+		cmocka_unit_test(test_broken_off), cmocka_unit_test(test_memories_are_data), cmocka_unit_test(test_refusals)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
