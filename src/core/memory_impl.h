@@ -29,7 +29,8 @@ enum err memory_prepare(struct memory *m, struct arena *a, const struct principa
 			struct item_write *w) MUST_CHECK;
 /* The writes that move what a prepared put supersedes into the history; they go before it in the same call. w gets room in the
  * arena, and the put its time. */
-enum err memory_retire(struct arena *a, const struct op_put *op, struct item_write *put, struct item_write **w, size_t *n) MUST_CHECK;
+enum err memory_retire(struct arena *a, const struct op_put *op, struct item_write *put, struct item_write **w,
+		       size_t *n) MUST_CHECK;
 /* Takes the results of a finished write over. */
 void memory_finish(struct memory *m, struct op_put *op, const struct item_write *w);
 /* Renews the expiry of those items that have one, in one write. */

@@ -13,10 +13,10 @@ struct recall_request {
 	const struct str *namespaces; /* text with dots */
 	size_t namespaces_n;
 	bool want_messages, want_items, want_facts; /* kinds (items: those that are no facts); all false = all */
-	struct filter *filter;		/* items only */
-	int64_t from_us, to_us;		/* 0: open, both inclusive: of a message's time, of an item's last change */
-	int64_t as_of_us;		/* 0: now. What was known then of items and facts: recall_as_of.c; to_us must not be later */
-	uint32_t limit;			/* 1..1000 */
+	struct filter *filter;			    /* items only */
+	int64_t from_us, to_us;			    /* 0: open, both inclusive: of a message's time, of an item's last change */
+	int64_t as_of_us; /* 0: now. What was known then of items and facts: recall_as_of.c; to_us must not be later */
+	uint32_t limit;	  /* 1..1000 */
 	/* 0: none. Results are taken by score as long as their texts fit together; what does not fit is passed over, and a lower
 	 * one that fits is taken in its place. A text counts recall_tokens of it: an estimate that errs to the safe side. */
 	uint32_t budget_tokens;

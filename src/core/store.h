@@ -239,14 +239,14 @@ struct store_ops {
 	 * with terms, and vector and mark of the model. For background work: how far along it is, what is missing. */
 	enum err (*doc_walk)(struct store *s, const struct principal *who, enum doc_kind kind, struct str model, int64_t after,
 			     size_t limit, doc_fn fn, void *ctx) MUST_CHECK;
-	/* Vectors of documents by the model, into the arena, in the order asked; data "" where there is none. */
-	enum err (*vector_get)(struct store *s, struct arena *a, const struct principal *who, enum doc_kind kind, struct str model,
-			       const int64_t *ids, size_t n, struct doc_vector *out) MUST_CHECK;
 	/* Of the documents with terms after *at, in order of their ids, at most limit that have no vector by the model, or only an
 	 * earlier text's; of them terms, mark, has_vector, version and stamp. A call looks at a bounded number of documents, so it
 	 * may find none before the end. So a process that starts learns what is missing without being given what is not. */
 	enum err (*doc_lacking)(struct store *s, const struct principal *who, enum doc_kind kind, struct str model,
 				struct doc_lack *at, size_t limit, doc_fn fn, void *ctx) MUST_CHECK;
+	/* Vectors of documents by the model, into the arena, in the order asked; data "" where there is none. */
+	enum err (*vector_get)(struct store *s, struct arena *a, const struct principal *who, enum doc_kind kind, struct str model,
+			       const int64_t *ids, size_t n, struct doc_vector *out) MUST_CHECK;
 	/* Names of models that have vectors in the tenant, and how many. */
 	enum err (*vector_models)(struct store *s, const struct principal *who, void (*fn)(void *ctx, struct str model, int64_t n),
 				  void *ctx) MUST_CHECK;
@@ -267,10 +267,10 @@ struct store_ops {
 	enum err (*thread_list)(struct store *s, const struct principal *who, const struct str *user, struct str after,
 				size_t limit, thread_fn fn, void *ctx) MUST_CHECK;
 	/* Removing threads: thread_ops.remove. */
-	const struct thread_ops *threads;	  /* core/thread_store.h */
-	const struct checkpoint_ops *checkpoints; /* core/thread_store.h */
-	const struct fact_ops *facts;		  /* core/fact_store.h */
-	const struct text_ops *texts;		  /* core/text_store.h; NULL: entries and checkpoints are not recalled */
+	const struct thread_ops *threads;		  /* core/thread_store.h */
+	const struct checkpoint_ops *checkpoints;	  /* core/thread_store.h */
+	const struct fact_ops *facts;			  /* core/fact_store.h */
+	const struct text_ops *texts;			  /* core/text_store.h; NULL: entries and checkpoints are not recalled */
 	const struct foreign_vector_ops *foreign_vectors; /* core/foreign_vectors.h; NULL: the driver knows none */
 
 	enum err (*stats)(struct store *s, const struct principal *who, struct store_stats *out) MUST_CHECK;

@@ -20,8 +20,8 @@
 #include "core/store.h"
 
 struct vectors;
-/* What is done with another program's vectors (core/foreign_vectors.h). AUTO: they are read and written once their model is verified;
- * ON: written, too, while there are none to verify it by; OFF: left alone. */
+/* What is done with another program's vectors (core/foreign_vectors.h). AUTO: they are read and written once their model is
+ * verified; ON: written, too, while there are none to verify it by; OFF: left alone. */
 enum vectors_foreign { FOREIGN_AUTO, FOREIGN_ON, FOREIGN_OFF };
 struct vectors_options {
 	enum vectors_foreign foreign;

@@ -132,7 +132,7 @@ struct vectors {
 	struct store *store;
 	struct embedder *embedder;
 	struct vectors_options opt;
-	struct words *words; /* for documents alone: without a cache */
+	struct words *words;	    /* for documents alone: without a cache */
 	char name[MODEL_ROOM - 16]; /* of the encoder's model, without dimensions */
 	size_t queue_max;	    /* QUEUE_MAX */
 	int wake_fd;

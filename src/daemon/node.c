@@ -65,7 +65,7 @@ struct node {
 	struct openai_models models;
 	struct vectors *vectors;
 	struct texts *texts;
-	struct background *maker; /* of vectors; NULL: none */
+	struct background *maker;  /* of vectors; NULL: none */
 	struct background *reader; /* of threads, for texts; NULL: none */
 	struct memory *memory;
 	struct assist assist;

@@ -20,7 +20,8 @@ struct outbound_options {
 	struct str ca_file;   /* certificates (PEM) that https is trusted by, instead of the system's; "": the system's */
 };
 struct outbound;
-/* E_INVALID: base is no such URL, or has a user or password, a query or a fragment; ca_file cannot be read, or has no certificate. */
+/* E_INVALID: base is no such URL, or has a user or password, a query or a fragment; ca_file cannot be read, or has no certificate.
+ */
 enum err outbound_new(const struct outbound_options *opt, struct outbound **out) MUST_CHECK;
 void outbound_free(struct outbound *o); /* no request may be under way */
 /* E_INVALID with what is wrong with such an address, as "must begin with ...". */

@@ -27,8 +27,8 @@ enum err question_without(struct arena *a, uint32_t langs, struct str text, cons
 			  struct str *out) MUST_CHECK;
 /* Begins like a question for a time. */
 bool question_asks_when(struct arena *a, uint32_t langs, struct str text);
-/* Asks for what the assistant has said ("what did you recommend", "your list"; not "can you recommend"), where the language has such
- * phrases. Only the first 1024 words are looked at. */
+/* Asks for what the assistant has said ("what did you recommend", "your list"; not "can you recommend"), where the language has
+ * such phrases. Only the first 1024 words are looked at. */
 bool question_asks_told(struct arena *a, uint32_t langs, struct str text);
 
 #endif

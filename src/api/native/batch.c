@@ -10,10 +10,10 @@
 enum { OPERATIONS_MAX = 10000, OFFSET_MAX = 1000000, LIST_LIMIT_MAX = 10000 };
 
 static const struct str op_members[] = {
-	STR_INIT("op"),		 STR_INIT("namespace"), STR_INIT("key"),	STR_INIT("value"),   STR_INIT("index"),
-	STR_INIT("ttl_minutes"), STR_INIT("if_absent"), STR_INIT("if_version"), STR_INIT("filter"),  STR_INIT("refresh_ttl"),
-	STR_INIT("limit"),	 STR_INIT("offset"),	STR_INIT("query"),	STR_INIT("explain"), STR_INIT("prefix"),
-	STR_INIT("suffix"),	 STR_INIT("max_depth"),	STR_INIT("valid_from"), STR_INIT("valid_to"), STR_INIT("supersedes")};
+	STR_INIT("op"),		 STR_INIT("namespace"), STR_INIT("key"),	STR_INIT("value"),    STR_INIT("index"),
+	STR_INIT("ttl_minutes"), STR_INIT("if_absent"), STR_INIT("if_version"), STR_INIT("filter"),   STR_INIT("refresh_ttl"),
+	STR_INIT("limit"),	 STR_INIT("offset"),	STR_INIT("query"),	STR_INIT("explain"),  STR_INIT("prefix"),
+	STR_INIT("suffix"),	 STR_INIT("max_depth"), STR_INIT("valid_from"), STR_INIT("valid_to"), STR_INIT("supersedes")};
 
 static enum err read_tri(struct jval v, const char *at, const char *name, enum tri *out)
 {

@@ -52,7 +52,8 @@ static const struct pg_stmt st_stats = {
 	" 'checkpoint_blobs', 'checkpoint_writes', 'agent_sessions', 'agent_messages') OR (c.relname = 'conversations' AND"
 	" $2::bool) OR starts_with(c.relname::text, 'cenote_'))), (SELECT count(*) FROM @?checkpoints k) + (SELECT count(*) FROM "
 	"@?cenote_checkpoint z), (SELECT count(*) FROM"
-	" @?agent_messages a) + (SELECT count(*) FROM @?conversations v), (SELECT count(*) FROM @cenote_text) FROM (SELECT count(*) AS items, count(expires_at) AS "
+	" @?agent_messages a) + (SELECT count(*) FROM @?conversations v), (SELECT count(*) FROM @cenote_text) FROM (SELECT "
+	"count(*) AS items, count(expires_at) AS "
 	"expiring FROM @store) s"};
 
 /* ---------------------------------------------------------------- keys */

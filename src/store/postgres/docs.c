@@ -12,11 +12,12 @@
 static const struct pg_stmt st_items = {
 	ST_DOC_ITEMS, LANE_SCAN, "doc_items",
 	"SELECT array_agg(id) FROM @cenote_item WHERE " PG_BELOW("prefix", 1, 2, 3) " AND terms IS DISTINCT FROM ''"};
-static const struct pg_stmt st_messages = {
-	ST_DOC_MESSAGES, LANE_SCAN, "doc_messages",
-	"SELECT array_agg(d.id) FROM (SELECT m.id FROM @cenote_thread t JOIN @cenote_message m ON m.thread_id = t.id WHERE t.usr = $1"
-	" AND m.terms IS DISTINCT FROM '' UNION ALL SELECT x.id FROM @cenote_text x WHERE x.usr = $1 AND x.terms IS DISTINCT FROM '')"
-	" d"};
+static const struct pg_stmt st_messages = {ST_DOC_MESSAGES, LANE_SCAN, "doc_messages",
+					   "SELECT array_agg(d.id) FROM (SELECT m.id FROM @cenote_thread t JOIN @cenote_message m "
+					   "ON m.thread_id = t.id WHERE t.usr = $1"
+					   " AND m.terms IS DISTINCT FROM '' UNION ALL SELECT x.id FROM @cenote_text x WHERE x.usr "
+					   "= $1 AND x.terms IS DISTINCT FROM '')"
+					   " d"};
 static const struct pg_stmt st_item_by_id = {ST_DOC_ITEM_BY_ID, LANE_SEARCH, "doc_item_by_id",
 					     "SELECT c.id, c.terms, c.prefix, c.version FROM unnest($1::bigint[]) i(id) JOIN "
 					     "@cenote_item c ON c.id = i.id ORDER BY c.id"};
@@ -25,21 +26,24 @@ static const struct pg_stmt st_message_by_id = {
 	"SELECT m.id, m.terms, t.thread, 0::bigint FROM unnest($1::bigint[]) i(id) JOIN @cenote_message m ON m.id = i.id"
 	" JOIN @cenote_thread t ON t.id = m.thread_id UNION ALL SELECT x.id, x.terms, x.thread, 0::bigint FROM unnest($1::bigint[])"
 	" i(id) JOIN @cenote_text x ON x.id = i.id ORDER BY 1"};
-static const struct pg_stmt st_messages_all = {ST_DOC_MESSAGES_ALL, LANE_SCAN, "doc_messages_all",
-					       "SELECT array_agg(d.id) FROM (SELECT id FROM @cenote_message WHERE terms IS DISTINCT FROM ''"
-					       " UNION ALL SELECT id FROM @cenote_text WHERE terms IS DISTINCT FROM '') d"};
+static const struct pg_stmt st_messages_all = {
+	ST_DOC_MESSAGES_ALL, LANE_SCAN, "doc_messages_all",
+	"SELECT array_agg(d.id) FROM (SELECT id FROM @cenote_message WHERE terms IS DISTINCT FROM ''"
+	" UNION ALL SELECT id FROM @cenote_text WHERE terms IS DISTINCT FROM '') d"};
 /* $2: the model whose vectors come along; PG_VECTOR_OF is read once per document. */
 #define VECTOR(kind) PG_VECTOR_OF(kind, "i.id", 2)
 static const struct pg_stmt st_item_vector = {ST_DOC_ITEM_VECTOR, LANE_SEARCH, "doc_item_vector",
 					      "SELECT c.id, c.terms, c.prefix, c.version, v.data, v.mark, c.xmin::text::bigint "
 					      "FROM unnest($1::bigint[]) i(id) JOIN @cenote_item c ON c.id ="
 					      " i.id" VECTOR("i") " ORDER BY c.id"};
-static const struct pg_stmt st_message_vector = {ST_DOC_MESSAGE_VECTOR, LANE_SEARCH, "doc_message_vector",
-						 "SELECT m.id, m.terms, t.thread, 0::bigint, v.data, v.mark, m.xmin::text::bigint "
-						 "FROM unnest($1::bigint[]) i(id) JOIN @cenote_message m ON m.id ="
-						 " i.id JOIN @cenote_thread t ON t.id = m.thread_id" VECTOR("m") " UNION ALL SELECT m.id, m.terms, m.thread, 0::bigint, v.data,"
-						 " v.mark, m.xmin::text::bigint FROM unnest($1::bigint[]) i(id) JOIN @cenote_text m"
-						 " ON m.id = i.id" VECTOR("m") " ORDER BY 1"};
+static const struct pg_stmt st_message_vector = {
+	ST_DOC_MESSAGE_VECTOR, LANE_SEARCH, "doc_message_vector",
+	"SELECT m.id, m.terms, t.thread, 0::bigint, v.data, v.mark, m.xmin::text::bigint "
+	"FROM unnest($1::bigint[]) i(id) JOIN @cenote_message m ON m.id ="
+	" i.id JOIN @cenote_thread t ON t.id = m.thread_id" VECTOR(
+		"m") " UNION ALL SELECT m.id, m.terms, m.thread, 0::bigint, v.data,"
+		     " v.mark, m.xmin::text::bigint FROM unnest($1::bigint[]) i(id) JOIN @cenote_text m"
+		     " ON m.id = i.id" VECTOR("m") " ORDER BY 1"};
 enum { D_ID, D_TERMS, D_WHERE, D_VERSION, D_VECTOR, D_MARK, D_STAMP };
 
 /* Only rows that nobody works on, and only where the document still belongs to what is stored. */

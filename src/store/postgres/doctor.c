@@ -376,8 +376,8 @@ static enum err vectors(struct doctor *d, const struct pg_catalog *k)
 	struct str data = arena_printf(&d->a, "{\"type\":\"%.*s\",\"read\":%s,\"write\":%s}", STR_ARG(type),
 				       reads ? "true" : "false", may ? "true" : "false");
 	struct str found = there ? vectors_found(d, k, &writes) : STR("");
-	struct str fix = arena_printf(&d->a, "GRANT SELECT, INSERT, UPDATE, DELETE ON %s.store_vectors TO %s", k->quoted,
-				      k->role_quoted);
+	struct str fix =
+		arena_printf(&d->a, "GRANT SELECT, INSERT, UPDATE, DELETE ON %s.store_vectors TO %s", k->quoted, k->role_quoted);
 	if (!there)
 		return OK;
 	if (d->x.opt.pg.no_vectors)

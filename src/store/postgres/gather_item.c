@@ -202,8 +202,9 @@ static void deliver(struct gather_batch *b)
  * have them. */
 static bool alone(const char *sqlstate, unsigned n)
 {
-	return strcmp(sqlstate, "55P03") == 0 || strcmp(sqlstate, pg_try_alone) == 0 || (n > 1 && (memcmp(sqlstate, "22", 2) == 0 || memcmp(sqlstate, "23", 2) == 0 ||
-							    memcmp(sqlstate, "54", 2) == 0 || strcmp(sqlstate, "57014") == 0));
+	return strcmp(sqlstate, "55P03") == 0 || strcmp(sqlstate, pg_try_alone) == 0 ||
+	       (n > 1 && (memcmp(sqlstate, "22", 2) == 0 || memcmp(sqlstate, "23", 2) == 0 || memcmp(sqlstate, "54", 2) == 0 ||
+			  strcmp(sqlstate, "57014") == 0));
 }
 
 const struct gather_ops pg_item_gather = {.threads = 3,

@@ -66,16 +66,16 @@ static const struct pg_stmt st_messages = {
 	" m.pos >= $2::bigint ORDER BY m.pos LIMIT $3::bigint) q) m ON m.before IS NULL OR m.before < " PAGE_BYTES
 	" WHERE t.thread = $1::text AND ($4::text[] IS NULL OR t.usr::text = ANY($4::text[])) ORDER BY m.pos"};
 
-static const struct pg_stmt st_message_by_id = {ST_MESSAGE_BY_ID, LANE_SEARCH, "message_by_id",
-						"SELECT " MESSAGE_COLUMNS
-						", t.usr, t.thread, u.ord FROM unnest($1::bigint[]) WITH ORDINALITY AS u(id, ord)"
-						" JOIN @cenote_message m ON m.id = u.id JOIN @cenote_thread t ON t.id = m.thread_id"
-						" WHERE $2::text[] IS NULL OR t.usr::text = ANY($2::text[])"
-						/* and texts (texts.c) */
-						" UNION ALL SELECT m.id, m.pos, m.at, m.mid, m.role, m.name, m.content, '', m.terms,"
-						" m.usr, m.thread, u.ord FROM unnest($1::bigint[]) WITH ORDINALITY AS u(id, ord)"
-						" JOIN @cenote_text m ON m.id = u.id WHERE $2::text[] IS NULL OR m.usr::text ="
-						" ANY($2::text[])"};
+static const struct pg_stmt st_message_by_id = {
+	ST_MESSAGE_BY_ID, LANE_SEARCH, "message_by_id",
+	"SELECT " MESSAGE_COLUMNS ", t.usr, t.thread, u.ord FROM unnest($1::bigint[]) WITH ORDINALITY AS u(id, ord)"
+	" JOIN @cenote_message m ON m.id = u.id JOIN @cenote_thread t ON t.id = m.thread_id"
+	" WHERE $2::text[] IS NULL OR t.usr::text = ANY($2::text[])"
+	/* and texts (texts.c) */
+	" UNION ALL SELECT m.id, m.pos, m.at, m.mid, m.role, m.name, m.content, '', m.terms,"
+	" m.usr, m.thread, u.ord FROM unnest($1::bigint[]) WITH ORDINALITY AS u(id, ord)"
+	" JOIN @cenote_text m ON m.id = u.id WHERE $2::text[] IS NULL OR m.usr::text ="
+	" ANY($2::text[])"};
 
 static enum err not_found(void)
 {

@@ -97,7 +97,7 @@ void pg_el_json(struct pg_params *p, struct str s);
 void pg_el_i64(struct pg_params *p, int64_t v);
 void pg_el_i32(struct pg_params *p, int32_t v);
 void pg_el_f64(struct pg_params *p, double v);
-void pg_el_time(struct pg_params *p, int64_t us); /* 0: NULL */
+void pg_el_time(struct pg_params *p, int64_t us);    /* 0: NULL */
 void pg_el_instant(struct pg_params *p, int64_t us); /* us since 1970; FACT_NONE: NULL */
 void pg_array_end(struct pg_params *p);
 /* The scope at or below a namespace prefix as three text parameters: P, P || '.', P || '/' ("" : everything); for PG_BELOW. */
@@ -113,7 +113,7 @@ int64_t pg_get_i64(const PGresult *r, int row, int col); /* int8, int4, int2, xi
 double pg_get_f64(const PGresult *r, int row, int col);
 bool pg_get_bool(const PGresult *r, int row, int col);
 int64_t pg_get_instant(const PGresult *r, int row, int col); /* us since 1970; NULL: FACT_NONE */
-int64_t pg_get_time(const PGresult *r, int row, int col); /* us since 1970; NULL: 0; infinity: INT64_MAX */
+int64_t pg_get_time(const PGresult *r, int row, int col);    /* us since 1970; NULL: 0; infinity: INT64_MAX */
 /* Elements of a one-dimensional array column. */
 struct pg_array {
 	const char *p, *end;
@@ -491,7 +491,7 @@ struct pg_tenant {
 	_Atomic uint64_t cp_looked_ns;
 	uint64_t cp_failed_ns; /* under tmu: when making them failed, and why */
 	struct diag cp_failure;
-	atomic_bool foreign; /* foreign_vectors.c's: rows of store_vectors can be removed */
+	atomic_bool foreign;			 /* foreign_vectors.c's: rows of store_vectors can be removed */
 	_Atomic uint64_t walk_scope, walk_until; /* walk.c's: the scope that was found exact (hashed), and until when that counts */
 };
 /* The tenant of who with rights checked, ready for use; NULL (OK) when there is no schema for it and create is false. */
@@ -531,7 +531,7 @@ enum err pg_purge(struct pg_tenant *t) MUST_CHECK;
 #define PG_ITEM_COLUMNS                                                                                                            \
 	"s.prefix, s.key, s.value, s.created_at, s.updated_at, s.expires_at,"                                                      \
 	" CASE WHEN c.mark = s.xmin THEN c.ttl_minutes ELSE coalesce(s.ttl_minutes, 0)::float8 END,"                               \
-	" coalesce(c.id, 0), CASE WHEN c.mark = s.xmin THEN c.version ELSE s.xmin::text::bigint << 20 END,"                      \
+	" coalesce(c.id, 0), CASE WHEN c.mark = s.xmin THEN c.version ELSE s.xmin::text::bigint << 20 END,"                        \
 	" (c.mark = s.xmin AND c.fact = c.version) IS TRUE, c.valid_from, c.valid_to"
 enum { PG_ITEM_COLUMNS_N = 12 };
 #define PG_ITEM_FROM "@store s LEFT JOIN @cenote_item c ON c.prefix = s.prefix AND c.key = s.key"
@@ -563,8 +563,8 @@ enum err pg_foreign_look(struct pg_tenant *t) MUST_CHECK;
 /* The rows of items go when these are written: a step of the same job, after the statements (journal rows op, steps) that put them.
  * $1: op, $2: steps. */
 extern const struct pg_stmt pg_foreign_gone;
-/* A job with that step has failed: true when the step may be why. Then t->foreign is no longer set, and the job is to be tried again
- * without it. */
+/* A job with that step has failed: true when the step may be why. Then t->foreign is no longer set, and the job is to be tried
+ * again without it. */
 bool pg_foreign_lost(struct pg_tenant *t, const char *sqlstate);
 extern const struct foreign_vector_ops pg_foreign_vector_ops;
 /* docs.c: a document as its statements give it: id, terms, where, version, and with: vector and mark. */

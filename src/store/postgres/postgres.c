@@ -30,9 +30,10 @@ static void pg_close(struct store *st)
 		.vector_put = pg_vector_put, .vector_get = pg_vector_get, .doc_walk = pg_doc_walk, .doc_lacking = pg_doc_lacking,  \
 		.vector_models = pg_vector_models, .vector_drop = pg_vector_drop, .message_append = pg_message_append,             \
 		.message_list = pg_message_list, .message_by_id = pg_message_by_id, .thread_list = pg_thread_list,                 \
-		.threads = &pg_thread_ops, .checkpoints = &(ckpt), .foreign_vectors = &pg_foreign_vector_ops, .texts = &pg_text_ops, .facts = &pg_fact_ops, .stats = pg_stats, .tenants = pg_tenants,                       \
-		.key_put = pg_key_put, .key_get = pg_key_get, .key_list = pg_key_list, .meta_get = pg_meta_get,                    \
-		.meta_put = pg_meta_put, .metrics = pg_metrics,                                                                    \
+		.threads = &pg_thread_ops, .checkpoints = &(ckpt), .foreign_vectors = &pg_foreign_vector_ops,                      \
+		.texts = &pg_text_ops, .facts = &pg_fact_ops, .stats = pg_stats, .tenants = pg_tenants, .key_put = pg_key_put,     \
+		.key_get = pg_key_get, .key_list = pg_key_list, .meta_get = pg_meta_get, .meta_put = pg_meta_put,                  \
+		.metrics = pg_metrics,                                                                                             \
 	}
 /* By the layout of checkpoints. */
 static const struct store_ops ops = OPS(pg_checkpoint_ops), compact_ops = OPS(pg_compact_ops);

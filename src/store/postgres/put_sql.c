@@ -50,7 +50,8 @@
 	", h AS (INSERT INTO " FACT_COLUMNS " SELECT o.prefix, o.key, t.updated_at, greatest(c.updated_at, t.updated_at), true,"   \
 	" o.valid_from, o.valid_to, NULL, t.expires_at, o.key, coalesce(o.terms, ''), t.value FROM c CROSS JOIN LATERAL (SELECT"   \
 	" i.* FROM @cenote_item i WHERE i.id = c.id LIMIT 1) o CROSS JOIN LATERAL (SELECT q.*, q.xmin FROM @store q WHERE"         \
-	" q.prefix = o.prefix AND q.key = o.key LIMIT 1) t WHERE c.fact = 0 AND o.mark = t.xmin AND o.fact = o.version" FACT_ONCE ")"
+	" q.prefix = o.prefix AND q.key = o.key LIMIT 1) t WHERE c.fact = 0 AND o.mark = t.xmin AND o.fact = o.version" FACT_ONCE  \
+	")"
 #define VERSION_AFTER "CASE WHEN excluded.version = 1 THEN 1 ELSE i.version + 1 END"
 #define JOURNAL "INSERT INTO @cenote_journal(op, step, kind, ids, names)"
 #define CHANGED_IDS "coalesce(array_agg(CASE WHEN terms = '' THEN -id ELSE id END), '{}')"
@@ -66,7 +67,8 @@ static const struct pg_stmt st_put = {
 				   " FROM (SELECT array_agg(ins) AS ins FROM s) a,"
 				   " unnest($5::text[], $6::text[], $9::timestamptz[], $11::float8[], $12::bytea[]) WITH ORDINALITY"
 				   " AS x(prefix, key, updated, ttl, terms, n)" UPDATE_ITEM(
-					   VERSION_AFTER) ")" KEEP_FACTS " " JOURNAL " SELECT $1::bigint, $2::int, 'i', " CHANGED_IDS ", " NAMES
+					   VERSION_AFTER) ")" KEEP_FACTS " " JOURNAL
+							  " SELECT $1::bigint, $2::int, 'i', " CHANGED_IDS ", " NAMES
 							  " FROM c RETURNING (SELECT array_agg(version) FROM c)"};
 
 /* Those where a row may be left alone. */
@@ -76,7 +78,7 @@ static const struct pg_stmt st_put = {
 	" FROM unnest($5::text[], $6::text[], $9::timestamptz[], $11::float8[], $12::bytea[]) WITH ORDINALITY"                     \
 	" AS x(prefix, key, updated, ttl, terms, n) FULL JOIN s USING (prefix, key)), c AS (INSERT INTO " ITEM_COLUMNS             \
 	" SELECT " XID ", " NEXT_VERSION("ins") ", updated, ttl, prefix, key, terms FROM y WHERE ins IS NOT NULL" UPDATE_ITEM(     \
-		VERSION_AFTER) ")" KEEP_FACTS " " JOURNAL                                                                                        \
+		VERSION_AFTER) ")" KEEP_FACTS " " JOURNAL                                                                          \
 			       " SELECT $1::bigint, " GUARD(guard) ", 'i', " CHANGED_IDS ", " NAMES                                \
 								   " FROM c RETURNING (SELECT array_agg(n) FROM y WHERE ins IS "   \
 								   "NOT NULL), (SELECT array_agg(version) FROM c)"
@@ -122,11 +124,12 @@ static const struct pg_stmt st_delete = {
 	LOOK_FIRST(
 		"c.id") ", d AS (DELETE FROM @store t USING o WHERE t.prefix = o.prefix AND t.key = o.key AND o.found AND o.ok"
 			" RETURNING o.id), c AS (DELETE FROM @cenote_item i USING d WHERE i.id = d.id RETURNING i.id, i.prefix), h "
-			"AS (DELETE FROM @cenote_fact f USING o WHERE f.prefix = o.prefix AND f.key = o.key AND o.ok RETURNING o.n), j "
+			"AS (DELETE FROM @cenote_fact f USING o WHERE f.prefix = o.prefix AND f.key = o.key AND o.ok RETURNING "
+			"o.n), j "
 			"AS (" JOURNAL " SELECT $1::bigint, " GUARD(
 				"SELECT bool_and(ok) FROM o") ", 'i', coalesce(array_agg(-id), '{}'), " NAMES
 							      " FROM c) SELECT found, version, ok, found AND ok, n IN "
-								"(SELECT n FROM h) FROM o ORDER BY n"};
+							      "(SELECT n FROM h) FROM o ORDER BY n"};
 
 /* Columns of a fact, or of another item, that another one supersedes. */
 #define RETIRED(x) "CASE WHEN (c.mark = s.xmin AND c.fact = c.version) IS TRUE THEN c." x " END"
@@ -134,17 +137,23 @@ static const struct pg_stmt st_delete = {
 static const struct pg_stmt st_retire = {
 	ST_RETIRE, LANE_WRITE, "retire",
 	"WITH o AS MATERIALIZED (SELECT x.*, s.key IS NOT NULL AS found, coalesce(" STORED_VERSION
-	", 0) AS version, c.id, s.value, coalesce(s.updated_at, s.created_at, 'epoch') AS updated, s.expires_at, (c.mark = s.xmin AND"
+	", 0) AS version, c.id, s.value, coalesce(s.updated_at, s.created_at, 'epoch') AS updated, s.expires_at, (c.mark = s.xmin "
+	"AND"
 	" c.fact = c.version) IS TRUE AS fact, " RETIRED("valid_from") " AS valid_from, " RETIRED(
-		"valid_to") " AS valid_to, coalesce(CASE WHEN c.mark = s.xmin THEN c.terms END, '') AS terms FROM unnest($4::text[],"
+		"valid_to") " AS valid_to, coalesce(CASE WHEN c.mark = s.xmin THEN c.terms END, '') AS terms FROM "
+			    "unnest($4::text[],"
 			    " $5::text[], $6::bigint[], $7::timestamptz[], $8::text[], $9::timestamptz[]) WITH ORDINALITY"
-			    " AS x(prefix, key, want, at, by, since, n)" STORED("x") "), h AS (INSERT INTO " FACT_COLUMNS
-	" SELECT prefix, key, updated, greatest(at, updated), fact, valid_from, valid_to, CASE WHEN valid_to IS NULL AND"
-	" (valid_from IS NULL OR valid_from < since) THEN since END, expires_at, by, terms, value FROM o WHERE found" FACT_ONCE
-	"), d AS (DELETE FROM @store t USING o WHERE t.prefix = o.prefix AND t.key = o.key AND o.found RETURNING o.id),"
-	" c AS (DELETE FROM @cenote_item i USING d WHERE i.id = d.id RETURNING i.id, i.prefix), j AS (" JOURNAL
-	" SELECT $1::bigint, " GUARD("true") ", 'i', coalesce(array_agg(-id), '{}'), " NAMES
-	" FROM c) SELECT found, version, true, found FROM o ORDER BY n"};
+			    " AS x(prefix, key, want, at, by, since, n)" STORED(
+				    "x") "), h AS (INSERT INTO " FACT_COLUMNS
+					 " SELECT prefix, key, updated, greatest(at, updated), fact, valid_from, valid_to, CASE "
+					 "WHEN valid_to IS NULL AND"
+					 " (valid_from IS NULL OR valid_from < since) THEN since END, expires_at, by, terms, value "
+					 "FROM o WHERE found" FACT_ONCE "), d AS (DELETE FROM @store t USING o WHERE t.prefix = "
+									"o.prefix AND t.key = o.key AND o.found RETURNING o.id),"
+					 " c AS (DELETE FROM @cenote_item i USING d WHERE i.id = d.id RETURNING i.id, i.prefix), j "
+					 "AS (" JOURNAL " SELECT $1::bigint, " GUARD(
+						 "true") ", 'i', coalesce(array_agg(-id), '{}'), " NAMES
+							 " FROM c) SELECT found, version, true, found FROM o ORDER BY n"};
 
 /* Behind the statement that put them, in its transaction: these are facts. $1 prefix, $2 key, $3 updated, $4 valid from, $5 valid
  * to. What they have overwritten was valid until then; of a long history the oldest states go. */
@@ -153,11 +162,13 @@ const struct pg_stmt pg_fact_set = {
 	"WITH u AS (UPDATE @cenote_item c SET fact = c.version, valid_from = x.since, valid_to = x.until FROM unnest($1::text[],"
 	" $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[]) AS x(prefix, key, updated, since, until)"
 	" WHERE c.prefix = x.prefix AND c.key = x.key AND c.updated_at = x.updated AND c.mark = " XID
-	" RETURNING c.prefix, c.key, c.updated_at, x.since), e AS (UPDATE @cenote_fact f SET ended = u.since FROM u WHERE f.prefix ="
+	" RETURNING c.prefix, c.key, c.updated_at, x.since), e AS (UPDATE @cenote_fact f SET ended = u.since FROM u WHERE f.prefix "
+	"="
 	" u.prefix AND f.key = u.key AND f.recorded_to = u.updated_at AND f.superseded_by = f.key AND f.valid_to IS NULL AND"
 	" u.since IS NOT NULL AND (f.valid_from IS NULL OR f.valid_from < u.since)) DELETE FROM @cenote_fact f USING u CROSS JOIN"
 	" LATERAL (SELECT y.recorded_from FROM @cenote_fact y WHERE y.prefix = u.prefix AND y.key = u.key ORDER BY y.recorded_from"
-	" DESC OFFSET " PG_FACT_MAX " LIMIT 1) o WHERE f.prefix = u.prefix AND f.key = u.key AND f.recorded_from <= o.recorded_from"};
+	" DESC OFFSET " PG_FACT_MAX
+	" LIMIT 1) o WHERE f.prefix = u.prefix AND f.key = u.key AND f.recorded_from <= o.recorded_from"};
 
 /* $7 now. A row of another client is adopted on the way, without a document: else its version would change with its xmin. */
 static const struct pg_stmt st_touch = {
@@ -266,7 +277,8 @@ bool pg_row_alike(const struct pg_row *a, const struct pg_row *b)
 bool pg_rows_end_documents(struct pg_row *const *rows, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (rows[i]->w->op == W_DELETE || rows[i]->w->op == W_RETIRE || (rows[i]->w->op == W_PUT && rows[i]->w->terms.n == 0))
+		if (rows[i]->w->op == W_DELETE || rows[i]->w->op == W_RETIRE ||
+		    (rows[i]->w->op == W_PUT && rows[i]->w->terms.n == 0))
 			return true;
 	return false;
 }

@@ -37,7 +37,8 @@ static const struct pg_stmt st_look = {
 	" AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')))), false) AND count(*) = 13"
 	" FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p')"
 	" AND c.relname IN ('store', 'store_migrations', 'cenote_meta', 'cenote_value', 'cenote_item', 'cenote_journal',"
-	" 'cenote_thread', 'cenote_message', 'cenote_model', 'cenote_vector', 'cenote_text', 'cenote_text_seen', 'cenote_fact') WHERE n.nspname = $1::text"};
+	" 'cenote_thread', 'cenote_message', 'cenote_model', 'cenote_vector', 'cenote_text', 'cenote_text_seen', 'cenote_fact') "
+	"WHERE n.nspname = $1::text"};
 static const struct pg_stmt st_meta = {ST_TENANT_META, LANE_POINT, "tenant_meta",
 				       "SELECT name, value FROM @cenote_meta WHERE name IN ('schema', 'tenant')"};
 

@@ -21,7 +21,9 @@
 	"SELECT q.* FROM ((" PG_FIRST(n, select IN_FROM, BY_NAME) ") UNION ALL (" PG_FIRST(                                        \
 		n, select BEHIND_FROM, BY_NAME) ")) q"                                                                             \
 						" ORDER BY " BY_NAME("q") " LIMIT $7"
-#define PAGE BOTH(512, "SELECT c.prefix, c.key, c.id, c.mark, c.version, c.ttl_minutes, c.fact, c.valid_from, c.valid_to FROM @cenote_item")
+#define PAGE                                                                                                                       \
+	BOTH(512,                                                                                                                  \
+	     "SELECT c.prefix, c.key, c.id, c.mark, c.version, c.ttl_minutes, c.fact, c.valid_from, c.valid_to FROM @cenote_item")
 #define BY_NAME_C BY_NAME("c")
 /* A row of cenote_item whose item is gone is a row of the page, too, so that the place moves on: its name is in the last columns.
  */

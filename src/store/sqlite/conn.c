@@ -52,20 +52,25 @@ static const char *const sql[ST_MAX] = {
 	[ST_ITEM_DEL] = "DELETE FROM cenote_item WHERE id = ?1",
 	[ST_ITEM_TOUCH] = "UPDATE cenote_item SET expires_us = ?2 WHERE id = ?1",
 	[ST_FACT_RETIRE] =
-		"INSERT INTO cenote_fact(ns, recorded_from_us, recorded_to_us, fact, valid_from_us, valid_to_us, ended_us, expires_us, "
+		"INSERT INTO cenote_fact(ns, recorded_from_us, recorded_to_us, fact, valid_from_us, valid_to_us, ended_us, "
+		"expires_us, "
 		"key, superseded_by, terms, value) SELECT ns, updated_us, max(?2, updated_us), fact IS NOT NULL, valid_from_us, "
-		"valid_to_us, CASE WHEN valid_to_us IS NULL AND ?3 IS NOT NULL AND (valid_from_us IS NULL OR valid_from_us < ?3) THEN "
-		"?3 END, expires_us, key, ifnull(?4, key), terms, value FROM cenote_item WHERE id = ?1 AND (?5 OR fact IS NOT NULL) ON "
+		"valid_to_us, CASE WHEN valid_to_us IS NULL AND ?3 IS NOT NULL AND (valid_from_us IS NULL OR valid_from_us < ?3) "
+		"THEN "
+		"?3 END, expires_us, key, ifnull(?4, key), terms, value FROM cenote_item WHERE id = ?1 AND (?5 OR fact IS NOT "
+		"NULL) ON "
 		"CONFLICT DO NOTHING",
 	[ST_FACT_FORGET] = "DELETE FROM cenote_fact WHERE ns = ?1 AND key = ?2",
 	[ST_FACT_FORGET_OF] = "DELETE FROM cenote_fact WHERE (ns, key) = (SELECT ns, key FROM cenote_item WHERE id = ?1)",
 	[ST_FACT_TRIM] = "DELETE FROM cenote_fact WHERE ns = ?1 AND key = ?2 AND recorded_from_us <= (SELECT recorded_from_us FROM "
 			 "cenote_fact WHERE ns = ?1 AND key = ?2 ORDER BY recorded_from_us DESC LIMIT 1 OFFSET ?3)",
-	[ST_FACT_EXPIRED] = "DELETE FROM cenote_fact WHERE rowid IN (SELECT rowid FROM cenote_fact WHERE expires_us > 0 AND expires_us "
-			    "< ?1 ORDER BY expires_us LIMIT ?2)",
-	[ST_FACT_KEEP] = "INSERT INTO cenote_fact(ns, recorded_from_us, recorded_to_us, fact, valid_from_us, valid_to_us, ended_us, "
-			 "expires_us, key, superseded_by, terms, value) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON "
-			 "CONFLICT DO NOTHING",
+	[ST_FACT_EXPIRED] =
+		"DELETE FROM cenote_fact WHERE rowid IN (SELECT rowid FROM cenote_fact WHERE expires_us > 0 AND expires_us "
+		"< ?1 ORDER BY expires_us LIMIT ?2)",
+	[ST_FACT_KEEP] =
+		"INSERT INTO cenote_fact(ns, recorded_from_us, recorded_to_us, fact, valid_from_us, valid_to_us, ended_us, "
+		"expires_us, key, superseded_by, terms, value) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON "
+		"CONFLICT DO NOTHING",
 	[ST_EXPIRED] = "SELECT i.id, n.id, n.path FROM cenote_item i JOIN cenote_namespace n ON n.id = i.ns "
 		       "WHERE i.expires_us > 0 AND i.expires_us < ?1 ORDER BY i.expires_us LIMIT 1",
 	[ST_EXPIRES_MIN] = "SELECT min(x) FROM (SELECT min(expires_us) AS x FROM cenote_item WHERE expires_us > 0 UNION ALL SELECT "
@@ -208,9 +213,10 @@ static const char *const sql[ST_MAX] = {
 	[ST_ITEM_BY_ID] =
 		"SELECT " ITEM_COLUMNS ", n.path FROM cenote_item i JOIN cenote_namespace n ON n.id = i.ns WHERE i.id = ?1",
 	[ST_ITEM_ROW] = "SELECT " ITEM_COLUMNS " FROM cenote_item i WHERE i.id = ?1",
-	[ST_FACT_HISTORY] = "SELECT " FACT_COLUMNS " WHERE f.ns = (SELECT id FROM cenote_namespace WHERE path = ?1) AND f.key = ?2 AND "
-			    "f.recorded_from_us < ?3 AND (f.expires_us = 0 OR f.expires_us >= ?4) ORDER BY f.recorded_from_us DESC "
-			    "LIMIT ?5",
+	[ST_FACT_HISTORY] =
+		"SELECT " FACT_COLUMNS " WHERE f.ns = (SELECT id FROM cenote_namespace WHERE path = ?1) AND f.key = ?2 AND "
+		"f.recorded_from_us < ?3 AND (f.expires_us = 0 OR f.expires_us >= ?4) ORDER BY f.recorded_from_us DESC "
+		"LIMIT ?5",
 	[ST_FACT_KNOWN_AT] = "SELECT " FACT_COLUMNS " WHERE f.ns = ?1 AND f.recorded_from_us <= ?2 AND f.recorded_to_us > ?2 AND "
 			     "(f.expires_us = 0 OR f.expires_us >= ?3) ORDER BY f.key, f.recorded_from_us",
 	[ST_FACT_WALK] = "SELECT " FACT_COLUMNS " WHERE f.ns = ?1 AND (f.key, f.recorded_from_us) > (?2, ?3) ORDER BY f.key, "

@@ -83,8 +83,10 @@ static const char *const tenant_steps[] = {
 	"CREATE UNIQUE INDEX cenote_fact_name ON cenote_fact(ns, key, recorded_from_us);"
 	"CREATE INDEX cenote_fact_expires ON cenote_fact(expires_us) WHERE expires_us > 0;",
 	/* texts of entries and checkpoints, for recall (texts.c) */
-	"CREATE TABLE cenote_text(id INTEGER PRIMARY KEY, thread_id INTEGER NOT NULL, source INTEGER NOT NULL, ref INTEGER NOT NULL,"
-	" pos INTEGER NOT NULL, time_us INTEGER NOT NULL, mark INTEGER NOT NULL, mid TEXT NOT NULL, role TEXT NOT NULL, name TEXT NOT"
+	"CREATE TABLE cenote_text(id INTEGER PRIMARY KEY, thread_id INTEGER NOT NULL, source INTEGER NOT NULL, ref INTEGER NOT "
+	"NULL,"
+	" pos INTEGER NOT NULL, time_us INTEGER NOT NULL, mark INTEGER NOT NULL, mid TEXT NOT NULL, role TEXT NOT NULL, name TEXT "
+	"NOT"
 	" NULL, terms BLOB NOT NULL, content TEXT NOT NULL);"
 	"CREATE INDEX cenote_text_thread ON cenote_text(thread_id, source, ref);"
 	"CREATE TABLE cenote_text_seen(thread_id INTEGER PRIMARY KEY, seen TEXT NOT NULL);",

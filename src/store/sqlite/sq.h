@@ -358,6 +358,8 @@ enum err reader_renew(struct conn *c) MUST_CHECK;
 /* Ends the snapshots of this tenant that idle readers hold, so that a checkpoint is not held up. */
 void readers_let_go(struct sq *s, const struct tenant *t);
 void readers_free(struct sq *s);
+/* rest.c: on the writer's thread, between transactions. */
+void store_rest(struct sq *s);
 #define MAX_READERS 256u
 
 /* ------------------------------------------------------------ write queue (queue.c) and writer (writer.c) */
@@ -522,8 +524,8 @@ enum err vectors_removed(struct conn *c, enum doc_kind kind, int64_t id) MUST_CH
 enum err vectors_removed_thread(struct conn *c, int64_t thread_id) MUST_CHECK;
 /* texts.c */
 extern const struct text_ops sq_text_ops;
-/* Inside the writer's transaction: removes texts of a thread and tells the feed. source 0: all, and what was seen; ref 0: all of the
- * source. */
+/* Inside the writer's transaction: removes texts of a thread and tells the feed. source 0: all, and what was seen; ref 0: all of
+ * the source. */
 enum err texts_removed(struct conn *c, int64_t thread_id, int source, int64_t ref) MUST_CHECK;
 /* facts.c: inside the writer's transaction */
 /* Moves the item into the history, if it is a fact or supersedes is set. */

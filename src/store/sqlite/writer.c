@@ -535,6 +535,7 @@ static void on_idle(struct sq *s)
 		if ((t->dirty || t->sick || t->wal_pages > 0) && settle(t) != OK)
 			LOG(LOG_ERROR, "store", "a file cannot be written", LF_C("file", t->base), LF_C("why", diag_get()->text));
 	}
+	store_rest(s);
 }
 
 /* Everything queued; NULL after a second without anything (or at once when the store stops). */
