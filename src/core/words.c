@@ -167,9 +167,8 @@ static bool on_load(void *ctx, const struct doc_change *d)
 	return l->err == OK && !l->too_large;
 }
 
-static enum err load_run(void *arg)
+static enum err load_scope(struct load *l)
 {
-	struct load *l = arg;
 	struct store *st = l->w->store;
 
 	TRY(st->ops->doc_scan(st, l->who, l->scope, &l->cursor, on_load, l));
@@ -185,8 +184,6 @@ static enum err load_run(void *arg)
 	if (l->s->messages)
 		TRY(scope_order_make(l->s));
 	l->too_large = scope_bytes(l->s) + vectors_bytes(l->v) + marks_bytes(&l->marks) > l->limit;
-	if (l->doc_bytes > LARGE_LOAD) /* making the segments took several times their room */
-		heap_trim();
 	return OK;
 }
 
@@ -199,20 +196,27 @@ static void load_drop(struct load *l)
 	l->v = NULL;
 }
 
+static enum err load_run(void *arg)
+{
+	struct load *l = arg;
+	enum err e = load_scope(l);
+
+	remake_release(&l->remake);
+	if (e != OK || l->too_large)
+		load_drop(l);
+	if (l->doc_bytes > LARGE_LOAD) /* making the segments took several times their room */
+		heap_trim();
+	return e;
+}
+
 /* A fresh scope from the store; l->s stays NULL when it is too large. */
 static enum err load(struct load *l)
 {
-	enum err e;
-
 	l->remake = (struct remake){.w = l->w, .who = l->who, .kind = l->scope->kind};
 	l->s = scope_new(l->scope->kind == DOC_MESSAGE);
 	if (!l->s)
 		return err_set(E_LIMIT, "out of memory for the word index");
-	e = work_run(load_run, l);
-	remake_release(&l->remake);
-	if (e != OK || l->too_large)
-		load_drop(l);
-	return e;
+	return work_run(load_run, l);
 }
 
 /* What an entry had. */
