@@ -311,6 +311,25 @@ def test_names(client):
 
 
 @pytest.mark.stores("sqlite")
+def test_databricks(kind, start):
+    """DATABRICKS_HOST and DATABRICKS_TOKEN alone are enough; the model's name is the recommended one."""
+    with ModelServer(model="databricks-claude-sonnet-4-5", key="dapi-secret") as m:
+        with start(kind, env={"DATABRICKS_HOST": m.url.removesuffix("/v1") + "/", "DATABRICKS_TOKEN": "dapi-secret"}) as s:
+            r = s.request("POST", "/v1/responses", {"input": "hi"})
+            assert r.status == 200 and r.json["output"][0]["content"][0]["text"] == "You said: hi", r
+            assert "dapi-secret" not in "".join(s.log)
+        assert m.requests[0]["model"] == "databricks-claude-sonnet-4-5"
+
+
+@pytest.mark.stores("sqlite")
+def test_a_prompt_of_several_lines(kind, start, model, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"llm:\n  base_url: {model.url}\n  model: scripted\n  system_prompt: |\n    Be brief.\n    Be kind.\n")
+    with start(kind, "--config", str(tmp_path / "c.yaml"), env={"CENOTE_LLM_API_KEY": "sk-model"}) as s:
+        assert s.request("POST", "/v1/responses", {"input": "hi"}).status == 200
+    assert texts(model)[0] == ("system", "Be brief.\nBe kind.\n")
+
+
+@pytest.mark.stores("sqlite")
 def test_no_model(server, kind, start):
     with start(kind) as s:
         r = s.request("POST", "/v1/responses", {"input": "x"})
