@@ -58,7 +58,7 @@ enum err vectors_state(struct vectors *v, struct arena *a, const struct principa
 	TRY(v->store->ops->vector_models(v->store, &t->who, on_model, &m));
 	if (!out->counted && all == 0) { /* the worker has not looked yet */
 		TRY(v->store->ops->stats(v->store, &t->who, &st));
-		to_walk = all = st.items + st.messages;
+		to_walk = all = st.items + st.messages + st.texts;
 	}
 	out->done = m.n > replacing ? m.n - replacing : 0;
 	/* What the walk has still to see: made again, or probably missing as far as there are fewer vectors than documents. */

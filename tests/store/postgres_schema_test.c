@@ -414,7 +414,7 @@ static void no_ddl_rights(void **state)
 	struct store *s;
 	open_close(url);
 	make_role();
-	refused(role_url, E_DENIED, "GRANT USAGE ON SCHEMA");
+	refused(role_url, E_DENIED, "USAGE on the schema");
 	must("GRANT USAGE ON SCHEMA \"%s\" TO %s", home, role);
 	must("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA \"%s\" TO %s", home, role);
 	refused(role_url, E_DENIED, "GRANT DELETE ON");

@@ -76,7 +76,8 @@ void pg_rights_missing(const struct pg_catalog *k, struct buf *grants, struct bu
 		pg_sessions_missing(k, grants);
 }
 
-/* The whole script, if a diagnostic can hold it; with what is lacking in words, if that fits, too. */
+/* The whole script, if a diagnostic can hold it; with what is lacking in words, if that fits, too; or those words and where the
+ * script is. */
 static enum err rights_error(const struct pg_catalog *k, struct str script, struct str what)
 {
 	size_t room = sizeof diag_get()->text - strlen(k->role_quoted) - strlen(k->quoted) - 60;
@@ -86,6 +87,11 @@ static enum err rights_error(const struct pg_catalog *k, struct str script, stru
 	if (script.n < room)
 		return err_set(E_DENIED, "role %s lacks rights in schema %s; as the owner run: %.*s", k->role_quoted, k->quoted,
 			       STR_ARG(script));
+	if (what.n + strlen(k->role_quoted) + 40 < room)
+		return err_set(
+			E_DENIED,
+			"role %s lacks %.*s in schema %s; as the owner run `cenote grants %s --run` (the log has the GRANTs)",
+			k->role_quoted, STR_ARG(what), k->quoted, k->role_quoted);
 	return err_set(E_DENIED,
 		       "role %s lacks rights in schema %s (the log has the GRANTs); as the owner run `cenote grants %s --run`",
 		       k->role_quoted, k->quoted, k->role_quoted);
