@@ -164,6 +164,8 @@ static void completion(void **state)
 	completes(c, "cenote key ", 2, "create\nlist\nrevoke\n");
 	completes(c, "cenote key cr", 2, "create\n");
 	completes(c, "cenote search x --exp", 3, "--explain\n");
+	completes(c, "cenote hi", 1, "history\n");
+	completes(c, "cenote put a k --valid", 4, "--valid-from\n--valid-to\n");
 	completes(c, "cenote serve --listen x --http-max-b", 4, "--http-max-body\n");
 	completes(c, "cenote completion z", 2, "zsh\n");
 	completes(c, "cenote __c", 1, "");

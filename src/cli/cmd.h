@@ -44,7 +44,7 @@ const struct flag *cmd_common(size_t *n);
 /* Whether the setting is also a flag of the command. */
 bool cmd_takes(const struct cmd *cmd, const struct opt *o);
 
-#define CALL_FLAGS_MAX 64
+#define CALL_FLAGS_MAX 96
 enum output { OUT_AUTO, OUT_TEXT, OUT_TABLE, OUT_JSON, OUT_NDJSON, OUT_CSV, OUT_ID };
 
 /* One invocation. */
@@ -104,6 +104,7 @@ void complete_words(const char *const *words, int n, int index, struct buf *out)
 int run_serve(struct call *c);
 int run_put(struct call *c);
 int run_get(struct call *c);
+int run_history(struct call *c);
 int run_search(struct call *c);
 int run_ls(struct call *c);
 int run_rm(struct call *c);

@@ -108,11 +108,11 @@ void complete_words(const char *const *words, int n, int index, struct buf *out)
 
 static bool wants_namespace(const struct cmd *cmd, const char *const *words, int index)
 {
-	static const char *const takers[] = {"put", "get", "ls", "rm"};
+	static const char *const takers[] = {"put", "get", "history", "ls", "rm"};
 	const char *before = words[index - 1];
 	if (strcmp(before, "--namespace") == 0 || strcmp(before, "-n") == 0)
 		return true;
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < sizeof takers / sizeof *takers; i++)
 		if (strcmp(cmd->name, takers[i]) == 0 && index == 2)
 			return true;
 	return false;

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+#include "cli/facts.h"
 #include "cli/source.h"
 #include "core/memory.h"
 #include "core/session.h"
@@ -61,16 +62,13 @@ static enum err value_of(struct call *c, struct str *value)
 	return b.err;
 }
 
-/* The condition travels in a batch of one. */
+/* The condition travels in a batch of one; atomic, so that what is superseded stays when it does not hold. */
 static enum err put_absent(struct call *c, struct str value, double ttl_minutes)
 {
 	struct arena *a = &c->arena;
 	struct buf b;
 	struct jw w;
 	struct http_reply r;
-	struct json doc;
-	struct jval result;
-	int64_t status;
 	TRY(ns_check(str_c(c->args[0]), "NAMESPACE", false));
 	buf_init(&b, a, (size_t)VALUE_MAX_BYTES * 8);
 	jw_init(&w, &b);
@@ -80,20 +78,13 @@ static enum err put_absent(struct call *c, struct str value, double ttl_minutes)
 	json_quote(&b, str_c(c->args[1]));
 	if (ttl_minutes >= 0)
 		buf_printf(&b, ",\"ttl_minutes\":%.6g", ttl_minutes);
+	fact_members(c, &b);
 	buf_printf(&b, ",\"value\":%.*s}]}", STR_ARG(value));
 	TRY(b.err);
-	TRY(peer_call(c, "POST", STR("/cenote/v1/batch"), NULL, buf_slice(&b), &r));
-	TRY(reply_json(a, &r, &doc));
-	struct j_iter it = j_iter(j_get(json_root(&doc), STR("results")));
-	if (!j_next(&it, NULL, &result) || !j_i64(j_get(result, STR("status")), &status))
-		return err_set(E_UPSTREAM, "the server's answer has no result");
-	if (status == 409 || status == 412)
+	enum err e = peer_call(c, "POST", STR("/cenote/v1/batch?atomic=true"), NULL, buf_slice(&b), &r);
+	if (e == E_CONFLICT)
 		return err_set(E_CONFLICT, "%s %s exists already", c->args[0], c->args[1]);
-	if (status >= 400) {
-		struct jval d = j_get(j_get(result, STR("problem")), STR("detail"));
-		struct str text = j_is(d, JSON_STRING) ? j_str(a, d) : STR("refused");
-		return err_set(status == 403 ? E_DENIED : E_INVALID, "%.*s", STR_ARG(text));
-	}
+	TRY(e);
 	if (!c->quiet)
 		fprintf(stderr, "cenote: stored %s %s\n", c->args[0], c->args[1]);
 	return OK;
@@ -110,10 +101,11 @@ static enum err put(struct call *c)
 	TRY(value_of(c, &value));
 	if (ttl && parse_duration(str_c(ttl), &ms) != OK)
 		return err_set(E_INVALID, "--ttl %s", diag_get()->text);
+	TRY(fact_flags_check(c));
 	TRY(peer_open(c));
 	if (call_has(c, "if-absent"))
 		return put_absent(c, value, ttl ? (double)ms / 60000.0 : -1);
-	path = item_path(c, c->args[0], c->args[1]);
+	path = fact_query(c, item_path(c, c->args[0], c->args[1]));
 	if (ttl)
 		path = arena_printf(a, "%.*s&ttl_minutes=%.6g", STR_ARG(path), (double)ms / 60000.0);
 	TRY(peer_call(c, "PUT", path, NULL, value, &r));
@@ -146,8 +138,14 @@ static enum err get(struct call *c)
 {
 	struct http_reply r;
 	struct json doc;
+	struct str as_of, path = item_path(c, c->args[0], c->args[1]);
+	TRY(fact_as_of(c, &as_of));
+	if (as_of.p) {
+		as_of = url_encode(&c->arena, as_of);
+		path = arena_printf(&c->arena, "%.*s&as_of=%.*s", STR_ARG(path), STR_ARG(as_of));
+	}
 	TRY(peer_open(c));
-	TRY(peer_call(c, "GET", item_path(c, c->args[0], c->args[1]), NULL, str_of(NULL, 0), &r));
+	TRY(peer_call(c, "GET", path, NULL, str_of(NULL, 0), &r));
 	TRY(reply_json(&c->arena, &r, &doc));
 	struct jval v = j_get(json_root(&doc), STR("value"));
 	if (c->output == OUT_AUTO && j_ok(v)) {
@@ -172,13 +170,15 @@ static enum err kinds_of(const struct call *c, const char **out)
 {
 	const char *k = call_flag(c, "kind");
 	if (k == NULL || strcmp(k, "all") == 0)
-		*out = call_has(c, "namespace") ? "[\"item\"]" : NULL;
+		*out = call_has(c, "namespace") ? "[\"item\",\"fact\"]" : NULL;
 	else if (strcmp(k, "items") == 0)
-		*out = "[\"item\"]";
+		*out = "[\"item\",\"fact\"]";
+	else if (strcmp(k, "facts") == 0)
+		*out = "[\"fact\"]";
 	else if (strcmp(k, "messages") == 0)
 		*out = "[\"message\"]";
 	else
-		return err_set(E_INVALID, "--kind is items, messages or all");
+		return err_set(E_INVALID, "--kind is items, facts, messages or all");
 	return OK;
 }
 
@@ -203,10 +203,11 @@ static enum err recall_body(struct call *c, struct str *out)
 {
 	const char *kinds = NULL, *ns = call_flag(c, "namespace");
 	int64_t limit;
-	struct str text;
+	struct str text, as_of;
 	struct buf b;
 	struct jw w;
 	TRY(kinds_of(c, &kinds));
+	TRY(fact_as_of(c, &as_of));
 	TRY(call_int(c, "limit", 1, 1000, 10, &limit));
 	TRY(question(c, &text));
 	buf_init(&b, &c->arena, 8 << 20);
@@ -226,6 +227,10 @@ static enum err recall_body(struct call *c, struct str *out)
 	if (kinds) {
 		jw_key(&w, "kinds");
 		jw_raw(&w, str_c(kinds));
+	}
+	if (as_of.p) {
+		jw_key(&w, "as_of");
+		jw_str(&w, as_of);
 	}
 	jw_key(&w, "explain");
 	jw_bool(&w, call_has(c, "explain"));

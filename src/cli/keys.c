@@ -26,6 +26,9 @@ static enum err create(struct call *c)
 	struct jw w;
 	struct http_reply r;
 	struct json doc;
+	/* Who means the key's user would get a key that reaches everybody. */
+	if (call_flag(c, "user") && !call_flag(c, "for-user"))
+		return err_set(E_INVALID, "--user says as whom the command asks; --for-user binds the key to a user");
 	if (expires && (parse_duration(str_c(expires), &ms) != OK || ms <= 0))
 		return err_set(E_INVALID, "--expires must be a duration such as 12h or 90d");
 	if (expires && ms > INT64_C(36500) * 86400000)

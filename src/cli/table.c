@@ -27,10 +27,20 @@ static const struct flag model_rm_flags[] = {
 static const struct flag put_flags[] = {
 	{"ttl", 0, "DURATION", "life of the item, as 30m or 7d; 0: for ever"},
 	{"if-absent", 0, NULL, "only when there is no such item yet (else exit 6)"},
+	{"valid-from", 0, "TIME", "a fact: true from then on (RFC 3339)"},
+	{"valid-to", 0, "TIME", "a fact: true until then (RFC 3339)"},
+	{"supersedes", 0, "KEY", "a fact: takes the place of this item of the same namespace; can be given up to 64 times"},
+};
+static const struct flag get_flags[] = {
+	{"as-of", 0, "TIME", "as it was known at that time (RFC 3339)"},
+};
+static const struct flag history_flags[] = {
+	{"limit", 'l', "N", "at most so many states (default 100)"},
 };
 static const struct flag search_flags[] = {
 	{"namespace", 'n', "NAMESPACE", "only items below this namespace"},
-	{"kind", 0, "KIND", "items, messages or all (default)"},
+	{"kind", 0, "KIND", "items (facts among them), facts, messages or all (default)"},
+	{"as-of", 0, "TIME", "what was known at that time (RFC 3339)"},
 	{"limit", 'l', "N", "at most so many results (default 10)"},
 	{"explain", 0, NULL, "show what each score is made of"},
 };
@@ -160,9 +170,13 @@ static const struct cmd table[] = {
 	 "info and "
 	 "debug."},
 	{"put", "NAMESPACE KEY [VALUE]", "store an item", FLAGS(put_flags), CMD_STORE, 2, 3, run_put,
-	 "VALUE is a JSON object, or plain text, which becomes {\"text\": ...}; without VALUE, or with -, it is read from stdin."},
-	{"get", "NAMESPACE KEY", "print an item's value", NO_FLAGS, CMD_STORE, 2, 2, run_get,
+	 "VALUE is a JSON object, or plain text, which becomes {\"text\": ...}; without VALUE, or with -, it is read from stdin. "
+	 "With --valid-from, --valid-to or --supersedes the item is a fact: what it takes the place of is kept in the history."},
+	{"get", "NAMESPACE KEY", "print an item's value", FLAGS(get_flags), CMD_STORE, 2, 2, run_get,
 	 "Prints the value as it was stored; with -o json the whole item."},
+	{"history", "NAMESPACE KEY", "show what was known of a key before", FLAGS(history_flags), CMD_STORE, 2, 2, run_history,
+	 "The states that facts have taken the place of, newest first: when each was known, when it was true, and the key that "
+	 "superseded it. The item as it is now is not among them."},
 	{"search", "TEXT...", "find items and messages by words, best first", FLAGS(search_flags), CMD_STORE, 0, -1, run_search,
 	 NULL},
 	{"ls", "[NAMESPACE]", "list namespaces, or the items of one", FLAGS(ls_flags), CMD_STORE, 0, 1, run_ls,

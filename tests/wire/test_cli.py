@@ -82,6 +82,47 @@ def test_search_finds_items_and_messages(cli):
     assert cli("search", "zeppelin", check=0).stdout.strip() in ("", "[]")
 
 
+def test_facts(cli):
+    cli("put", "team.x", "lead", "Ann leads the team", "--valid-from", "2019-01-01T00:00:00Z", check=0)
+    cli("put", "team.x", "note a&b", "a note about the team", check=0)
+    first = json.loads(cli("get", "team.x", "lead", "--json", check=0).stdout)
+    assert first["fact"] and first["valid_from"] == "2019-01-01T00:00:00.000Z" and first["valid_to"] is None
+    assert lines(cli("history", "team.x", "lead", check=0)) == []
+    cli("put", "team.x", "lead", "Bea leads the team", "--valid-from", "2024-01-01T00:00:00+02:00", "--supersedes", "note a&b",
+        "--supersedes", "none", check=0)
+    cli("put", "team.x", "lead", "Cid leads the team", "--valid-to", "2030-01-01T00:00:00Z", check=0)
+    states = lines(cli("history", "team.x", "lead", check=0))
+    assert [(s["value"]["text"].split()[0], s["valid_from"], s["valid_to"]) for s in states] == [
+        ("Bea", "2023-12-31T22:00:00.000Z", None), ("Ann", "2019-01-01T00:00:00.000Z", "2023-12-31T22:00:00.000Z")]
+    assert json.loads(cli("history", "team.x", "lead", "--limit", "1", "--json", check=0).stdout) == states[:1]
+    assert [s["superseded_by"] for s in lines(cli("history", "team.x", "note a&b", check=0))] == ["lead"]
+    then = states[1]["recorded_from"]
+    assert json.loads(cli("get", "team.x", "lead", "--as-of", then, check=0).stdout) == {"text": "Ann leads the team"}
+    cli("get", "team.x", "lead", "--as-of", "2001-01-01T00:00:00Z", check=3)
+    hits = lambda *a: [h["text"] for h in lines(cli("search", "who leads the team", "-o", "ndjson", *a, check=0))]  # noqa: E731
+    assert hits() == hits("-n", "team") == hits("--kind", "facts") == hits("--kind", "items") == ["Cid leads the team"]
+    assert hits("-n", "team", "--as-of", then) == ["Ann leads the team"]
+    # A condition that does not hold leaves what would be superseded.
+    cli("put", "team.x", "lead", "{}", "--if-absent", "--supersedes", "none", check=6)
+    cli("put", "team.x", "other", "stays", check=0)
+    cli("put", "team.x", "lead", "{}", "--if-absent", "--supersedes", "other", check=6)
+    cli("get", "team.x", "other", check=0)
+    cli("put", "team.x", "next", "Dee leads the team", "--if-absent", "--supersedes", "lead", check=0)
+    cli("get", "team.x", "lead", check=3)
+    assert len(lines(cli("history", "team.x", "lead", check=0))) == 3
+
+
+def test_facts_wrong_usage(local):
+    for args in (("put", "a", "k", "{}", "--valid-from", "2024"), ("put", "a", "k", "{}", "--valid-to", "soon"), ("put", "a", "k", "{}", "--supersedes", ""),
+                 ("get", "a", "k", "--as-of", "then"), ("search", "x", "--as-of", ""), ("history", "a..b", "k"), ("history", "a"),
+                 ("put", "a", "k", "{}", *["--supersedes", "x"] * 65)):
+        r = local(*args, check=2)
+        assert any(a in r.stderr for a in ("--valid", "--as-of", "--supersedes", "NAMESPACE", "history")), r.stderr
+    r = local("put", "a", "k", "{}", "--valid-from", "2024-01-02T00:00:00Z", "--valid-to", "2024-01-01T00:00:00Z", check=2)
+    assert "valid_to" in r.stderr
+    local("put", "a", "k", "{}", *["--supersedes", "x"] * 64, check=0)
+
+
 def test_wrong_usage(local):
     r = local("serach", "x", check=2)
     assert "search" in r.stderr, "names the closest command"
