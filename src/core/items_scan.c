@@ -194,7 +194,7 @@ static enum err more_rows(struct pass *p)
 	if (!len)
 		return no_memory();
 	p->len = len;
-	tf = realloc(p->tf, cap * terms * sizeof *tf);
+	tf = realloc(p->tf, cap * (terms ? terms : 1) * sizeof *tf); /* a size of 0 would free it */
 	if (!tf)
 		return no_memory();
 	p->tf = tf;
