@@ -149,26 +149,29 @@ static const struct pg_stmt st_retire = {
 					 "WHEN valid_to IS NULL AND"
 					 " (valid_from IS NULL OR valid_from < since) THEN since END, expires_at, by, terms, value "
 					 "FROM o WHERE found" FACT_ONCE "), d AS (DELETE FROM @store t USING o WHERE t.prefix = "
-									"o.prefix AND t.key = o.key AND o.found RETURNING o.id),"
+					 "o.prefix AND t.key = o.key AND o.found RETURNING o.id),"
 					 " c AS (DELETE FROM @cenote_item i USING d WHERE i.id = d.id RETURNING i.id, i.prefix), j "
 					 "AS (" JOURNAL " SELECT $1::bigint, " GUARD(
 						 "true") ", 'i', coalesce(array_agg(-id), '{}'), " NAMES
 							 " FROM c) SELECT found, version, true, found FROM o ORDER BY n"};
 
 /* Behind the statement that put them, in its transaction: these are facts. $1 prefix, $2 key, $3 updated, $4 valid from, $5 valid
- * to. What they have overwritten was valid until then; of a long history the oldest states go. */
+ * to. What they have overwritten was valid until then; of a long history the oldest states go. Every look at the history is an
+ * ordered one with a bound, which is made over its index however small the planner believes the table to be: what has just been
+ * kept is the newest state, and of those to go the scan passes the ones that stay, once. */
+#define STATES_OF_U "f.prefix = u.prefix AND f.key = u.key"
 const struct pg_stmt pg_fact_set = {
 	ST_FACT_SET, LANE_WRITE, "fact_set",
-	"WITH u AS (UPDATE @cenote_item c SET fact = c.version, valid_from = x.since, valid_to = x.until FROM unnest($1::text[],"
-	" $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[]) AS x(prefix, key, updated, since, until)"
-	" WHERE c.prefix = x.prefix AND c.key = x.key AND c.updated_at = x.updated AND c.mark = " XID
-	" RETURNING c.prefix, c.key, c.updated_at, x.since), e AS (UPDATE @cenote_fact f SET ended = u.since FROM u WHERE f.prefix "
-	"="
-	" u.prefix AND f.key = u.key AND f.recorded_to = u.updated_at AND f.superseded_by = f.key AND f.valid_to IS NULL AND"
-	" u.since IS NOT NULL AND (f.valid_from IS NULL OR f.valid_from < u.since)) DELETE FROM @cenote_fact f USING u CROSS JOIN"
-	" LATERAL (SELECT y.recorded_from FROM @cenote_fact y WHERE y.prefix = u.prefix AND y.key = u.key ORDER BY y.recorded_from"
-	" DESC OFFSET " PG_FACT_MAX
-	" LIMIT 1) o WHERE f.prefix = u.prefix AND f.key = u.key AND f.recorded_from <= o.recorded_from"};
+	"WITH x AS MATERIALIZED (SELECT x.*, i.id FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[],"
+	" $5::timestamptz[]) AS x(prefix, key, updated, since, until) CROSS JOIN LATERAL (SELECT c.id FROM @cenote_item c WHERE"
+	" c.prefix = x.prefix AND c.key = x.key AND c.updated_at = x.updated AND c.mark = " XID
+	" LIMIT 1) i), u AS (UPDATE @cenote_item c SET fact = c.version, valid_from = x.since, valid_to = x.until FROM x WHERE"
+	" c.id = x.id RETURNING c.prefix, c.key, c.updated_at, x.since), e AS (UPDATE @cenote_fact f SET ended = y.since FROM"
+	" (SELECT u.since, o.at FROM u CROSS JOIN LATERAL (SELECT f.ctid AS at FROM @cenote_fact f WHERE " STATES_OF_U
+	" AND f.recorded_to = u.updated_at AND f.superseded_by = f.key AND f.valid_to IS NULL AND (f.valid_from IS NULL OR"
+	" f.valid_from < u.since) ORDER BY f.recorded_from DESC LIMIT 1) o WHERE u.since IS NOT NULL) y WHERE f.ctid = y.at)"
+	" DELETE FROM @cenote_fact WHERE ctid = ANY (ARRAY(SELECT o.at FROM u CROSS JOIN LATERAL (SELECT f.ctid AS at FROM"
+	" @cenote_fact f WHERE " STATES_OF_U " ORDER BY f.recorded_from DESC OFFSET " PG_FACT_MAX ") o))"};
 
 /* $7 now. A row of another client is adopted on the way, without a document: else its version would change with its xmin. */
 static const struct pg_stmt st_touch = {
