@@ -1,8 +1,13 @@
 """Facts over HTTP: when they were true, what was known before, and what was known at a time; the same on both stores."""
+import json
 import time
 import uuid
 
+import psycopg
 import pytest
+
+from postgres import database
+from server import Server
 
 API = "/cenote/v1"
 
@@ -158,3 +163,98 @@ def test_export_and_import(start, kind, ns):
         item = get(b, ns, "k").json
         assert (item["valid_from"], item["valid_to"]) == ("1950-01-01T00:00:00.000Z", "1970-01-01T00:00:00.000Z")
         assert get(b, ns, "only").json["fact"] and "fact" not in get(b, ns, "plain").json
+
+
+def until(what, wait=30):
+    """Asks until it holds."""
+    end = time.monotonic() + wait
+    while not what():
+        assert time.monotonic() < end, "it did not come to that"
+
+
+SECRET = "the-marmalade-of-the-other"
+
+
+@pytest.mark.parametrize("key", ["tenant", "user"])
+def test_nobody_reaches_the_past_of_another(start, kind, key):
+    """What was known before is as closed as what is known now, to another tenant and to another user of the tenant."""
+    with start(kind, "--auth", "keys") as s:
+        def made(*args):
+            r = json.loads(s.run("key", "create", "--json", *args, check=0).stdout)
+            return {"Authorization": f"Bearer {r.get('key') or r['secret']}"}
+
+        owner = made("--name", "o", "--tenant", "acme")
+        other = made("--name", "x", "--tenant", "bolt") if key == "tenant" else made("--name", "x", "--tenant", "acme", "--for-user", "ann")
+        reader = made("--name", "r", "--tenant", "acme", "--rights", "read")
+        for k in ("k", "gone"):
+            for i in range(3):
+                put(s, "notes.bob", k, f"{SECRET} {i}", headers=owner, valid_from=f"202{i}-01-01T00:00:00Z")
+        then = clock()
+        put(s, "notes.bob", "new", SECRET, headers=owner, supersedes="gone")
+        ask = lambda who, method, path, body=None: s.request(method, API + path, body, headers=who)  # noqa: E731
+        reads = [("GET", f"/items/history?namespace=notes.bob&key={k}", None) for k in ("k", "gone")]
+        reads += [("GET", f"/items?namespace=notes.bob&key={k}&as_of={then}", None) for k in ("k", "gone", "new")]
+        reads += [("POST", "/recall", {"query": "marmalade", "as_of": then, **m}) for m in (
+            {}, {"namespaces": ["notes.bob"]}, {"namespaces": ["notes"]}, {"namespaces": [[]]}, {"user": "bob"}, {"kinds": ["fact", "item"]})]
+        seen = [ask(owner, *c) for c in reads]
+        assert sum(SECRET.encode() in r.body for r in seen) >= 7, seen
+        for c in reads:
+            r = ask(other, *c)
+            assert r.status in (200, 403, 404) and SECRET.encode() not in r.body, (c, r)
+        # Nor can it put anything into it, or take anything away.
+        before = [ask(owner, *c).body for c in reads[:2]]
+        for method, path, body in (("PUT", "/items?namespace=notes.bob&key=k&supersedes=new&supersedes=gone", {}),
+                                   ("DELETE", "/items?namespace=notes.bob&key=gone", None), ("DELETE", "/items?namespace=notes.bob&key=k", None)):
+            assert ask(other, method, path, body).status in ((200, 201, 204, 404) if key == "tenant" else (403, 404))
+            assert ask(reader, method, path, body).status == 403
+        assert [ask(owner, *c).body for c in reads[:2]] == before
+        assert ask(owner, "GET", "/items?namespace=notes.bob&key=new").status == 200
+
+
+def test_expiry_forgets(fresh, ns):
+    """When an item expires, so do its states, and those of what was superseded while it had a time to live."""
+    s = fresh
+    for i in range(3):
+        put(s, ns, "k", f"v{i}", ttl_minutes=0.03, valid_from=f"202{i}-01-01T00:00:00Z")
+    put(s, ns, "old", "the old one", ttl_minutes=0.03)
+    put(s, ns, "new", "the new one", supersedes="old")
+    put(s, ns, "new", "the newest one", valid_from="2020-01-01T00:00:00Z")
+    assert len(history(s, ns, "k")["data"]) == 2 and len(history(s, ns, "old")["data"]) == 1
+    until(lambda: not history(s, ns, "k")["data"] and not history(s, ns, "old")["data"])
+    assert get(s, ns, "k").status == 404 and len(history(s, ns, "new")["data"]) == 1
+    # A key that is put again begins anew.
+    put(s, ns, "k", "again", valid_from="2020-01-01T00:00:00Z")
+    assert history(s, ns, "k")["data"] == []
+
+
+def test_another_program_writes_the_row(pg_server, ns):
+    """Validity belongs to the value that came with it: not to what another program makes of the row, nor does that get into the history."""
+    with database(pg_server) as url, Server(store=url) as s, psycopg.connect(url, autocommit=True) as db:
+        change = "UPDATE store SET value = %s, updated_at = now() WHERE prefix = %s AND key = %s"
+        for k in ("changed", "same", "deleted", "twice"):
+            put(s, ns, k, f"boat {k} one", valid_from="2020-01-01T00:00:00Z")
+            put(s, ns, k, f"boat {k} two", valid_from="2021-01-01T00:00:00Z", valid_to="2022-01-01T00:00:00Z")
+        then = clock()
+        for k in ("changed", "twice"):
+            db.execute(change, ('{"text": "boat theirs"}', ns, k))
+        db.execute("UPDATE store SET value = value WHERE prefix = %s AND key = 'same'", (ns,))
+        assert db.execute("DELETE FROM store WHERE prefix = %s AND key = 'deleted'", (ns,)).rowcount == 1
+        for k in ("changed", "twice", "same"):
+            item = get(s, ns, k).json
+            assert "fact" not in item and "valid_from" not in item, item
+        assert get(s, ns, "changed").json["value"] == {"text": "boat theirs"}
+        until(lambda: ("item", "changed", "boat theirs") in recall(s, "boat theirs", ns))
+        assert all(kind == "item" for kind, _, _ in recall(s, "boat", ns)) and recall(s, "boat", ns, kinds=["fact"]) == []
+        # What it has overwritten was not kept, and is not made up.
+        assert [x["value"]["text"] for x in history(s, ns, "changed")["data"]] == ["boat changed one"]
+        assert get(s, ns, "changed", as_of=then).status == 404
+        assert all("theirs" not in t for _, _, t in recall(s, "boat", ns, as_of=then))
+        # A put of ours over it does not take it for a fact; nor does one that supersedes it.
+        put(s, ns, "changed", "boat changed three", valid_from="2023-01-01T00:00:00Z")
+        assert [x["value"]["text"] for x in history(s, ns, "changed")["data"]] == ["boat changed one"]
+        put(s, ns, "other", "boat other", supersedes="twice", valid_from="2023-01-01T00:00:00Z")
+        last = history(s, ns, "twice")["data"][0]
+        assert (last["value"], last["fact"], last["valid_from"], last["superseded_by"]) == ({"text": "boat theirs"}, False, None, "other")
+        # A row that it has deleted takes its history along once that is noticed.
+        assert get(s, ns, "deleted").status == 404
+        until(lambda: recall(s, "boat", ns) and not history(s, ns, "deleted")["data"])
