@@ -181,6 +181,50 @@ static void the_same_as_in_memory(void **state)
 	rig_free(r);
 }
 
+/* Where codes fit but not vectors: the best are the same, figures to the bit; further down some cosines are estimates. */
+static void by_codes(void **state)
+{
+	static const char *const queries[] = {"boat on the river", "number17", "the", "tea lamp storm apple", "nowhere"};
+	struct rig *r = rig(0.33);
+	struct memory *some = small_memory(r, (size_t)150 << 10);
+	unsigned same = 0, all = 0;
+
+	(void)state;
+	for (int i = 0; i < 40; i++) {
+		struct vector_question question;
+		struct items_query q = {.prefix = STR("n"),
+					.query = str_c(queries[i % 5]),
+					.model = STR(MODEL),
+					.question = &question,
+					.mode = i % 3 == 2 ? RANK_BY_VECTORS : RANK_AUTO,
+					.near = i % 2 ? 0.6 : 0,
+					.want = i % 7 == 3 ? 2000 : 1 + next(60),
+					.explain = i % 2};
+		struct items_found x, y;
+		float v[DIMS];
+
+		if (i == 20) { /* changes go on where codes are */
+			put(&r->b, "n.a", "k3", "{\"text\":\"boat of another kind\"}");
+			put(&r->b, "n.a", "new", "{\"text\":\"apple and tea and nothing besides\"}");
+		}
+		random_question(&r->b.a, &question, v);
+		OKAY(items_search(r->b.m, &r->b.a, &ann, &q, &x));
+		OKAY(items_search(some, &r->b.a, &ann, &q, &y));
+		assert_true(y.by_meaning && y.by_codes && !x.by_codes);
+		assert_int_equal(x.pending, y.pending);
+		assert_true(x.best == y.best && x.highest == y.highest && fabs(x.lowest - y.lowest) < 1e-9);
+		for (size_t k = 0; k < q.want && k < x.n; k++) {
+			assert_true(k < y.n);
+			all++;
+			same += x.v[k].id == y.v[k].id && x.v[k].bm25 == y.v[k].bm25 && x.v[k].score == y.v[k].score &&
+				x.v[k].like == y.v[k].like && str_eq(x.v[k].words, y.v[k].words);
+		}
+	}
+	assert_true(same * 100 >= all * 98);
+	memory_free(some);
+	rig_free(r);
+}
+
 /* The best by cosines of the floats. */
 static void as_brute_force(void **state)
 {
@@ -300,9 +344,8 @@ static void words_alone_and_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_same_as_in_memory),
-		cmocka_unit_test(as_brute_force),
-		cmocka_unit_test(in_little_room),
+		cmocka_unit_test(the_same_as_in_memory),  cmocka_unit_test(by_codes),
+		cmocka_unit_test(as_brute_force),	  cmocka_unit_test(in_little_room),
 		cmocka_unit_test(words_alone_and_errors),
 	};
 

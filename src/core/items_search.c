@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/clock.h"
+#include "core/items_coded.h"
 #include "core/items_scan.h"
 #include "core/memory_impl.h"
 #include "core/words_impl.h"
@@ -17,6 +18,8 @@ struct job {
 	struct arena *a;
 	const struct items_query *q;
 	struct items_found *out;
+	struct items_coded coded;
+	bool has_codes; /* coded is filled in and to be settled */
 	bool done;
 };
 
@@ -125,12 +128,22 @@ static enum err mark_like_stored(struct job *j, const struct principal *who, con
 	return OK;
 }
 
+/* The first step of index/rank_items_coded.h. */
+static enum err rank_codes(struct job *j, const struct scope *s, const struct rank_items_request *rq)
+{
+	j->coded.rq = *rq;
+	j->coded.rq.want = rq->want + TOP_EXTRA > ITEMS_CODED_MAX ? rq->want + TOP_EXTRA : ITEMS_CODED_MAX;
+	j->has_codes = true;
+	return rank_items_coded(s, j->a, &j->coded.rq, &j->coded.c);
+}
+
 static enum err search_by_meaning(void *ctx, const struct scope *s, const struct vector_scope *vectors)
 {
 	struct job *j = ctx;
 	const struct items_query *q = j->q;
 	bool alone = q->mode == RANK_BY_VECTORS;
 	uint32_t langs = scope_langs(s);
+	struct rank_items_request rq;
 	struct rank_items_result res;
 	struct query_term *terms;
 	struct bm25 figures;
@@ -143,15 +156,65 @@ static enum err search_by_meaning(void *ctx, const struct scope *s, const struct
 		return err_set(E_INTERNAL, "a question of %u dimensions for vectors of %u", q->question->dims, vectors->dims);
 	TRY(question_terms(j->a, langs ? langs : j->w->langs, q->query, &terms, &n));
 	scope_query_prepare(s, terms, n, &figures);
-	TRY(rank_items(s, j->a,
-		       &(struct rank_items_request){terms, n, &figures, vectors, q->question, j->out->weights[RF_LEX],
-						    j->out->weights[RF_V], alone, q->want, TOP_EXTRA},
-		       &res));
+	rq = (struct rank_items_request){
+		terms, n,	&figures, vectors, q->question, j->out->weights[RF_LEX], j->out->weights[RF_V],
+		alone, q->want, TOP_EXTRA};
+	if (vector_scope_coded(vectors))
+		return rank_codes(j, s, &rq);
+	TRY(rank_items(s, j->a, &rq, &res));
 	TRY(take_ranked(j, &res));
 	if (q->near > 0)
 		TRY(mark_like(j, vectors));
 	j->done = true;
 	return q->explain ? explain_words(j, s, terms, n, &figures) : OK;
+}
+
+/* Explains hits of a scope that was ranked by codes, by its figures as they are now. */
+static enum err explain_later(void *ctx, const struct scope *s, const struct vector_scope *vectors)
+{
+	struct job *j = ctx;
+	uint32_t langs = scope_langs(s);
+	struct query_term *terms;
+	struct bm25 figures;
+	size_t n;
+
+	(void)vectors;
+	TRY(question_terms(j->a, langs ? langs : j->w->langs, j->q->query, &terms, &n));
+	scope_query_prepare(s, terms, n, &figures);
+	return explain_words(j, s, terms, n, &figures);
+}
+
+/* The second step: what is in memory are codes. */
+static enum err search_by_codes(struct job *j, const struct principal *who, const struct doc_scope *scope)
+{
+	struct items_coded *x = &j->coded;
+	struct rank_items_result r = {.n = 0};
+	bool skipped;
+
+	x->words = j->w;
+	x->who = who;
+	x->scope = scope;
+	x->q = j->q;
+	x->arena = j->a;
+	TRY(items_coded_settle(x));
+	r.r = ARENA_ARRAY(j->a, struct ranked_item, x->c.n + 1);
+	if (!r.r)
+		return E_NOMEM;
+	for (size_t i = 0; i < x->c.n; i++)
+		if (!isnan(x->c.v[i].r.cosine) || (x->c.v[i].r.lex > 0 && !x->rq.by_vectors))
+			r.r[r.n++] = x->c.v[i].r;
+	r.complete = x->c.complete;
+	r.best = x->c.best;
+	r.lowest = x->c.lowest;
+	r.highest = x->c.highest;
+	TRY(take_ranked(j, &r));
+	j->out->by_codes = true;
+	j->done = true;
+	if (j->q->near > 0)
+		TRY(mark_like_stored(j, who, scope));
+	if (!j->q->explain)
+		return OK;
+	return words_with_scope(j->w, j->a, who, scope, explain_later, j, &skipped);
 }
 
 static enum err search_by_words(struct job *j, const struct principal *who, const struct doc_scope *scope)
@@ -241,6 +304,8 @@ enum err items_search(struct memory *m, struct arena *a, const struct principal 
 	choose_weights(out, q);
 	if (q->model.n)
 		TRY(words_with_scope(j.w, a, who, &scope, search_by_meaning, &j, &skipped));
+	if (j.has_codes)
+		TRY(search_by_codes(&j, who, &scope));
 	if (skipped && q->question)
 		TRY(search_by_scan(&j, who, &scope));
 	if (j.done)

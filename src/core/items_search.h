@@ -30,6 +30,7 @@ struct items_found {
 	bool complete;		      /* there are no others */
 	bool no_words;		      /* nothing to look for: no words in the question, and no vector */
 	bool by_meaning;	      /* vectors counted */
+	bool by_codes;		      /* what is in memory are codes of them: the vectors of the best were read */
 	bool late;		      /* they did not: the scope does not fit the cache, and reading it took too long */
 	uint64_t pending;	      /* items of the scope without a vector by the model */
 	double weights[RF_COUNT];     /* as used */

@@ -138,6 +138,24 @@ static enum err take_vector(struct vector_scope **vs, int64_t id, struct str blo
 	return vector_scope_put(*vs, id, &v);
 }
 
+/* Codes instead of vectors, and no marks: changes will make the words again. */
+static enum err keep_codes(struct vector_scope **v, struct marks *marks)
+{
+	TRY(vector_scope_code(v));
+	marks_release(marks);
+	return OK;
+}
+
+static enum err load_fits(struct load *l)
+{
+	if (estimate(l) <= l->limit)
+		return OK;
+	if (l->v && !vector_scope_coded(l->v) && !l->s->messages)
+		TRY(keep_codes(&l->v, &l->marks));
+	l->too_large = estimate(l) > l->limit;
+	return OK;
+}
+
 static enum err load_doc(void *ctx, const struct doc_change *d)
 {
 	struct load *l = ctx;
@@ -147,12 +165,12 @@ static enum err load_doc(void *ctx, const struct doc_change *d)
 	l->doc_bytes += d->terms.n;
 	TRY(scope_add(l->s, d->id, d->terms, d->lang_ns));
 	if (l->scope->model.n) {
-		TRY(marks_put(&l->marks, d->id, doc_mark(d->terms)));
+		if (!vector_scope_coded(l->v))
+			TRY(marks_put(&l->marks, d->id, doc_mark(d->terms)));
 		if (has_vector(d))
 			TRY(take_vector(&l->v, d->id, d->vector));
 	}
-	l->too_large = estimate(l) > l->limit;
-	return OK;
+	return load_fits(l);
 }
 
 static bool on_load(void *ctx, const struct doc_change *d)
@@ -183,7 +201,7 @@ static enum err load_scope(struct load *l)
 	TRY(scope_merge_all(l->s));
 	if (l->s->messages)
 		TRY(scope_order_make(l->s));
-	l->too_large = scope_bytes(l->s) + vectors_bytes(l->v) + marks_bytes(&l->marks) > l->limit;
+	TRY(load_fits(l));
 	return OK;
 }
 
@@ -355,6 +373,7 @@ struct apply {
 	struct scope *s;
 	struct changes *c;
 	uint64_t from, to;
+	size_t limit; /* above it vectors become codes */
 	bool applied, merge;
 	size_t bytes;
 	struct merge_plan plan;
@@ -370,7 +389,8 @@ static enum err apply_with_vector(struct cache_entry *en, const struct doc_chang
 		marks_remove(&en->marks, d->id);
 	} else if (!marks_has(&en->marks, d->id, mark)) {
 		TRY(scope_add(en->scope, d->id, d->terms, d->lang_ns));
-		TRY(marks_put(&en->marks, d->id, mark));
+		if (!vector_scope_coded(en->vectors))
+			TRY(marks_put(&en->marks, d->id, mark));
 	}
 	if (!d->removed && d->vector.n > 0 && d->mark == mark)
 		return take_vector(&en->vectors, d->id, d->vector);
@@ -403,6 +423,8 @@ static enum err apply_run(void *arg)
 	ap->s = en->scope;
 	if (ap->s && atomic_load(&en->cursor) == ap->from) {
 		e = apply_changes(en, ap->c);
+		if (e == OK && !ap->s->messages && en->vectors && !vector_scope_coded(en->vectors) && entry_bytes(en) > ap->limit)
+			e = keep_codes(&en->vectors, &en->marks);
 		if (e == OK) {
 			atomic_store(&en->cursor, ap->to);
 			atomic_store(&en->rows, ap->s->rows + 1);
@@ -468,7 +490,7 @@ static void drop(struct words *w, struct cache_entry *en, uint64_t from, uint64_
 /* *retry: somebody else has moved the scope on, so that these changes may not be in it. */
 static enum err apply(struct words *w, struct cache_entry *en, struct changes *c, uint64_t from, uint64_t to, bool *retry)
 {
-	struct apply ap = {.en = en, .c = c, .from = from, .to = to};
+	struct apply ap = {.en = en, .c = c, .from = from, .to = to, .limit = cache_ceiling(w->cache)};
 
 	TRY(c->bytes > LARGE_CHANGES || atomic_load(&en->rows) > LARGE_ROWS ? work_run(apply_run, &ap) : apply_run(&ap));
 	*retry = !ap.applied;

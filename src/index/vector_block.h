@@ -7,9 +7,9 @@
 #define VECTOR_CHUNK 64 /* rows that are scanned at a time: a word of a bitmap. A full block is a multiple of it */
 
 struct vector_block {
-	uint8_t *high, *low; /* cap padded planes each */
+	uint8_t *high, *low; /* cap padded planes each; coded: codes, NULL */
 	int64_t *ids;
-	float *scales;
+	float *scales; /* coded: factors */
 	uint32_t cap;
 };
 

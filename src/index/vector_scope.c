@@ -57,13 +57,14 @@ static size_t plane_bytes(const struct vector_scope *s, uint32_t cap)
 
 static size_t block_bytes(const struct vector_scope *s, uint32_t cap)
 {
-	return 2 * plane_bytes(s, cap) + cap * (sizeof(int64_t) + sizeof(float));
+	return (s->scratch ? 1 : 2) * plane_bytes(s, cap) + cap * (sizeof(int64_t) + sizeof(float));
 }
 
 static void block_free(const struct vector_scope *s, struct vector_block *b)
 {
 	plane_free(b->high, plane_bytes(s, b->cap));
-	plane_free(b->low, plane_bytes(s, b->cap));
+	if (b->low)
+		plane_free(b->low, plane_bytes(s, b->cap));
 	free(b->ids);
 	free(b->scales);
 }
@@ -76,16 +77,17 @@ static bool block_new(const struct vector_scope *s, uint32_t cap, const struct v
 	struct vector_block b = {.cap = cap};
 
 	b.high = plane_new(plane_bytes(s, cap), huge);
-	b.low = plane_new(plane_bytes(s, cap), false);
+	b.low = s->scratch ? NULL : plane_new(plane_bytes(s, cap), false);
 	b.ids = malloc(cap * sizeof *b.ids);
 	b.scales = malloc(cap * sizeof *b.scales);
-	if (!b.high || !b.low || !b.ids || !b.scales) {
+	if (!b.high || (!b.low && !s->scratch) || !b.ids || !b.scales) {
 		block_free(s, &b);
 		return false;
 	}
 	if (old && n) {
 		memcpy(b.high, old->high, n * s->size);
-		memcpy(b.low, old->low, n * s->size);
+		if (b.low)
+			memcpy(b.low, old->low, n * s->size);
 		memcpy(b.ids, old->ids, n * sizeof *b.ids);
 		memcpy(b.scales, old->scales, n * sizeof *b.scales);
 	}
@@ -106,10 +108,28 @@ struct vector_scope *vector_scope_new(uint32_t dims)
 	return s;
 }
 
+struct vector_scope *vector_scope_new_coded(uint32_t dims)
+{
+	struct vector_scope *s = vector_scope_new(dims);
+
+	if (!s)
+		return NULL;
+	s->size = vector_code_words(dims) * sizeof(uint64_t);
+	s->per_block = (uint32_t)(PLANE_BYTES / s->size / VECTOR_CHUNK * VECTOR_CHUNK);
+	s->scratch = malloc(dims * sizeof *s->scratch);
+	if (!s->scratch) {
+		free(s);
+		return NULL;
+	}
+	s->bytes += dims * sizeof *s->scratch;
+	return s;
+}
+
 void vector_scope_free(struct vector_scope *s)
 {
 	if (!s)
 		return;
+	free(s->scratch);
 	for (uint32_t i = 0; i < s->blocks_n; i++)
 		block_free(s, &s->blocks[i]);
 	free(s->blocks);
@@ -238,19 +258,51 @@ int64_t vector_scope_row(const struct vector_scope *s, int64_t id)
 	return s->slots_cap ? (int64_t)s->slots[slot_of(s, id)] - 1 : -1;
 }
 
+int64_t vector_scope_id(const struct vector_scope *s, uint32_t row)
+{
+	struct vector_row r = vector_row_at(s, row);
+
+	return r.block->ids[r.i];
+}
+
+int64_t vector_scope_row_near(const struct vector_scope *s, int64_t id, uint32_t *hint)
+{
+	int64_t row = *hint < s->rows && vector_scope_id(s, *hint) == id ? *hint : vector_scope_row(s, id);
+
+	if (row >= 0)
+		*hint = (uint32_t)row + 1;
+	return row;
+}
+
 /* ---------------------------------------------------------------- changing */
 
 static void row_set(struct vector_scope *s, uint32_t row, int64_t id, const struct vector *v)
 {
 	struct vector_row r = vector_row_at(s, row);
-	uint8_t *high = r.block->high + r.i * s->size, *low = r.block->low + r.i * s->size;
+	uint8_t *high = r.block->high + r.i * s->size, *low;
 
+	r.block->ids[r.i] = id;
+	if (s->scratch) {
+		r.block->scales[r.i] = vector_code_make(v, s->scratch, (uint64_t *)(void *)high);
+		return;
+	}
+	low = r.block->low + r.i * s->size;
 	memcpy(high, v->high, s->dims);
 	memset(high + s->dims, VECTOR_ZERO, s->size - s->dims);
 	memcpy(low, v->low, s->dims);
 	memset(low + s->dims, VECTOR_ZERO, s->size - s->dims);
 	r.block->scales[r.i] = v->scale;
-	r.block->ids[r.i] = id;
+}
+
+static void row_copy(struct vector_scope *s, uint32_t to, uint32_t from)
+{
+	struct vector_row t = vector_row_at(s, to), f = vector_row_at(s, from);
+
+	memcpy(t.block->high + t.i * s->size, f.block->high + f.i * s->size, s->size);
+	if (t.block->low)
+		memcpy(t.block->low + t.i * s->size, f.block->low + f.i * s->size, s->size);
+	t.block->scales[t.i] = f.block->scales[f.i];
+	t.block->ids[t.i] = f.block->ids[f.i];
 }
 
 enum err vector_scope_put(struct vector_scope *s, int64_t id, const struct vector *v)
@@ -284,12 +336,9 @@ bool vector_scope_remove(struct vector_scope *s, int64_t id)
 		return false;
 	slot_clear(s, slot_of(s, id));
 	if (row != last) {
-		struct vector_row from = vector_row_at(s, last);
-		struct vector v = {s->dims, from.block->scales[from.i], from.block->high + from.i * s->size,
-				   from.block->low + from.i * s->size};
-		uint32_t slot = slot_of(s, from.block->ids[from.i]);
+		uint32_t slot = slot_of(s, vector_scope_id(s, last));
 
-		row_set(s, (uint32_t)row, from.block->ids[from.i], &v);
+		row_copy(s, (uint32_t)row, last);
 		s->slots[slot] = (uint32_t)row + 1;
 	}
 	s->rows--;
@@ -307,4 +356,86 @@ bool vector_scope_get(const struct vector_scope *s, int64_t id, struct vector *o
 	r = vector_row_at(s, (uint32_t)row);
 	*out = (struct vector){s->dims, r.block->scales[r.i], r.block->high + r.i * s->size, r.block->low + r.i * s->size};
 	return true;
+}
+
+/* ---------------------------------------------------------------- codes */
+
+enum err vector_scope_code(struct vector_scope **s)
+{
+	struct vector_scope *coded = vector_scope_new_coded((*s)->dims);
+	enum err e = coded ? OK : no_memory();
+
+	for (uint32_t row = 0; row < (*s)->rows && e == OK; row++) {
+		struct vector_row r = vector_row_at(*s, row);
+		struct vector v = {(*s)->dims, r.block->scales[r.i], r.block->high + r.i * (*s)->size,
+				   r.block->low + r.i * (*s)->size};
+
+		e = vector_scope_put(coded, r.block->ids[r.i], &v);
+	}
+	if (e != OK) {
+		vector_scope_free(coded);
+		return e;
+	}
+	vector_scope_free(*s);
+	*s = coded;
+	return OK;
+}
+
+struct id_row {
+	int64_t id;
+	uint32_t row;
+};
+
+static int by_id(const void *x, const void *y)
+{
+	const struct id_row *a = x, *b = y;
+
+	return (a->id > b->id) - (a->id < b->id);
+}
+
+/* Appends a row of another coded scope. */
+static enum err row_take(struct vector_scope *s, const struct vector_scope *from, const struct id_row *r)
+{
+	struct vector_row f = vector_row_at(from, r->row), t;
+
+	TRY(slots_grow(s));
+	TRY(rows_grow(s));
+	t = vector_row_at(s, s->rows);
+	memcpy(t.block->high + t.i * s->size, f.block->high + f.i * s->size, s->size);
+	t.block->scales[t.i] = f.block->scales[f.i];
+	t.block->ids[t.i] = r->id;
+	s->rows++;
+	s->slots[slot_of(s, r->id)] = s->rows;
+	return OK;
+}
+
+enum err vector_scope_sort(struct vector_scope **s)
+{
+	struct vector_scope *sorted = vector_scope_new_coded((*s)->dims);
+	struct id_row *r = malloc(((size_t)(*s)->rows + 1) * sizeof *r);
+	enum err e = sorted && r ? OK : no_memory();
+
+	for (uint32_t row = 0; row < (*s)->rows && e == OK; row++)
+		r[row] = (struct id_row){vector_scope_id(*s, row), row};
+	if (e == OK)
+		qsort(r, (*s)->rows, sizeof *r, by_id);
+	for (uint32_t row = 0; row < (*s)->rows && e == OK; row++)
+		e = row_take(sorted, *s, &r[row]);
+	free(r);
+	if (e != OK) {
+		vector_scope_free(sorted);
+		return e;
+	}
+	vector_scope_free(*s);
+	*s = sorted;
+	return OK;
+}
+
+void vector_scope_estimate(const struct vector_scope *s, const struct vector_code_question *q, float *out)
+{
+	for (uint32_t i = 0; i < s->blocks_n && i * s->per_block < s->rows; i++) {
+		uint32_t first = i * s->per_block, n = s->rows - first < s->blocks[i].cap ? s->rows - first : s->blocks[i].cap;
+
+		vector_code_scan(q, (const uint64_t *)(const void *)s->blocks[i].high, s->blocks[i].scales, n, out + first);
+	}
 }

@@ -15,12 +15,14 @@
  *  1. All vectors of a scope have the same number of dimensions, and every id is in it once.
  *  2. Rows 0..rows-1 are all live; every block but the last is full. Removing moves the last row into the gap.
  *  3. An answer depends on the set of vectors only, not on the order of rows, nor on how a scan was cut (unless more candidates
- *     than fit are nearly alike). */
+ *     than fit are nearly alike).
+ *  4. A coded scope keeps a code of each vector (index/vector_code.h: dims / 8 bytes) instead of its planes. Of the functions below
+ *     only those that change it, vector_scope_bytes, vector_scope_row and those of codes may be used with it. */
 #ifndef CENOTE_INDEX_VECTOR_SCOPE_H
 #define CENOTE_INDEX_VECTOR_SCOPE_H
 
 #include "index/scope.h"
-#include "index/vector.h"
+#include "index/vector_code.h"
 
 #define VECTOR_ROWS_MAX (1u << 28)
 #define VECTOR_WANT_MAX (1u << 16)
@@ -29,7 +31,8 @@ struct vector_block;
 struct vector_scope {
 	uint32_t dims, rows;
 	uint32_t per_block; /* rows of a full block, a multiple of 64 */
-	size_t size;	    /* of a padded plane */
+	size_t size;	    /* of a padded plane; of a code */
+	float *scratch;	    /* coded: dims; else NULL */
 	struct vector_block *blocks;
 	uint32_t blocks_n, blocks_cap;
 	uint32_t *slots; /* hash table: row + 1, 0: empty */
@@ -40,6 +43,14 @@ struct vector_scope {
 
 /* dims: 1..VECTOR_DIMS_MAX, anything else is a fault of the caller's. NULL: out of memory. */
 struct vector_scope *vector_scope_new(uint32_t dims);
+/* A coded one. */
+struct vector_scope *vector_scope_new_coded(uint32_t dims);
+static inline bool vector_scope_coded(const struct vector_scope *s)
+{
+	return s && s->scratch;
+}
+/* Puts a coded scope of the same vectors into the place of one that is not. E_LIMIT: memory; then nothing has changed. */
+enum err vector_scope_code(struct vector_scope **s) MUST_CHECK;
 void vector_scope_free(struct vector_scope *s);
 /* Memory held. */
 size_t vector_scope_bytes(const struct vector_scope *s);
@@ -53,6 +64,17 @@ bool vector_scope_remove(struct vector_scope *s, int64_t id);
 int64_t vector_scope_row(const struct vector_scope *s, int64_t id);
 /* The vector itself (its planes are padded); valid until the scope changes. False: it has none. */
 bool vector_scope_get(const struct vector_scope *s, int64_t id, struct vector *out);
+
+/* ---- codes */
+
+/* Puts one with its rows in the order of ids into the place of a coded scope. E_LIMIT: memory; then nothing has changed. */
+enum err vector_scope_sort(struct vector_scope **s) MUST_CHECK;
+/* out[row]: the cosine of each row, estimated. */
+void vector_scope_estimate(const struct vector_scope *s, const struct vector_code_question *q, float *out);
+int64_t vector_scope_id(const struct vector_scope *s, uint32_t row);
+/* As vector_scope_row; *hint: where it may be found, becomes the row after it. Quick for ids in the order in which they were put.
+ */
+int64_t vector_scope_row_near(const struct vector_scope *s, int64_t id, uint32_t *hint);
 
 /* ---- searching */
 
