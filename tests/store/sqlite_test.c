@@ -156,7 +156,7 @@ static void newer_version(void **state)
 	assert_int_equal(has(&BOB, "k", "{}"), 1); /* the others go on */
 	assert_int_equal(S->ops->ping(S), OK);
 	shut();
-	sql("tenants/alice.sqlite", "UPDATE cenote_meta SET value = '3' WHERE name = 'schema'");
+	sql("tenants/alice.sqlite", "UPDATE cenote_meta SET value = '5' WHERE name = 'schema'");
 	open_again();
 	assert_int_equal(has(&ALICE, "k", "{}"), 1);
 }
@@ -188,6 +188,8 @@ static void gets_vectors(void **state)
 	assert_int_equal(put_as(&ALICE, "k", "{}"), OK);
 	shut();
 	sql("tenants/alice.sqlite",
+	    "DROP TABLE cenote_text; DROP TABLE cenote_text_seen; DROP TABLE cenote_fact; ALTER TABLE cenote_item DROP COLUMN fact;"
+	    "ALTER TABLE cenote_item DROP COLUMN valid_from_us; ALTER TABLE cenote_item DROP COLUMN valid_to_us;"
 	    "DROP TABLE cenote_vector; DROP TABLE cenote_model; UPDATE cenote_meta SET value = '2' WHERE name = 'schema'");
 	open_again();
 	assert_int_equal(has(&ALICE, "k", "{}"), 1);
