@@ -64,9 +64,10 @@ const char *oa_error(struct http_req *rq, int status, struct buf *b)
 	struct jw w;
 
 	if (status == 404 && !rq_route(rq))
-		text = "There is no such route: of OpenAI's API, Cenote serves conversations and their items, embeddings and "
-		       "models "
-		       "(/v1/conversations, /v1/conversations/{id}, /v1/conversations/{id}/items, /v1/embeddings, /v1/models)";
+		text = "There is no such route: of OpenAI's API, Cenote serves responses, chat completions, conversations and "
+		       "their items, "
+		       "embeddings and models (POST /v1/responses, POST /v1/chat/completions, /v1/conversations, "
+		       "/v1/conversations/{id}, /v1/conversations/{id}/items, /v1/embeddings, /v1/models)";
 	else if (!text[0])
 		text = "The request was refused";
 	/* Clients repeat a request after a 409, which would only be refused again. */
