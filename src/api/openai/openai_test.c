@@ -132,9 +132,10 @@ static void params(void **state)
 		{"ann", "GET", "/v1/conversations/p/items?limit=0", NULL, NULL, 400, "\"param\":\"limit\""},
 		{"ann", "GET", "/v1/conversations/p/items?order=up", NULL, NULL, 400, "\"param\":\"order\""},
 		{"ann", "GET", "/v1/conversations/p/items?after=none", NULL, NULL, 404, "\"param\":\"after\""},
-		{"ann", "POST", "/v1/responses", NULL, "{}", 404,
-		 ERR("There is no such route: of OpenAI's API, Cenote serves conversations")},
-		{"ann", "POST", "/chat/completions", NULL, "{}", 404, ERR("There is no such route")},
+		{"ann", "POST", "/v1/completions", NULL, "{}", 404,
+		 ERR("There is no such route: of OpenAI's API, Cenote serves responses")},
+		{"ann", "POST", "/v1/responses", NULL, "{}", 404, ERR("this server has no chat model: the test has none")},
+		{"ann", "POST", "/chat/completions", NULL, "{}", 404, ERR("this server has no chat model")},
 		{"ann", "PUT", "/v1/conversations/p", NULL, "{}", 405, ERR("")},
 	};
 
