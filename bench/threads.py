@@ -204,8 +204,16 @@ def chat(saver, turns, thread="chat"):
     return took
 
 
+def indexed(server, texts):
+    """Waits until recall finds what was said; it is so many texts."""
+    assert server.request("GET", "/cenote/v1/vectors?wait=indexed&wait_ms=120000", timeout=150).status == 200
+    had = server.request("GET", "/cenote/v1/stats").json["background"]["texts"]["texts"]
+    assert had == texts, had
+
+
 def size(folder):
-    """What 500 turns cost in the database: every table and index of PostgresSaver, the whole tenant file of Cenote (less an empty one)."""
+    """What 500 turns cost in the database, with their texts for recall (recall.threads) and without vectors: every table and index of PostgresSaver,
+    the whole tenant file of Cenote (less an empty one)."""
     import psycopg
     from cenote import CenoteSaver
     from langgraph.checkpoint.postgres import PostgresSaver
@@ -220,6 +228,7 @@ def size(folder):
     with Server(folder=folder / "size") as s:
         with CenoteSaver.connect(s.url) as saver:
             turns = chat(saver, 500)
+            indexed(s, 1000)
             path = s.folder / "data" / "tenants" / "default.sqlite"
         s.stop()  # truncates the log
         ours = path.stat().st_size
@@ -230,10 +239,11 @@ def size(folder):
     with Server("--checkpoints-layout", "compact", folder=folder / "size-pg", store=database) as s:
         with CenoteSaver.connect(s.url) as saver:
             chat(saver, 500)
+            indexed(s, 1000)
     with psycopg.connect(database, autocommit=True) as c:
         c.execute("vacuum analyze")
         ours = c.execute("select sum(pg_total_relation_size(oid)) from pg_class where relkind = 'r' and relname ~ "
-                         "'^cenote_(checkpoint|stream|version|chunk|pending)'").fetchone()[0]
+                         "'^cenote_(checkpoint|stream|version|chunk|pending|text)'").fetchone()[0]
         ours = int(ours)
     row("Bytes of a chat of 500 turns, compact layout on PostgreSQL, against PostgresSaver", f"1/{theirs / ours:.0f} ({ours / 1e6:.2f} MB)",
         "1/20", ours * 20 <= theirs)

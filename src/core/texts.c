@@ -7,7 +7,8 @@
  * Invariants
  *  1. tenants, and what is in them, change under the lock, which is never held across a call of the store.
  *  2. Whoever has set busy works: the worker, or without one a caller of texts_wait.
- *  3. A thread is taken out of `waiting` before it is looked at. So a change after that puts it there again. */
+ *  3. A thread is taken out of `waiting` before it is looked at. So a change after that puts it there again.
+ *  4. Whoever writes goes first: after each transaction this work rests for a multiple of what it took (others_turn). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -21,6 +22,12 @@
 #define POLL_MS 2000
 #define GATHER_MS 300
 #define PAUSE_MOST_MS 60000
+/* While threads are being written to, this work takes one part of the time of so many, and gives one up after each transaction;
+ * while nobody writes to them, half of it, for those who write other things; while somebody waits for it, all. */
+#define SHARE_BUSY 10
+#define SHARE_QUIET 2
+#define QUIET_NS UINT64_C(200000000) /* since the last write to a thread */
+#define TURN_MOST_NS UINT64_C(1000000000)
 #define WALK_PAGE 200
 #define WALK_SHARE 50 /* comparing may take so small a part of the time */
 /* Threads that wait are remembered up to so many; beyond that all are compared. */
@@ -29,7 +36,7 @@
 
 struct waiting {
 	uint64_t since_ns;
-	uint64_t number; /* in the order of their coming */
+	uint64_t number; /* in the order of their coming; later writes to the same thread do not change it */
 };
 struct ttenant {
 	char name[64];
@@ -41,6 +48,7 @@ struct ttenant {
 	uint64_t walks_wanted, walks_done;
 	/* who is busy */
 	uint64_t walk_at;
+	uint64_t comparing_ns; /* what comparing took, of the walk under way */
 };
 struct texts {
 	struct store *store;
@@ -48,6 +56,8 @@ struct texts {
 	int wake_fd;
 	atomic_bool woken;
 	atomic_uint waiters;
+	_Atomic uint64_t written_ns; /* the last write that texts_wake told of */
+	uint64_t turn_ns;	     /* end of the last turn of others; who is busy */
 	pthread_mutex_t lock;
 	struct map tenants; /* lock */
 	bool busy, running; /* lock */
@@ -136,13 +146,11 @@ static bool enabled(const struct texts *t)
 /* Under the lock. A thread that cannot be remembered is found by comparing. */
 static void note(struct ttenant *x, struct str thread)
 {
-	struct waiting *w = map_get(&x->waiting, thread);
+	struct waiting *w;
 	uint64_t number = ++x->came;
 
-	if (w) {
-		w->number = number;
+	if (map_get(&x->waiting, thread))
 		return;
-	}
 	w = x->waiting.count < WAITING_MAX ? malloc(sizeof *w) : NULL;
 	if (w)
 		*w = (struct waiting){clock_mono_ns(), number};
@@ -171,6 +179,7 @@ void texts_wake(struct texts *t, struct str tenant, struct str thread)
 	if (!enabled(t) || thread.n == 0)
 		return;
 	was = *diag_get();
+	atomic_store(&t->written_ns, clock_mono_ns());
 	pthread_mutex_lock(&t->lock);
 	x = tenant_of(t, tenant);
 	if (x)
@@ -182,8 +191,24 @@ void texts_wake(struct texts *t, struct str tenant, struct str thread)
 
 /* -------------------------------------------------------------------- work */
 
-/* The thread that has waited longest, taken out; .p NULL: none. name: room for it. */
-static struct str take_first(struct texts *t, struct ttenant *x, char *name, size_t room)
+/* Others' turn, for a time that what was done since the last one asks for. */
+static enum err others_turn(void *ctx)
+{
+	struct texts *t = ctx;
+	uint64_t now = clock_mono_ns(), took = now - t->turn_ns, written = atomic_load(&t->written_ns);
+	uint64_t pause = took * ((now > written + QUIET_NS ? SHARE_QUIET : SHARE_BUSY) - 1);
+	enum err e = wait_until(now); /* has it been cancelled? */
+
+	if (pause > TURN_MOST_NS)
+		pause = TURN_MOST_NS;
+	for (uint64_t until = now + pause; e == OK && !atomic_load(&t->waiters) && (now = clock_mono_ns()) < until;)
+		e = wait_until(until - now < LOOK_MS * UINT64_C(1000000) ? until : deadline_in_ms(LOOK_MS));
+	t->turn_ns = clock_mono_ns();
+	return e;
+}
+
+/* The thread that has waited longest, taken out, of those that had come by `upto`; .p NULL: none. name: room for it. */
+static struct str take_first(struct texts *t, struct ttenant *x, uint64_t upto, char *name, size_t room)
 {
 	struct str best = {0}, thread;
 	uint64_t number = UINT64_MAX;
@@ -194,7 +219,7 @@ static struct str take_first(struct texts *t, struct ttenant *x, char *name, siz
 	while (map_next(&x->waiting, &it, &thread, &v)) {
 		const struct waiting *w = v;
 
-		if (w->number < number) {
+		if (w->number < number && w->number <= upto) {
 			number = w->number;
 			best = thread;
 		}
@@ -224,7 +249,11 @@ static enum err make_one(struct texts *t, struct memory *m, struct ttenant *x, s
 {
 	struct made made;
 	bool again;
-	enum err e = texts_make(m, &x->who, thread, &made, &again);
+	const struct turn turn = {others_turn, t};
+	enum err e;
+
+	t->turn_ns = clock_mono_ns();
+	e = texts_make(m, &x->who, thread, &turn, &made, &again);
 
 	atomic_fetch_add(&t->added, made.added);
 	atomic_fetch_add(&t->changed, made.changed);
@@ -250,18 +279,23 @@ static void rest(struct texts *t, struct ttenant *x)
 	pthread_mutex_unlock(&t->lock);
 }
 
-/* All that waits of a tenant. */
+/* All that waits of a tenant as this begins: what comes meanwhile is for the next time, or other tenants, and comparing, would
+ * never be done. */
 static enum err make_waiting(struct texts *t, struct memory *m, struct ttenant *x)
 {
 	char name[1024];
 	struct str thread;
+	uint64_t upto;
 	enum err e = OK;
 
-	while (e == OK && (thread = take_first(t, x, name, sizeof name)).p) {
+	pthread_mutex_lock(&t->lock);
+	upto = x->came;
+	pthread_mutex_unlock(&t->lock);
+	while (e == OK && (thread = take_first(t, x, upto, name, sizeof name)).p) {
 		e = make_one(t, m, x, thread);
 		rest(t, x);
 		if (e == OK)
-			e = wait_until(clock_mono_ns()); /* others' turn; has it been cancelled? */
+			e = others_turn(t);
 	}
 	return e;
 }
@@ -332,6 +366,7 @@ static enum err walk_page(struct texts *t, struct ttenant *x, struct str after, 
 			  struct str *upto)
 {
 	struct store *s = t->store;
+	uint64_t from = clock_mono_ns();
 
 	have->n = seen->n = 0;
 	TRY(s->ops->thread_list(s, &x->who, NULL, after, WALK_PAGE, on_thread, have));
@@ -339,6 +374,7 @@ static enum err walk_page(struct texts *t, struct ttenant *x, struct str after, 
 	if (have->short_of_memory || seen->short_of_memory)
 		return err_set(E_LIMIT, "out of memory");
 	compare(t, x, have, seen, upto);
+	x->comparing_ns += clock_mono_ns() - from;
 	return OK;
 }
 
@@ -405,10 +441,11 @@ static enum err walk_if_due(struct texts *t, struct memory *m, struct ttenant *x
 	pthread_mutex_unlock(&t->lock);
 	if (!due)
 		return OK;
+	x->comparing_ns = 0;
 	e = t->opt.off ? forget(t, x) : walk(t, m, x);
 	if (e != OK)
 		return e;
-	pause = (clock_mono_ns() - from) * WALK_SHARE;
+	pause = x->comparing_ns * WALK_SHARE;
 	if (pause < t->opt.poll_ms * UINT64_C(1000000))
 		pause = t->opt.poll_ms * UINT64_C(1000000);
 	x->walk_at = clock_mono_ns() + pause;
@@ -463,8 +500,8 @@ static enum err round_of_all(struct texts *t, struct memory *m)
 	return e;
 }
 
-/* Until somebody writes, or poll_ms have passed; then what comes with it is gathered. took: what the last round did. */
-static enum err nap(struct texts *t, uint64_t took_ns, bool failed, unsigned failures)
+/* Until somebody writes, or poll_ms have passed; then what comes with it is gathered. */
+static enum err nap(struct texts *t, bool failed, unsigned failures)
 {
 	uint64_t n, gather = t->opt.gather_ms * UINT64_C(1000000);
 	uint64_t pause = failed ? UINT64_C(100000000) << (failures < 10 ? failures : 10) : 0;
@@ -476,9 +513,6 @@ static enum err nap(struct texts *t, uint64_t took_ns, bool failed, unsigned fai
 	e = failed ? wait_until(clock_mono_ns() + pause) : wait_fd(t->wake_fd, WAIT_READ, deadline_in_ms(t->opt.poll_ms), NULL);
 	if (e == E_CANCELLED)
 		return e;
-	/* A state that is large to read is read the less often. */
-	if (gather < 5 * took_ns)
-		gather = 5 * took_ns;
 	for (uint64_t until = clock_mono_ns() + gather; e == OK && !atomic_load(&t->waiters) && clock_mono_ns() < until;)
 		e = wait_until(deadline_in_ms(LOOK_MS));
 	got = read(t->wake_fd, &n, sizeof n);
@@ -493,10 +527,9 @@ static enum err work_on(struct texts *t, struct memory *m)
 	uint64_t look_at = 0;
 
 	for (;;) {
-		uint64_t from = clock_mono_ns();
 		enum err e = OK;
 
-		if (from >= look_at) {
+		if (clock_mono_ns() >= look_at) {
 			e = t->store->ops->tenants(t->store, on_tenant, t);
 			look_at = deadline_in_ms(t->opt.poll_ms);
 		}
@@ -505,7 +538,7 @@ static enum err work_on(struct texts *t, struct memory *m)
 		if (e == E_CANCELLED)
 			return e;
 		failures = e == OK ? 0 : failures + 1;
-		TRY(nap(t, clock_mono_ns() - from, e != OK, failures));
+		TRY(nap(t, e != OK, failures));
 	}
 }
 

@@ -35,8 +35,14 @@ enum err said_by_json(struct arena *a, struct str json, struct said_list *list) 
 struct made {
 	uint64_t added, changed, removed;
 };
+/* Called after each transaction, outside the store: others' turn. Its error ends the work. */
+struct turn {
+	enum err (*fn)(void *ctx);
+	void *ctx;
+};
 /* Brings the texts of one thread up to what it says. who: unbound, of the thread's tenant. *again: it changed meanwhile. */
-enum err texts_make(struct memory *m, const struct principal *who, struct str thread, struct made *made, bool *again) MUST_CHECK;
+enum err texts_make(struct memory *m, const struct principal *who, struct str thread, const struct turn *turn, struct made *made,
+		    bool *again) MUST_CHECK;
 /* What thread_info looks like, for comparing: seen begins with it. out: 24 bytes. */
 void texts_look(const struct thread_info *t, char *out);
 

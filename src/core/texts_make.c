@@ -5,7 +5,8 @@
  * is done again.
  *  2. Ids grow with the position: what comes behind a new text gets a new id too, if it had one. Lists of messages grow at their
  * end, so this is rare.
- *  3. Little is written at a time, so that others' writes do not wait. */
+ *  3. Little is written at a time, so that others' writes do not wait. What is left in the end goes with the seen: mostly one
+ *     transaction for a thread. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +20,9 @@
 #include "index/doc.h"
 
 #define ROOM ((size_t)512 << 20)
-#define STEP 100
-#define STEP_BYTES ((size_t)1 << 20)
+/* So much in a transaction: a write that comes meanwhile waits for it. */
+#define STEP 32
+#define STEP_BYTES ((size_t)256 << 10)
 #define PAGE 200
 #define PAGE_BYTES ((size_t)4 << 20)
 
@@ -28,6 +30,7 @@ struct making {
 	struct memory *m;
 	struct store *s;
 	const struct principal *who;
+	const struct turn *turn;
 	struct thread_info info;
 	enum text_source source;
 	struct arena *a; /* of the source's whole work */
@@ -74,7 +77,7 @@ static enum err flush(struct making *x, struct str seen)
 	x->made->removed += x->gone_n;
 	x->put_n = x->gone_n = x->bytes = 0;
 	arena_clear(&x->step);
-	return OK;
+	return x->turn->fn(x->turn->ctx);
 }
 
 static enum err remove_known(struct making *x, size_t k)
@@ -128,6 +131,7 @@ static uint64_t mark_of(const struct said *s)
 
 static enum err known_begin(struct making *x, enum text_source source)
 {
+	TRY(flush(x, (struct str){0}));
 	x->source = source;
 	x->fresh = false;
 	x->at = 0;
@@ -176,7 +180,7 @@ static enum err known_end(struct making *x)
 	for (size_t i = 0; i < x->known_n; i++)
 		if (!x->used[i])
 			TRY(remove_known(x, i));
-	return flush(x, (struct str){0});
+	return OK;
 }
 
 /* ------------------------------------------------------------------ entries */
@@ -271,7 +275,7 @@ static enum err more_entries(struct making *x, struct entry_state *es, bool *goo
 	*good = now.n == x->info.entries;
 	if (*good)
 		*es = now;
-	return flush(x, (struct str){0});
+	return OK;
 }
 
 static enum err all_entries(struct making *x, struct entry_state *es)
@@ -445,7 +449,8 @@ static enum err make(struct making *x, struct arena *a)
 	return text.p ? flush(x, text) : E_NOMEM;
 }
 
-enum err texts_make(struct memory *m, const struct principal *who, struct str thread, struct made *made, bool *again)
+enum err texts_make(struct memory *m, const struct principal *who, struct str thread, const struct turn *turn, struct made *made,
+		    bool *again)
 {
 	struct store *s = memory_store(m);
 	struct making *x = calloc(1, sizeof *x);
@@ -459,7 +464,7 @@ enum err texts_make(struct memory *m, const struct principal *who, struct str th
 		return err_set(E_LIMIT, "out of memory");
 	arena_init(&a, 8u << 20);
 	arena_init(&work, ROOM);
-	*x = (struct making){.m = m, .s = s, .who = who, .a = &work, .made = made};
+	*x = (struct making){.m = m, .s = s, .who = who, .turn = turn, .a = &work, .made = made};
 	arena_init(&x->step, ROOM);
 	CHECK(s->ops->threads->get(s, &a, who, thread, &x->info, &found));
 	e = found ? make(x, &a) : s->ops->texts->drop(s, who, thread, true);

@@ -2,6 +2,7 @@
 database; per user and tenant; after a kill; without being seen anywhere else."""
 import asyncio
 import json
+import time
 from typing import Annotated, TypedDict
 
 import psycopg
@@ -12,9 +13,12 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 
+from embed_server import EmbedServer
 from frames import PATH, TYPE, frames, put_op
 from postgres import database
 from server import Server
+from test_openai_embeddings import model_dir
+from test_model import real
 
 from cenote import CenoteSaver, CenoteSession, Client
 
@@ -41,7 +45,7 @@ def config(thread):
 
 def ask(s, method, path, body=None, headers=None):
     r = s.request(method, path, body, headers)
-    assert r.status in (200, 204), r
+    assert r.status in (200, 201, 204), r
     return r.json if r.body else None
 
 
@@ -264,3 +268,155 @@ def test_the_setting(own):
         if stats(own)["background"]["texts"]["texts"] == 0:
             break
     assert found(own, "okapi") == set()
+
+
+# ---- by meaning ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_by_meaning(kind, start):
+    """The built-in encoder; words of the question are in none of the texts."""
+    real()
+    with start(kind, env={"CENOTE_EMBED_KIND": "minilm", "CENOTE_EMBED_MODEL_DIR": model_dir()}) as s:
+        with CenoteSaver.connect(s.url) as saver:
+            graph(saver, AIMessage("Congratulations on the puppy!", id="a")).invoke({"messages": [HumanMessage("We adopted a young beagle", id="h")]}, config("g"))
+        ask(s, "POST", f"{API}/sessions/s/items", {"items": [{"role": "user", "content": "Interest rates rose again"}, {"role": "user", "content": "My flight leaves at noon"}]})
+        # an item's write waits for what was said before it, too
+        assert ask(s, "PUT", f"{API}/items?namespace=n&key=k&wait=indexed", {"text": "the printer is out of paper"})["indexed"] is True
+        st = stats(s)["background"]
+        assert (st["texts"]["texts"], st["vectors"]["documents"], st["vectors"]["done"], st["pending"]) == (4, 5, 5, 0), st
+        for question, thread, text in (("What kind of pet do they have?", "g", "We adopted a young beagle"), ("money borrowing costs", "s", "Interest rates rose again"),
+                                       ("when will you travel by airplane", "s", "My flight leaves at noon")):
+            for mode in ("auto", "vectors"):
+                best = hits(s, question, mode=mode)[0]
+                assert (best["thread"], best["text"]) == (thread, text) or (mode == "auto" and best["thread"] == thread), (question, mode, best)
+        # what is removed takes its vector along
+        assert s.request("DELETE", f"{API}/threads/g").status == 204
+        settle(s)
+        assert ask(s, "GET", f"{API}/vectors")["documents"] == 3
+        assert all(h["thread"] == "s" for h in hits(s, "What kind of pet do they have?", mode="vectors"))
+
+
+def test_texts_that_have_no_vector_yet(kind, start):
+    """pending counts them while the service fails, and from the start of the process on."""
+    with EmbedServer(dims=8) as service, start(kind, env={"CENOTE_EMBED_KIND": "remote", "CENOTE_EMBED_BASE_URL": service.url, "CENOTE_EMBED_MODEL": service.model,
+                                                         "CENOTE_EMBED_TIMEOUT": "1s", "CENOTE_EMBED_QUESTION_TIMEOUT": "100ms"}) as s:
+        service.stay("500")
+        ask(s, "POST", f"{API}/sessions/s/items", {"items": [{"role": "user", "content": f"quokka {i}"} for i in range(7)]})
+        assert s.request("POST", PATH, put_json("g", [{"role": "user", "content": "quokka of the graph"}]), TYPE).status == 200
+        late = s.request("PUT", f"{API}/items?namespace=n&key=k&wait=indexed&wait_ms=300", {"text": "an item"})
+        assert late.json["indexed"] is False, late
+        end = time.monotonic() + 20
+        while stats(s)["background"]["texts"]["texts"] < 8 or stats(s)["background"]["pending"] < 9:
+            assert time.monotonic() < end, stats(s)
+        assert len(found(s, "quokka")) == 8, "found by words meanwhile"
+        s.kill()
+        s.start()
+        assert ask(s, "GET", f"{API}/vectors")["pending"] == 9, "before the service has answered"
+        service.stay("ok")
+        settle(s)
+        state = ask(s, "GET", f"{API}/vectors")
+        assert (state["documents"], state["done"], state["pending"]) == (9, 9, 0), state
+        assert hits(s, "quokka 3", mode="vectors")[0]["text"] == "quokka 3"
+
+
+# ---- pruned, copied, exported, erased ------------------------------------------------------------------------------------------------
+
+
+def turns(s, thread, *contents, headers=None):
+    """Checkpoints of a list that grows."""
+    said = []
+    for n, content in enumerate(contents):
+        said.append({"role": "user", "content": content, "id": f"{thread}-{n}"})
+        op, blobs = put_op(thread, n, value=json.dumps(said).encode())
+        op["values"][0][2] = "json"
+        assert s.request("POST", PATH, frames([op], blobs), {**TYPE, **(headers or {})}).status == 200
+
+
+def test_pruned_forked_copied(own):
+    turns(own, "p", "an ibex at dawn", "an ibex at noon", "an ibex at dusk")
+    settle(own)
+    everything = {("p", "user", t) for t in ("an ibex at dawn", "an ibex at noon", "an ibex at dusk")}
+    assert found(own, "ibex") == everything
+    # the newest stays, and says all of it
+    ask(own, "POST", f"{API}/threads/prune", {"threads": ["p"], "keep_last": 1})
+    settle(own)
+    assert found(own, "ibex") == everything and stats(own)["background"]["texts"]["texts"] == 3
+    # both are found in their thread; what they say is the same, and recall gives it once
+    ask(own, "POST", f"{API}/threads/p/fork", {"to": "q"})
+    made = own.request("POST", "/threads", {}).json["thread_id"]
+    turns(own, made, "an ibex of the copied one")
+    copied = ask(own, "POST", f"/threads/{made}/copy")["thread_id"]
+    settle(own)
+    assert found(own, "ibex", threads=["q"]) == {("q", role, text) for _, role, text in everything}
+    assert found(own, "ibex copied", threads=[copied]) == {(copied, "user", "an ibex of the copied one")}
+    # whichever of them goes takes its own along
+    ask(own, "POST", f"{API}/threads/prune", {"threads": ["p"], "strategy": "delete"})
+    own.request("DELETE", f"/threads/{made}")
+    assert found(own, "ibex", threads=["p", made]) == set()
+    assert found(own, "ibex", threads=["q"]) == {("q", role, text) for _, role, text in everything}
+    assert found(own, "ibex copied", threads=[copied]) == {(copied, "user", "an ibex of the copied one")}
+    settle(own)
+    assert stats(own)["background"]["texts"]["texts"] == 4
+
+
+def test_exported_and_imported(own):
+    turns(own, "e", "a tapir in the river")
+    ask(own, "POST", f"{API}/sessions/e/items", {"items": [{"role": "user", "content": "a tapir in the session"}]})
+    settle(own)
+    whole = own.request("GET", f"{API}/threads/e/export").body
+    assert whole.count(b"a tapir in the session") == 1, "texts are not exported a second time"
+    assert b"tapir" not in own.request("GET", f"{API}/export").body, "nor are they messages"
+    ask(own, "DELETE", f"{API}/threads/e")
+    settle(own)
+    assert found(own, "tapir") == set()
+    r = own.request("POST", f"{API}/threads/import?to=i", whole, {"Content-Type": "application/x-ndjson"})
+    assert r.status in (200, 201), r
+    settle(own)
+    assert found(own, "tapir") == {("i", "user", "a tapir in the river"), ("i", "user", "a tapir in the session")}
+
+
+def test_idle_threads_are_deleted(kind, start):
+    """Their own time to live, in the background: nothing of them is found afterwards, not as text and not as vector."""
+    with EmbedServer(dims=8) as service, start(kind, "--retention-interval", "1s", env={
+            "CENOTE_EMBED_KIND": "remote", "CENOTE_EMBED_BASE_URL": service.url, "CENOTE_EMBED_MODEL": service.model}) as s:
+        made = s.request("POST", "/threads", {"ttl": {"ttl": 0.05, "strategy": "delete"}}).json["thread_id"]
+        turns(s, made, "a dodo for a moment")
+        turns(s, "stays", "a dodo for ever")
+        settle(s)
+        assert ("stays", "user", "a dodo for ever") in found(s, "dodo")
+        end = time.monotonic() + 30
+        while s.request("GET", f"/threads/{made}").status != 404:
+            assert time.monotonic() < end, "it is still there"
+        assert found(s, "dodo") == {("stays", "user", "a dodo for ever")}
+        settle(s)
+        state = ask(s, "GET", f"{API}/vectors")
+        assert (stats(s)["background"]["texts"]["texts"], state["documents"], state["pending"]) == (1, 1, 0), state
+
+
+def test_everything_of_a_user(kind, start):
+    """Removing all threads of a user leaves no text, no vector, no mark of them; others' stay."""
+    with start(kind, "--auth", "keys") as s:
+        def key(*args):
+            made = json.loads(s.run("key", "create", "--json", *args, check=0).stdout)
+            return {"Authorization": f"Bearer {made.get('key') or made['secret']}"}
+
+        admin = key("--name", "a", "--tenant", "acme")
+        users = {name: key("--name", name, "--tenant", "acme", "--for-user", name) for name in ("ann", "bob")}
+        for name, who in users.items():
+            for i in range(3):
+                turns(s, f"g{i}-{name}", f"the manatee {i} of {name}", headers=who)
+                ask(s, "POST", f"{API}/sessions/s{i}-{name}/items", {"items": [{"role": "user", "content": f"the manatee entry {i} of {name}"}]}, who)
+        settle(s, admin)
+        assert len(found(s, "manatee", admin, user="ann", limit=50)) == len(found(s, "manatee", users["bob"], limit=50)) == 6
+        listed = [t["thread"] for t in ask(s, "GET", f"{API}/threads?user=ann", headers=admin)["data"]]
+        assert len(listed) == 6
+        for thread in listed:
+            assert s.request("DELETE", f"{API}/threads/{thread}", None, admin).status == 204
+        assert found(s, "manatee", admin, user="ann", limit=50) == set() == found(s, "manatee", users["ann"], limit=50)
+        settle(s, admin)
+        assert len(found(s, "manatee", users["bob"], limit=50)) == 6
+        assert ask(s, "GET", f"{API}/stats", headers=admin)["background"]["texts"]["texts"] == 6
+        # one who writes under the name again begins anew
+        turns(s, "g0-ann", "a manatee of bob's now", headers=users["bob"])
+        settle(s, admin)
+        assert found(s, "manatee", users["ann"]) == set() and ("g0-ann", "user", "a manatee of bob's now") in found(s, "manatee", users["bob"], limit=50)
