@@ -377,7 +377,7 @@ struct collect {
 	struct buf ops; /* delete operations, joined by commas */
 	struct str *batches;
 	size_t batches_n, in_batch;
-	uint64_t count;
+	uint64_t count, states;
 };
 
 static enum err end_batch(struct collect *k)
@@ -408,7 +408,10 @@ static enum err collect_line(struct collect *k, struct str text)
 		return OK;
 	buf_printf(&k->ops, "%s{\"op\":\"delete\",\"namespace\":%.*s,\"key\":%.*s}", k->in_batch ? "," : "", STR_ARG(j_raw(ns)),
 		   STR_ARG(j_raw(key)));
-	k->count++;
+	if (j_ok(j_get(json_root(&doc), STR("recorded_to"))))
+		k->states++; /* of a history, which goes with its key, whether the item is there or superseded */
+	else
+		k->count++;
 	return ++k->in_batch == RM_BATCH ? end_batch(k) : OK;
 }
 
@@ -467,9 +470,12 @@ static enum err rm_namespace(struct call *c)
 	arena_init(&k.line, (size_t)256 << 20);
 	enum err e = collect_all(&k);
 	struct str what = arena_printf(&c->arena, "delete %" PRIu64 " items in and below %s", k.count, c->args[0]);
+	if (k.states)
+		what = arena_printf(&c->arena, "delete %" PRIu64 " items and %" PRIu64 " states of their history in and below %s",
+				    k.count, k.states, c->args[0]);
 	if (e == OK && what.p == NULL)
 		e = E_NOMEM;
-	if (e == OK && k.count == 0)
+	if (e == OK && k.count + k.states == 0)
 		e = err_set(E_NOT_FOUND, "there is no item in or below %s", c->args[0]);
 	bool dry = call_has(c, "dry-run");
 	if (e == OK && !dry)

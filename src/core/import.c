@@ -25,7 +25,7 @@ enum fate { PENDING, STORED, UNCHANGED, FAILED };
 struct line {
 	enum fate fate;
 	size_t number;
-	bool is_message;
+	bool is_message, is_state;
 	struct op_put put;
 	struct item_write write;
 	int64_t seen_version;
@@ -47,6 +47,9 @@ struct import {
 	struct message *messages;
 	struct line **message_line;
 	size_t messages_n;
+	struct fact_state *states; /* of histories */
+	struct line **state_line;
+	size_t states_n;
 };
 
 enum err import_conflict_parse(struct str s, enum import_conflict *out)
@@ -87,6 +90,22 @@ static bool is_local(enum err e)
 
 /* ------------------------------------------------------------------ prepare */
 
+static enum err read_state(struct import *im, struct jval v, struct line *l)
+{
+	struct fact_state *f = &im->states[im->states_n];
+	struct op_put as_item;
+
+	l->is_state = true;
+	TRY(state_from_json(&im->work, v, "", !im->lenient, f));
+	/* The same checks as of an item, and its index document. */
+	as_item = (struct op_put){.ns = f->ns, .key = f->key, .value = f->value, .ttl_minutes = TTL_DEFAULT};
+	TRY(memory_prepare(im->m, &im->work, im->who, &as_item, &l->write));
+	f->value = l->write.value;
+	f->terms = l->write.terms;
+	im->state_line[im->states_n++] = l;
+	return OK;
+}
+
 static enum err read_line(struct import *im, struct str text, struct line *l, bool *skip)
 {
 	struct json_limits lim = json_default_limits;
@@ -111,6 +130,8 @@ static enum err read_line(struct import *im, struct str text, struct line *l, bo
 	}
 	if (!j_is(v, JSON_OBJECT) || !(j_ok(j_get(v, STR("namespace"))) || j_ok(j_get(v, STR("key")))))
 		return err_set(E_INVALID, "neither an item (namespace, key, value) nor a message (thread, role, content)");
+	if (j_ok(j_get(v, STR("recorded_to"))))
+		return read_state(im, v, l);
 	TRY(item_from_json(&im->work, v, "", !im->lenient, &l->put));
 	l->put.cond = IF_ABSENT;
 	return memory_prepare(im->m, &im->work, im->who, &l->put, &l->write);
@@ -128,7 +149,9 @@ static enum err make_room(struct import *im)
 	im->lines = arena_zalloc(&im->work, count * sizeof *im->lines);
 	im->messages = ARENA_ARRAY(&im->work, struct message, count);
 	im->message_line = ARENA_ARRAY(&im->work, struct line *, count);
-	return im->lines && im->messages && im->message_line ? OK : E_NOMEM;
+	im->states = ARENA_ARRAY(&im->work, struct fact_state, count);
+	im->state_line = ARENA_ARRAY(&im->work, struct line *, count);
+	return im->lines && im->messages && im->message_line && im->states && im->state_line ? OK : E_NOMEM;
 }
 
 /* Pure computation; may run on the pool. */
@@ -238,7 +261,7 @@ static enum err one_round(struct import *im, struct line **ls, size_t *pending, 
 		struct str name;
 		bool write;
 
-		if (l->is_message || l->fate != PENDING)
+		if (l->is_message || l->is_state || l->fate != PENDING)
 			continue;
 		++*pending;
 		name = arena_printf(&im->work, "%.*s%c%.*s", STR_ARG(l->write.ns), 0, STR_ARG(l->write.key));
@@ -270,7 +293,7 @@ static enum err import_items(struct import *im)
 	if (!ls)
 		return E_NOMEM;
 	for (size_t i = 0; i < im->n; i++)
-		if (!im->lines[i].is_message && im->lines[i].fate == PENDING)
+		if (!im->lines[i].is_message && !im->lines[i].is_state && im->lines[i].fate == PENDING)
 			ls[n++] = &im->lines[i];
 	TRY(write_lines(im, ls, n, &done));
 	if (done == n)
@@ -283,6 +306,29 @@ static enum err import_items(struct import *im)
 			return err_set(E_BUSY, "others keep changing the items that are imported; try again");
 	}
 	return OK;
+}
+
+/* ------------------------------------------------------------------ history */
+
+/* Keeps [from, to) at once; where the store refuses, halves until the culprits stand alone. What is there already stays; of which
+ * lines that was is not known, only of how many. */
+static enum err keep_range(struct import *im, size_t from, size_t to)
+{
+	struct store *s = memory_store(im->m);
+	size_t stored, middle = from + (to - from) / 2;
+	enum err e = s->ops->facts->keep(s, im->who, im->states + from, to - from, &stored);
+
+	if (e == OK) {
+		for (size_t i = from; i < to; i++)
+			im->state_line[i]->fate = i - from < stored ? STORED : UNCHANGED;
+		return OK;
+	}
+	if (!is_local(e))
+		return e;
+	if (to - from == 1)
+		return line_fail(im, im->state_line[from]);
+	TRY(keep_range(im, from, middle));
+	return keep_range(im, middle, to);
 }
 
 /* ----------------------------------------------------------------- messages */
@@ -340,6 +386,8 @@ enum err portable_import(struct memory *m, struct arena *a, const struct princip
 	arena_init(&im.work, work_bytes);
 	CHECK(run_sized(text.n, prepare, &im));
 	CHECK(import_items(&im));
+	if (im.states_n > 0) /* after the items, which may move states of their own there */
+		CHECK(keep_range(&im, 0, im.states_n));
 	if (im.messages_n > 0)
 		CHECK(append_range(&im, 0, im.messages_n));
 	e = results(&im, out);

@@ -13,6 +13,11 @@ static const struct str item_names[] = {
 	STR_INIT("namespace"),	 STR_INIT("key"),	 STR_INIT("value"), STR_INIT("created_at"), STR_INIT("updated_at"),
 	STR_INIT("ttl_minutes"), STR_INIT("expires_at"), STR_INIT("fact"),  STR_INIT("valid_from"), STR_INIT("valid_to")};
 
+static const struct str state_names[] = {STR_INIT("namespace"),	    STR_INIT("key"),	     STR_INIT("value"),
+					 STR_INIT("recorded_from"), STR_INIT("recorded_to"), STR_INIT("superseded_by"),
+					 STR_INIT("fact"),	    STR_INIT("valid_from"),  STR_INIT("valid_to"),
+					 STR_INIT("ended_at"),	    STR_INIT("expires_at")};
+
 static enum err bad(const char *field, const char *member, const char *why)
 {
 	char where[160];
@@ -56,16 +61,12 @@ static enum err fact_members(struct arena *a, struct jval v, const char *field, 
 	return OK;
 }
 
-enum err item_from_json(struct arena *a, struct jval v, const char *field, bool strict, struct op_put *out)
+/* namespace, key and value, which items and states have. */
+static enum err named_value(struct arena *a, struct jval v, const char *field, struct op_put *out)
 {
 	char where[160];
 	struct jval m;
 
-	*out = (struct op_put){.ttl_minutes = TTL_DEFAULT};
-	if (!j_is(v, JSON_OBJECT))
-		return err_field(E_INVALID, field, -1, "an item must be an object with namespace, key and value");
-	if (strict)
-		TRY(j_only(v, item_names, sizeof item_names / sizeof item_names[0]));
 	snprintf(where, sizeof where, "%.120s/namespace", field);
 	TRY(ns_from_json(a, j_get(v, STR("namespace")), where, &out->ns));
 	TRY(ns_check(out->ns, where, false));
@@ -81,6 +82,19 @@ enum err item_from_json(struct arena *a, struct jval v, const char *field, bool 
 	if (!j_is(m, JSON_OBJECT))
 		return bad(field, "value", "must be an object");
 	out->value = j_raw(m);
+	return OK;
+}
+
+enum err item_from_json(struct arena *a, struct jval v, const char *field, bool strict, struct op_put *out)
+{
+	struct jval m;
+
+	*out = (struct op_put){.ttl_minutes = TTL_DEFAULT};
+	if (!j_is(v, JSON_OBJECT))
+		return err_field(E_INVALID, field, -1, "an item must be an object with namespace, key and value");
+	if (strict)
+		TRY(j_only(v, item_names, sizeof item_names / sizeof item_names[0]));
+	TRY(named_value(a, v, field, out));
 	TRY(time_member(a, v, field, "created_at", &out->created_us));
 	TRY(time_member(a, v, field, "updated_at", &out->updated_us));
 	TRY(time_member(a, v, field, "expires_at", &out->expires_us));
@@ -89,6 +103,46 @@ enum err item_from_json(struct arena *a, struct jval v, const char *field, bool 
 	if (!j_null(m) && (!j_double(m, &out->ttl_minutes) || out->ttl_minutes < 0))
 		return bad(field, "ttl_minutes", "must be a number of minutes, 0 for none");
 	return OK;
+}
+
+static enum err instant_member(struct arena *a, struct jval v, const char *field, const char *member, int64_t *out)
+{
+	TRY(time_member(a, v, field, member, out));
+	if (j_null(j_get(v, str_c(member))))
+		*out = FACT_NONE;
+	return OK;
+}
+
+enum err state_from_json(struct arena *a, struct jval v, const char *field, bool strict, struct fact_state *out)
+{
+	struct jval by = j_get(v, STR("superseded_by"));
+	struct op_put it = {0};
+	char where[160];
+
+	if (strict)
+		TRY(j_only(v, state_names, sizeof state_names / sizeof state_names[0]));
+	TRY(named_value(a, v, field, &it));
+	TRY(fact_members(a, v, field, &it));
+	*out = (struct fact_state){.ns = it.ns,
+				   .key = it.key,
+				   .value = it.value,
+				   .fact = it.fact,
+				   .valid_from_us = it.valid_from_us,
+				   .valid_to_us = it.valid_to_us,
+				   .terms = STR("")};
+	TRY(instant_member(a, v, field, "recorded_from", &out->recorded_from_us));
+	TRY(instant_member(a, v, field, "recorded_to", &out->recorded_to_us));
+	if (out->recorded_from_us == FACT_NONE || out->recorded_to_us < out->recorded_from_us)
+		return bad(field, "recorded_to", "must be a time, and recorded_from one that is not later");
+	TRY(instant_member(a, v, field, "ended_at", &out->ended_us));
+	TRY(time_member(a, v, field, "expires_at", &out->expires_us));
+	if (!j_is(by, JSON_STRING))
+		return bad(field, "superseded_by", "must be a key");
+	out->by = j_str(a, by);
+	if (!out->by.p)
+		return E_NOMEM;
+	snprintf(where, sizeof where, "%.120s/superseded_by", field);
+	return key_check(out->by, where);
 }
 
 static void time_out(struct jw *w, const char *name, int64_t us, int style)
@@ -145,6 +199,12 @@ static bool room_left(const struct export_walk *x)
 	return x->out->err == OK && x->out->n - x->began < CHUNK_BYTES && x->lines < CHUNK_LINES;
 }
 
+static void instant_out(struct jw *w, const char *name, int64_t us)
+{
+	if (us != FACT_NONE)
+		time_out(w, name, us, CLOCK_MICROS_Z);
+}
+
 static bool export_item(void *ctx, const struct item *it)
 {
 	struct export_walk *x = ctx;
@@ -164,11 +224,49 @@ static bool export_item(void *ctx, const struct item *it)
 	if (it->fact) {
 		jw_key(&w, "fact");
 		jw_bool(&w, true);
-		if (it->valid_from_us != FACT_NONE)
-			time_out(&w, "valid_from", it->valid_from_us, CLOCK_MICROS_Z);
-		if (it->valid_to_us != FACT_NONE)
-			time_out(&w, "valid_to", it->valid_to_us, CLOCK_MICROS_Z);
+		instant_out(&w, "valid_from", it->valid_from_us);
+		instant_out(&w, "valid_to", it->valid_to_us);
 	}
+	jw_end_obj(&w);
+	end_line(x, from);
+	x->stopped = !room_left(x);
+	return !x->stopped;
+}
+
+static bool export_state_line(void *ctx, const struct fact_state *f)
+{
+	struct export_walk *x = ctx;
+	struct export_state *st = x->st;
+	size_t from = x->out->n;
+	struct jw w;
+
+	memcpy(st->ns, f->ns.p, f->ns.n);
+	st->ns_n = f->ns.n;
+	memcpy(st->key, f->key.p, f->key.n);
+	st->key_n = f->key.n;
+	st->state_us = f->recorded_from_us;
+	if (x->omit_us > 0 && f->expires_us > 0 && f->expires_us < x->omit_us)
+		return true;
+	jw_init(&w, x->out);
+	jw_obj(&w);
+	jw_key(&w, "namespace");
+	ns_to_json(&w, f->ns);
+	jw_key(&w, "key");
+	jw_str(&w, f->key);
+	jw_key(&w, "value");
+	jw_raw(&w, f->value);
+	instant_out(&w, "recorded_from", f->recorded_from_us);
+	instant_out(&w, "recorded_to", f->recorded_to_us);
+	jw_key(&w, "superseded_by");
+	jw_str(&w, f->by);
+	if (f->fact) {
+		jw_key(&w, "fact");
+		jw_bool(&w, true);
+	}
+	instant_out(&w, "valid_from", f->valid_from_us);
+	instant_out(&w, "valid_to", f->valid_to_us);
+	instant_out(&w, "ended_at", f->ended_us);
+	instant_out(&w, "expires_at", f->expires_us > 0 ? f->expires_us : FACT_NONE);
 	jw_end_obj(&w);
 	end_line(x, from);
 	x->stopped = !room_left(x);
@@ -239,6 +337,14 @@ enum err portable_export(struct memory *m, const struct principal *who, struct e
 		if (x.stopped || out->err != OK)
 			return out->err;
 		st->items_done = true;
+		st->ns_n = st->key_n = 0; /* from the beginning again */
+	}
+	if (st->items && !st->states_done) {
+		TRY(s->ops->facts->walk(s, who, st->prefix, str_of(st->ns, st->ns_n), str_of(st->key, st->key_n), st->state_us,
+					export_state_line, &x));
+		if (x.stopped || out->err != OK)
+			return out->err;
+		st->states_done = true;
 	}
 	if (st->messages)
 		TRY(export_messages(m, who, &x));

@@ -157,12 +157,35 @@ def test_export_and_import(start, kind, ns):
         put(a, ns, "k", "a fact", valid_from="1950-01-01T00:00:00Z", valid_to="1970-01-01T00:00:00Z")
         put(a, ns, "only", "superseding nothing that there is", supersedes="absent")
         put(a, ns, "plain", "no fact")
+        for i in range(3):
+            put(a, ns, "many", f"{i}", valid_from=f"202{i}-01-01T00:00:00Z", ttl_minutes=60)
+        put(a, ns, "old", "ordinary, superseded")
+        put(a, ns, "new", "the new one", supersedes="old", valid_from="2024-01-01T00:00:00Z", valid_to="2025-01-01T00:00:00Z")
+        then = clock()
+        put(a, ns, "new", "the newest one")
         lines = a.request("GET", f"{API}/export").body
         r = b.request("POST", f"{API}/import", lines)
         assert r.status == 200 and b.request("GET", f"{API}/export").body.splitlines()[1:-1] == lines.splitlines()[1:-1], r
         item = get(b, ns, "k").json
         assert (item["valid_from"], item["valid_to"]) == ("1950-01-01T00:00:00.000Z", "1970-01-01T00:00:00.000Z")
         assert get(b, ns, "only").json["fact"] and "fact" not in get(b, ns, "plain").json
+        # And their history, once, and what it says of a time.
+        for k in ("many", "old", "new"):
+            assert history(b, ns, k) == history(a, ns, k) and history(b, ns, k)["data"]
+        assert ("fact", "new", "the new one") in recall(b, "new one", ns, as_of=then) and get(b, ns, "old").status == 404
+        again = b.request("POST", f"{API}/import", lines).json
+        assert again["stored"] == 0 and again["failed"] == 0 and again["unchanged"] == r.json["stored"], again
+        state = {"namespace": [ns], "key": "k", "value": {}, "recorded_from": "2020-01-01T00:00:00Z", "recorded_to": "2020-01-02T00:00:00Z",
+                 "superseded_by": "k"}
+        for wrong in ({"recorded_to": "2019-01-01T00:00:00Z"}, {"recorded_from": None}, {"superseded_by": ""}, {"superseded_by": None},
+                      {"value": []}, {"key": ""}, {"recorded_to": 5}, {"created_at": "2020-01-01T00:00:00Z"}, {"namespace": []}):
+            r = b.request("POST", f"{API}/import", json.dumps({**state, **wrong}).encode())
+            assert r.status == 200 and r.json["failed"] == 1 and r.json["stored"] == 0, (wrong, r)
+        assert history(b, ns, "k")["data"] == []
+        nul = {**state, "value": {"text": "\0"}}  # PostgreSQL keeps no U+0000 in JSON
+        r = b.request("POST", f"{API}/import", b"\n".join(json.dumps(x).encode() for x in (nul, {**state, "key": "one"}, {**state, "key": "two"})))
+        assert (r.json["stored"], r.json["failed"]) == ((3, 0) if kind == "sqlite" else (2, 1)), r
+        assert len(history(b, ns, "two")["data"]) == 1
 
 
 def until(what, wait=30):
@@ -225,6 +248,19 @@ def test_expiry_forgets(fresh, ns):
     # A key that is put again begins anew.
     put(s, ns, "k", "again", valid_from="2020-01-01T00:00:00Z")
     assert history(s, ns, "k")["data"] == []
+
+
+def test_removing_a_namespace_forgets(fresh, ns):
+    s = fresh
+    for i in range(2):
+        put(s, ns + ".a", "k", f"v{i}", valid_from=f"202{i}-01-01T00:00:00Z")
+    put(s, ns + ".a", "old", "x", valid_from="2020-01-01T00:00:00Z")
+    put(s, ns + ".a", "new", "y", supersedes="old")
+    put(s, ns + "b", "old", "x", valid_from="2020-01-01T00:00:00Z")
+    put(s, ns + "b", "new", "y", supersedes="old")
+    s.run("rm", ns, "--recursive", "--yes", check=0)
+    assert history(s, ns + ".a", "k")["data"] == [] and history(s, ns + ".a", "old")["data"] == []
+    assert len(history(s, ns + "b", "old")["data"]) == 1
 
 
 def test_another_program_writes_the_row(pg_server, ns):
