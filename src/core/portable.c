@@ -324,24 +324,35 @@ static enum err export_messages(struct memory *m, const struct principal *who, s
 	return OK;
 }
 
+/* A copy: the store compares with it while the lines that come move ns and key on. */
+static void place(struct export_state *st, struct str *ns, struct str *key)
+{
+	memcpy(st->after_ns, st->ns, st->ns_n);
+	memcpy(st->after_key, st->key, st->key_n);
+	*ns = str_of(st->after_ns, st->ns_n);
+	*key = str_of(st->after_key, st->key_n);
+}
+
 enum err portable_export(struct memory *m, const struct principal *who, struct export_state *st, struct buf *out)
 {
 	struct store *s = memory_store(m);
 	struct export_walk x = {st, out, out->n, 0, memory_omit_us(m), false};
+	struct str after_ns, after_key;
 
 	TRY(principal_check(who, RIGHT_READ));
 	if (st->items && !st->items_done) {
 		TRY(ns_check(st->prefix, "namespace", true));
 		TRY(principal_namespace(who, st->prefix));
-		TRY(s->ops->item_walk(s, who, st->prefix, str_of(st->ns, st->ns_n), str_of(st->key, st->key_n), export_item, &x));
+		place(st, &after_ns, &after_key);
+		TRY(s->ops->item_walk(s, who, st->prefix, after_ns, after_key, export_item, &x));
 		if (x.stopped || out->err != OK)
 			return out->err;
 		st->items_done = true;
 		st->ns_n = st->key_n = 0; /* from the beginning again */
 	}
 	if (st->items && !st->states_done) {
-		TRY(s->ops->facts->walk(s, who, st->prefix, str_of(st->ns, st->ns_n), str_of(st->key, st->key_n), st->state_us,
-					export_state_line, &x));
+		place(st, &after_ns, &after_key);
+		TRY(s->ops->facts->walk(s, who, st->prefix, after_ns, after_key, st->state_us, export_state_line, &x));
 		if (x.stopped || out->err != OK)
 			return out->err;
 		st->states_done = true;

@@ -54,6 +54,7 @@ struct export_state {
 	char ns[NS_MAX_BYTES], key[KEY_MAX_BYTES], thread[THREAD_MAX_BYTES];
 	size_t ns_n, key_n, thread_n;
 	int64_t pos, state_us;
+	char after_ns[NS_MAX_BYTES], after_key[KEY_MAX_BYTES]; /* where a walk began, while ns and key move on */
 };
 /* Appends the next lines (some 256 KiB, or one larger line) to out: items by namespace and key, then states of the history
  * in the same order, each key's oldest first, then messages by thread and position. */
