@@ -13,7 +13,7 @@
 #include "index/rank_items.h"
 
 #define ITEMS_SCAN_ROOM ((size_t)64 << 20)
-#define ITEMS_SCAN_MS 30000 /* reading goes on for so long at most: half of http.request_timeout as it is by default */
+#define ITEMS_SCAN_MS 3000 /* reading goes on for so long at most */
 
 struct items_scan {
 	const struct words *words;

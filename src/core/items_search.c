@@ -217,25 +217,25 @@ static enum err search_by_codes(struct job *j, const struct principal *who, cons
 	return words_with_scope(j->w, j->a, who, scope, explain_later, j, &skipped);
 }
 
-static enum err search_by_words(struct job *j, const struct principal *who, const struct doc_scope *scope)
+static enum err search_by_words(struct job *j, const struct principal *who, const struct doc_scope *scope, bool cached,
+				uint64_t *docs)
 {
 	const struct items_query *q = j->q;
 	struct items_found *out = j->out;
-	struct word_hit *hits;
-	size_t n, total;
-	unsigned terms;
+	struct words_found f;
 
-	TRY(words_search(j->w, j->a, who, scope, q->query, q->want, q->explain, &hits, &n, &total, &terms));
-	out->v = ARENA_ARRAY(j->a, struct item_hit, n + 1);
+	TRY(words_find(j->w, j->a, who, scope, q->query, q->want, q->explain, cached, &f));
+	out->v = ARENA_ARRAY(j->a, struct item_hit, f.n + 1);
 	if (!out->v)
 		return E_NOMEM;
-	out->best = n ? hits[0].score : 0;
-	for (size_t i = 0; i < n; i++)
-		out->v[i] = (struct item_hit){hits[i].id, hits[i].score,  hits[i].score, NAN, hits[i].score / out->best, 0,
-					      0,	  hits[i].explain};
-	out->n = n;
-	out->complete = n >= total;
-	out->no_words = terms == 0;
+	out->best = f.n ? f.hits[0].score : 0;
+	for (size_t i = 0; i < f.n; i++)
+		out->v[i] = (struct item_hit){
+			f.hits[i].id, f.hits[i].score, f.hits[i].score, NAN, f.hits[i].score / out->best, 0, 0, f.hits[i].explain};
+	out->n = f.n;
+	out->complete = f.n >= f.total;
+	out->no_words = f.terms == 0;
+	*docs = f.docs;
 	out->weights[RF_LEX] = 1;
 	out->weights[RF_V] = 0;
 	return OK;
@@ -293,12 +293,49 @@ static void choose_weights(struct items_found *out, const struct items_query *q)
 	out->weights[RF_V] = alone ? 1 : w->of[RANK_ITEMS][RF_V];
 }
 
+/* After it could not be searched by meaning in time: that is not tried again until the scope is a quarter larger or smaller. */
+static void remember_late(struct job *j, const struct principal *who, const struct doc_scope *scope, const struct words_fit *fit,
+			  uint64_t docs)
+{
+	uint64_t was = fit->late_docs, apart = was > docs ? was - docs : docs - was;
+
+	j->out->cache_needed = fit->item_bytes * docs + fit->item_bytes * docs / 8;
+	if (was == 0)
+		words_set_late(j->w, j->a, who, scope, docs ? docs : 1);
+	else if (apart * 4 > was)
+		words_set_late(j->w, j->a, who, scope, 0);
+}
+
+/* A scope that is not in memory. */
+static enum err search_outside(struct job *j, const struct principal *who, const struct doc_scope *scope)
+{
+	struct words_fit fit = words_fit(j->w, j->a, who, scope);
+	struct doc_scope without = *scope;
+	uint64_t docs;
+
+	j->out->loading = fit.loading;
+	if (j->q->question && (j->q->mode == RANK_BY_VECTORS || (!fit.loading && fit.late_docs == 0)))
+		TRY(search_by_scan(j, who, scope));
+	else
+		j->out->late = j->q->question && !fit.loading;
+	if (j->done || j->q->mode == RANK_BY_VECTORS) {
+		j->out->complete |= !j->done;
+		return OK;
+	}
+	without.model = STR(""); /* so it may fit; but it is not loaded twice at a time */
+	TRY(search_by_words(j, who, &without, !fit.loading, &docs));
+	if (j->out->late)
+		remember_late(j, who, scope, &fit, docs);
+	return OK;
+}
+
 enum err items_search(struct memory *m, struct arena *a, const struct principal *who, const struct items_query *q,
 		      struct items_found *out)
 {
 	struct job j = {.w = memory_words(m), .a = a, .q = q, .out = out};
 	struct doc_scope scope = {.kind = DOC_ITEM, .prefix = q->prefix, .model = q->model};
 	bool skipped = false;
+	uint64_t docs;
 
 	*out = (struct items_found){0};
 	choose_weights(out, q);
@@ -306,18 +343,15 @@ enum err items_search(struct memory *m, struct arena *a, const struct principal 
 		TRY(words_with_scope(j.w, a, who, &scope, search_by_meaning, &j, &skipped));
 	if (j.has_codes)
 		TRY(search_by_codes(&j, who, &scope));
-	if (skipped && q->question)
-		TRY(search_by_scan(&j, who, &scope));
 	if (j.done)
 		return OK;
+	if (skipped)
+		return search_outside(&j, who, &scope);
 	if (q->mode == RANK_BY_VECTORS) {
 		out->complete = true; /* nothing has a vector yet */
 		return OK;
 	}
-	/* With its vectors the scope is too large for the cache; without them it may fit. */
-	if (skipped)
-		scope.model = STR("");
-	return search_by_words(&j, who, &scope);
+	return search_by_words(&j, who, &scope, true, &docs);
 }
 
 static void explain_feature(struct jw *w, enum rank_feature f, double value, double weight)

@@ -32,6 +32,8 @@ struct items_found {
 	bool by_meaning;	      /* vectors counted */
 	bool by_codes;		      /* what is in memory are codes of them: the vectors of the best were read */
 	bool late;		      /* they did not: the scope does not fit the cache, and reading it took too long */
+	bool loading;		      /* they did not: the scope is being read into memory */
+	uint64_t cache_needed;	      /* late: bytes that index.cache would have to have about; 0: not known */
 	uint64_t pending;	      /* items of the scope without a vector by the model */
 	double weights[RF_COUNT];     /* as used */
 	double best, lowest, highest; /* what lex and v are made of */

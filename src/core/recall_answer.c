@@ -165,21 +165,37 @@ static enum err take_best(struct answer *w, const struct candidate *c, size_t n)
 	return OK;
 }
 
+/* NUL-terminated; p NULL: out of memory. */
+static struct str late_note(const struct recaller *r)
+{
+	static const char what[] =
+		"; a namespace is too large to be read for its meaning in time, so it was searched by words alone";
+	uint64_t mib = (r->cache_needed >> 20) + 1;
+
+	if (!r->items_late)
+		return STR("");
+	if (r->cache_needed == 0)
+		return arena_printf(r->a, "%s (index.cache does not hold it)", what);
+	return arena_printf(r->a, "%s: index.cache would have to be about %llu MiB to hold it", what, (unsigned long long)mib);
+}
+
 /* What there is to say about the answer; NULL: nothing. */
 static enum err explain_lack(const struct answer *w, const char **why)
 {
 	const struct recaller *r = w->r;
 	bool lacks = w->n < r->rq->limit, tokens = lacks && w->too_long;
 	bool repeated = lacks && (w->repeated || r->ranked.repeated > 0);
-	struct str s = arena_printf(
-		r->a, "%s%s%s%s%s%s",
+	struct str late = late_note(r), s;
+
+	if (!late.p)
+		return E_NOMEM;
+	s = arena_printf(
+		r->a, "%s%s%s%s%s%s%s",
 		r->meaning.waiting && r->rq->mode != RANK_BY_WORDS && r->pending
 			? "; no text has been embedded yet, so this was found by words alone"
 			: "",
 		r->meaning.failed ? "; the encoder does not answer, so this was found by words alone" : "",
-		r->items_late ? "; a namespace is too large to be read for its meaning in time (index.cache does not hold it), so "
-				"it was searched by words alone"
-			      : "",
+		r->items_loading ? "; a namespace is still being read into memory, so it was searched by words alone" : "", late.p,
 		tokens ? "; the texts of other results do not fit into budget_tokens" : "",
 		repeated ? "; results that say the same as a better one are left out" : "",
 		lacks && !tokens ? "; nothing else in the scope has to do with the words, dates and speakers of the question" : "");

@@ -34,6 +34,8 @@ struct recaller {
 	uint64_t pending;
 	bool items_newest;	       /* nothing to look for: items by update */
 	bool items_late;	       /* there is a namespace too large to be read in time: by words */
+	bool items_loading;	       /* there is one that is being read into memory: by words */
+	uint64_t cache_needed;	       /* index.cache for the largest of those too large; 0: not known */
 	bool items_by_meaning;	       /* vectors counted in at least one namespace */
 	double item_weights[RF_COUNT]; /* as used */
 	double best, lowest, highest;  /* what the items' lex and v are made of, over all namespaces */

@@ -183,6 +183,8 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 	}
 	r->pending += found.pending;
 	r->items_late |= found.late;
+	r->items_loading |= found.loading;
+	r->cache_needed = found.cache_needed > r->cache_needed ? found.cache_needed : r->cache_needed;
 	if (!found.no_words)
 		take_range(r, &found);
 	if (r->meaning.waiting)

@@ -24,6 +24,9 @@
 /* Messages of one user are ranked in memory, cached or not. */
 #define UNCACHED_MAX ((size_t)1 << 30)
 #define TRIES_MAX 100
+#define TASK_ROOM ((size_t)64 << 10)
+#define TASK_MS 120000 /* reading a scope into memory goes on for so long at most */
+#define POLL_MAX_NS UINT64_C(50000000)
 /* More changes than this are not collected: the scope is read again. */
 #define CHANGES_ROOM ((size_t)64 << 20)
 
@@ -35,6 +38,8 @@ enum err words_new(struct store *store, size_t cache_bytes, struct str languages
 	if (!w)
 		return err_set(E_LIMIT, "out of memory");
 	w->store = store;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->idle, NULL);
 	CHECK(words_languages_parse(w, languages));
 	if (cache_bytes) {
 		w->cache = cache_new(cache_bytes);
@@ -54,6 +59,13 @@ void words_free(struct words *w)
 {
 	if (!w)
 		return;
+	atomic_store(&w->stopping, true);
+	pthread_mutex_lock(&w->lock);
+	while (w->loading)
+		pthread_cond_wait(&w->idle, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+	pthread_cond_destroy(&w->idle);
+	pthread_mutex_destroy(&w->lock);
 	cache_free(w->cache);
 	free(w->rules);
 	free(w->text);
@@ -82,6 +94,14 @@ void words_metrics(struct words *w, struct buf *out)
 
 /* ----------------------------------------------------------------- loading */
 
+struct waiter {
+	struct list node;
+	struct event ev;
+	bool loader;
+	enum err err; /* of the load, for the one that began it */
+	struct diag diag;
+};
+
 struct load {
 	const struct words *w;
 	const struct principal *who;
@@ -90,7 +110,8 @@ struct load {
 	struct scope *s;
 	struct vector_scope *v;
 	struct marks marks;
-	uint64_t cursor, doc_bytes;
+	uint64_t cursor, doc_bytes, docs;
+	struct cache_entry *en; /* whose waiters are looked after; NULL: none */
 	bool too_large;
 	struct remake remake;
 	enum err err;
@@ -153,6 +174,8 @@ static enum err load_fits(struct load *l)
 	if (l->v && !vector_scope_coded(l->v) && !l->s->messages)
 		TRY(keep_codes(&l->v, &l->marks));
 	l->too_large = estimate(l) > l->limit;
+	if (l->too_large && l->en && l->docs)
+		atomic_store(&l->en->item_bytes, estimate(l) / l->docs + 1);
 	return OK;
 }
 
@@ -163,6 +186,7 @@ static enum err load_doc(void *ctx, const struct doc_change *d)
 	if (l->too_large)
 		return OK;
 	l->doc_bytes += d->terms.n;
+	l->docs++;
 	TRY(scope_add(l->s, d->id, d->terms, d->lang_ns));
 	if (l->scope->model.n) {
 		if (!vector_scope_coded(l->v))
@@ -177,6 +201,8 @@ static bool on_load(void *ctx, const struct doc_change *d)
 {
 	struct load *l = ctx;
 
+	if (atomic_load_explicit(&l->w->stopping, memory_order_relaxed))
+		return false;
 	if (d->removed || d->terms.n == 0)
 		return true;
 	l->err = remake_needed(l->w, d) ? remake_add(&l->remake, d) : load_doc(l, d);
@@ -194,6 +220,8 @@ static enum err load_scope(struct load *l)
 		*diag_get() = l->diag;
 		return l->err;
 	}
+	if (atomic_load(&l->w->stopping))
+		return err_set(E_BUSY, "the server is about to end");
 	if (!l->too_large)
 		TRY(remake_all(&l->remake, load_doc, l));
 	if (l->too_large)
@@ -202,6 +230,9 @@ static enum err load_scope(struct load *l)
 	if (l->s->messages)
 		TRY(scope_order_make(l->s));
 	TRY(load_fits(l));
+	if (!l->too_large &&
+	    vector_scope_coded(l->v)) /* segments have their rows in this order, and both are gone through side by side */
+		TRY(vector_scope_sort(&l->v));
 	return OK;
 }
 
@@ -275,11 +306,6 @@ static size_t entry_bytes(const struct cache_entry *en)
 	return (en->scope ? scope_bytes(en->scope) : 0) + vectors_bytes(en->vectors) + marks_bytes(&en->marks);
 }
 
-struct waiter {
-	struct list node;
-	struct event ev;
-};
-
 static void install(struct words *w, struct cache_entry *en, struct load *l)
 {
 	struct former old;
@@ -295,27 +321,141 @@ static void install(struct words *w, struct cache_entry *en, struct load *l)
 	cache_charge(w->cache, en, bytes);
 }
 
-/* Loads the entry's scope, or waits until somebody else has. */
-static enum err load_entry(struct words *w, struct cache_entry *en, const struct principal *who, const struct doc_scope *scope)
+/* A load that goes on whoever waits for it. */
+struct task {
+	struct words *w;
+	struct cache_entry *en; /* held */
+	struct arena a;		/* of the copies */
+	struct principal who;
+	struct doc_scope scope;
+};
+
+static struct task *task_new(struct words *w, struct cache_entry *en, const struct principal *who, const struct doc_scope *scope)
 {
-	struct load l = {.w = w, .who = who, .scope = scope, .limit = cache_ceiling(w->cache)};
-	struct waiter mine;
+	struct task *t = calloc(1, sizeof *t);
+
+	if (!t)
+		return NULL;
+	*t = (struct task){.w = w, .who = *who, .scope = *scope};
+	arena_init(&t->a, TASK_ROOM);
+	t->who.tenant = arena_str(&t->a, who->tenant);
+	t->who.user = arena_str(&t->a, who->user);
+	t->who.id = arena_str(&t->a, who->id);
+	t->scope.prefix = arena_str(&t->a, scope->prefix);
+	t->scope.model = arena_str(&t->a, scope->model);
+	t->en = cache_acquire(w->cache, en->key);
+	if (!t->who.tenant.p || !t->who.user.p || !t->who.id.p || !t->scope.prefix.p || !t->scope.model.p || t->en != en) {
+		if (t->en)
+			cache_release(w->cache, t->en);
+		arena_release(&t->a);
+		free(t);
+		return NULL;
+	}
+	pthread_mutex_lock(&w->lock);
+	w->loading++;
+	pthread_mutex_unlock(&w->lock);
+	return t;
+}
+
+/* Tells all who wait. */
+static void load_end(struct words *w, struct cache_entry *en, enum err e)
+{
 	struct list woken;
+
+	cache_load_end(w->cache, en, &woken);
+	LIST_EACH (node, &woken) {
+		struct waiter *x = CONTAINER(node, struct waiter, node);
+
+		if (x->loader && e != OK) {
+			x->err = e;
+			x->diag = *diag_get();
+		}
+		event_set(&x->ev);
+	}
+}
+
+static void task_free(struct task *t)
+{
+	struct words *w = t->w;
+
+	cache_release(w->cache, t->en);
+	arena_release(&t->a);
+	free(t);
+	pthread_mutex_lock(&w->lock);
+	if (--w->loading == 0)
+		pthread_cond_broadcast(&w->idle);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static enum err task_run(void *arg)
+{
+	struct task *t = arg;
+	struct load l = {.w = t->w, .who = &t->who, .scope = &t->scope, .limit = cache_ceiling(t->w->cache), .en = t->en};
+	uint64_t before = wait_within(deadline_in_ms(TASK_MS));
+	enum err e = load(&l);
+
+	wait_restore(before);
+	if (e == OK)
+		install(t->w, t->en, &l);
+	load_end(t->w, t->en, e);
+	task_free(t);
+	return OK;
+}
+
+/* When whoever asks for items has waited long enough; for messages only the deadline ends it. */
+static uint64_t load_until(const struct cache_entry *en)
+{
+	return atomic_load(&en->load_begun) + WORDS_LOAD_MS * UINT64_C(1000000);
+}
+
+/* Until the load has ended, or until it takes too long. A store that hangs must not keep who asks, so this does not rely on being
+ * told: it looks, at first often. */
+static enum err wait_loaded(struct words *w, struct cache_entry *en, struct waiter *mine, uint64_t until, bool *gave_up)
+{
+	uint64_t begun = clock_mono_ns(), now = begun, step;
+	enum err e = OK;
+
+	while (!event_is_set(&mine->ev) && e == OK && now < until) {
+		step = (now - begun) / 4 + 500000;
+		e = wait_until(now + (step < POLL_MAX_NS ? step : POLL_MAX_NS));
+		now = clock_mono_ns();
+	}
+	if (!event_is_set(&mine->ev) && cache_load_leave(w->cache, en, &mine->node)) {
+		*gave_up = true;
+		return e;
+	}
+	event_wait(&mine->ev);
+	if (mine->err != OK)
+		*diag_get() = mine->diag;
+	return mine->err;
+}
+
+/* Has the entry's scope loaded, in the background, and waits for it. */
+static enum err load_entry(struct words *w, struct cache_entry *en, const struct principal *who, const struct doc_scope *scope,
+			   bool *gave_up)
+{
+	struct waiter mine = {.loader = false};
+	struct task *t;
 	enum err e;
 
+	*gave_up = false;
 	event_init(&mine.ev);
 	list_init(&mine.node);
-	if (!cache_load_begin(w->cache, en, &mine.node)) {
-		event_wait(&mine.ev);
-		return OK;
+	if (cache_load_begin(w->cache, en, &mine.node)) {
+		t = task_new(w, en, who, scope);
+		if (!t) {
+			load_end(w, en, OK); /* the next one tries */
+			return err_set(E_LIMIT, "out of memory for the word index");
+		}
+		mine.loader = true;
+		(void)cache_load_begin(w->cache, en, &mine.node); /* among those who wait */
+		e = work_start(task_run, t);
+		if (e != OK) {
+			load_end(w, en, e);
+			task_free(t);
+		}
 	}
-	e = load(&l);
-	if (e == OK)
-		install(w, en, &l);
-	cache_load_end(w->cache, en, &woken);
-	LIST_EACH (node, &woken)
-		event_set(&CONTAINER(node, struct waiter, node)->ev);
-	return e;
+	return wait_loaded(w, en, &mine, scope->kind == DOC_ITEM ? load_until(en) : NEVER, gave_up);
 }
 
 /* ------------------------------------------------------------- catching up */
@@ -577,7 +717,7 @@ static enum err under_lock_run(void *arg)
 static enum err with_entry(struct words *w, struct cache_entry *en, const struct principal *who, const struct doc_scope *scope,
 			   struct under_lock *u, bool *too_large)
 {
-	bool missed = false, retry;
+	bool missed = false, retry, gave_up;
 
 	u->en = en;
 	for (int i = 0; i < TRIES_MAX && !u->done; i++) {
@@ -587,8 +727,12 @@ static enum err with_entry(struct words *w, struct cache_entry *en, const struct
 			if (*too_large)
 				break;
 			/* Another one's load may have begun before this search did: catch up below all the same. */
-			TRY(load_entry(w, en, who, scope));
+			TRY(load_entry(w, en, who, scope, &gave_up));
 			missed = true;
+			if (gave_up) {
+				*too_large = true;
+				break;
+			}
 			if (!atomic_load(&en->rows))
 				continue;
 		}
@@ -676,6 +820,7 @@ struct search {
 	size_t q_n;
 	struct word_hit *hits;
 	size_t n, total;
+	uint64_t docs; /* of the scope */
 };
 
 enum err words_explain(struct arena *a, const struct query_term *q, size_t q_n, const uint32_t *tf, uint32_t len,
@@ -745,6 +890,7 @@ static enum err search_scope(void *ctx, const struct scope *sc, const struct vec
 	enum err e;
 
 	(void)v;
+	s->docs = sc->docs;
 	TRY(question_terms(s->a, langs ? langs : s->w->langs, s->query, &s->q, &s->q_n));
 	if (s->q_n == 0)
 		return OK;
@@ -789,6 +935,7 @@ static enum err search_by_scan(struct search *s, const struct principal *who, co
 		return OK;
 	TRY(work_run(scan_run, &j));
 	*bytes = j.r.bytes;
+	s->docs = j.r.docs;
 	TRY(hits_of(s, j.r.best, j.r.n));
 	s->total = j.r.total;
 	for (size_t i = 0; s->explain && i < s->n; i++) {
@@ -800,6 +947,34 @@ static enum err search_by_scan(struct search *s, const struct principal *who, co
 		used += !j.r.langs || (s->q[t].langs & j.r.langs);
 	s->q_n = used;
 	return OK;
+}
+
+struct words_fit words_fit(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope)
+{
+	struct str key = w->cache ? scope_key(a, who, scope) : STR("");
+	struct cache_entry *en = key.n ? cache_acquire(w->cache, key) : NULL;
+	struct words_fit fit = {.loading = false};
+
+	if (!en)
+		return fit;
+	fit.loading = cache_loading(w->cache, en);
+	fit.late_docs = atomic_load(&en->late_docs);
+	fit.item_bytes = atomic_load(&en->item_bytes);
+	cache_release(w->cache, en);
+	return fit;
+}
+
+void words_set_late(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t docs)
+{
+	struct str key = w->cache ? scope_key(a, who, scope) : STR("");
+	struct cache_entry *en = key.n ? cache_acquire(w->cache, key) : NULL;
+
+	if (!en)
+		return;
+	atomic_store(&en->late_docs, docs);
+	if (docs == 0) /* it is another size now: perhaps it fits */
+		atomic_store(&en->too_large, 0);
+	cache_release(w->cache, en);
 }
 
 void words_maybe_fits(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t bytes)
@@ -814,29 +989,41 @@ void words_maybe_fits(struct words *w, struct arena *a, const struct principal *
 	cache_release(w->cache, en);
 }
 
+enum err words_find(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, struct str query,
+		    size_t want, bool explain, bool cached, struct words_found *out)
+{
+	struct search s = {.w = w, .a = a, .query = query, .want = want, .explain = explain};
+	uint64_t bytes = UINT64_MAX;
+	bool skipped = true;
+
+	*out = (struct words_found){.n = 0};
+	if (scope->kind != DOC_ITEM)
+		return err_set(E_INTERNAL, "words_search is for items, messages are ranked by recall");
+	if (cached)
+		TRY(words_with_scope(w, a, who, scope, search_scope, &s, &skipped));
+	if (skipped) {
+		TRY(search_by_scan(&s, who, scope, &bytes));
+		words_maybe_fits(w, a, who, scope, bytes);
+	}
+	*out = (struct words_found){s.hits, s.n, s.total, (unsigned)s.q_n, s.docs};
+	return OK;
+}
+
 enum err words_search(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope,
 		      struct str query, size_t want, bool explain, struct word_hit **out, size_t *n, size_t *total,
 		      unsigned *terms_used)
 {
-	struct search s = {.w = w, .a = a, .query = query, .want = want, .explain = explain};
-	uint64_t bytes = UINT64_MAX;
-	bool skipped;
+	struct words_found f;
 
 	*out = NULL;
 	*n = 0;
 	if (total)
 		*total = 0;
-	if (scope->kind != DOC_ITEM)
-		return err_set(E_INTERNAL, "words_search is for items, messages are ranked by recall");
-	TRY(words_with_scope(w, a, who, scope, search_scope, &s, &skipped));
-	if (skipped) {
-		TRY(search_by_scan(&s, who, scope, &bytes));
-		words_maybe_fits(w, a, who, scope, bytes);
-	}
-	*out = s.hits;
-	*n = s.n;
+	TRY(words_find(w, a, who, scope, query, want, explain, true, &f));
+	*out = f.hits;
+	*n = f.n;
 	if (total)
-		*total = s.total;
-	*terms_used = (unsigned)s.q_n;
+		*total = f.total;
+	*terms_used = f.terms;
 	return OK;
 }

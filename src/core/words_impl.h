@@ -2,6 +2,9 @@
 #ifndef CENOTE_CORE_WORDS_IMPL_H
 #define CENOTE_CORE_WORDS_IMPL_H
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "core/words.h"
 #include "index/cache.h"
 #include "index/vector_scope.h"
@@ -11,14 +14,18 @@ struct lang_rule {
 	struct str ns;
 	const struct lang *lang;
 };
-/* Never changes after words_new, but for the cache, which is thread-safe. */
+/* Never changes after words_new, but for the cache, which is thread-safe, and what says how loading goes. */
 struct words {
 	struct store *store;
 	struct cache *cache;	 /* NULL: none */
 	char *text;		 /* of the rules */
 	struct lang_rule *rules; /* rules[0]: the default */
 	size_t rules_n;
-	uint32_t langs; /* mask of the languages that are configured */
+	pthread_mutex_t lock;
+	pthread_cond_t idle;
+	unsigned loading;      /* loads that go on, under the lock */
+	_Atomic bool stopping; /* they are to end */
+	uint32_t langs;	       /* mask of the languages that are configured */
 };
 
 enum err words_languages_parse(struct words *w, struct str languages) MUST_CHECK;
@@ -43,6 +50,7 @@ enum err remake_all(struct remake *r, enum err (*fn)(void *ctx, const struct doc
 void remake_release(struct remake *r);
 
 #define TOP_EXTRA 4096
+#define WORDS_LOAD_MS 3000 /* whoever asks for items waits so long for a scope to be loaded */
 
 /* What each term adds to the BM25 of a document that has them tf times, as JSON. */
 enum err words_explain(struct arena *a, const struct query_term *q, size_t q_n, const uint32_t *tf, uint32_t len,
@@ -58,6 +66,7 @@ struct scan_result {
 	size_t n, total;
 	uint32_t langs; /* of the documents */
 	uint64_t bytes; /* of all documents */
+	uint64_t docs;
 	struct bm25 figures;
 	/* with counts: */
 	uint16_t *tf; /* n * terms, in the order of best */
@@ -72,6 +81,24 @@ enum err words_scan(const struct words *w, struct arena *a, const struct princip
 enum err words_with_scope(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope,
 			  enum err (*fn)(void *ctx, const struct scope *s, const struct vector_scope *v), void *ctx,
 			  bool *skipped) MUST_CHECK;
+/* Of a scope that words_with_scope skipped. */
+struct words_fit {
+	bool loading;	     /* it is being read into memory just now */
+	uint64_t late_docs;  /* documents it had when reading it for a question took too long; 0: it never did */
+	uint64_t item_bytes; /* about what a document would take in the cache; 0: not known */
+};
+struct words_fit words_fit(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope);
+void words_set_late(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t docs);
+
+/* words_search, and how many documents the scope has. cached false: from the store, whatever is in memory. */
+struct words_found {
+	struct word_hit *hits;
+	size_t n, total;
+	unsigned terms;
+	uint64_t docs;
+};
+enum err words_find(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, struct str query,
+		    size_t want, bool explain, bool cached, struct words_found *out) MUST_CHECK;
 /* A scope that was found too large for the cache was read, and its documents have so many bytes: if it has shrunk, the next search
  * tries to load it. */
 void words_maybe_fits(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t bytes);

@@ -210,6 +210,7 @@ static enum err take_results(struct pass *p, struct arena *a, size_t want, bool 
 	out->total = p->total;
 	out->langs = p->seen.langs;
 	out->bytes = p->seen.bytes;
+	out->docs = p->seen.docs;
 	out->figures = p->c;
 	return OK;
 }

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 struct cache {
 	pthread_mutex_t lock;
 	struct map entries;
@@ -160,12 +162,37 @@ bool cache_load_begin(struct cache *c, struct cache_entry *e, struct list *waite
 
 	pthread_mutex_lock(&c->lock);
 	mine = !e->loading;
-	if (mine)
+	if (mine) {
 		e->loading = true;
-	else
+		atomic_store(&e->load_begun, clock_mono_ns());
+	} else {
 		list_add_tail(&e->waiters, waiter);
+	}
 	pthread_mutex_unlock(&c->lock);
 	return mine;
+}
+
+bool cache_load_leave(struct cache *c, const struct cache_entry *e, struct list *waiter)
+{
+	bool in = false;
+
+	pthread_mutex_lock(&c->lock);
+	for (const struct list *node = e->waiters.next; node != &e->waiters && !in; node = node->next)
+		in = node == waiter;
+	if (in)
+		list_del(waiter);
+	pthread_mutex_unlock(&c->lock);
+	return in;
+}
+
+bool cache_loading(struct cache *c, const struct cache_entry *e)
+{
+	bool loading;
+
+	pthread_mutex_lock(&c->lock);
+	loading = e->loading;
+	pthread_mutex_unlock(&c->lock);
+	return loading;
 }
 
 void cache_load_end(struct cache *c, struct cache_entry *e, struct list *woken)

@@ -26,7 +26,10 @@ struct cache_entry {
 	struct marks marks;    /* of the terms that the scope was made of; kept only in scopes with a model */
 	_Atomic uint64_t rows; /* of scope, + 1; 0: not loaded. For a look without the lock */
 	_Atomic uint64_t cursor;
-	_Atomic uint64_t too_large; /* bytes of documents at which it was found too large for the cache; 0: was not */
+	_Atomic uint64_t item_bytes; /* that it would have taken in memory for each document when it was found too large */
+	_Atomic uint64_t late_docs;  /* documents it had when reading it took too long; 0: it did not */
+	_Atomic uint64_t load_begun; /* when the load that is going on, or the last one, began (monotonic) */
+	_Atomic uint64_t too_large;  /* bytes of documents at which it was found too large for the cache; 0: was not */
 	/* The cache's own: */
 	struct list lru, waiters;
 	struct str key;
@@ -46,6 +49,9 @@ void cache_release(struct cache *c, struct cache_entry *e);
 void cache_charge(struct cache *c, struct cache_entry *e, size_t bytes);
 /* True: the caller is to load. False: somebody else does; waiter was put into the list and will be handed out by cache_load_end. */
 bool cache_load_begin(struct cache *c, struct cache_entry *e, struct list *waiter);
+/* Takes a waiter out of the list. False: it is not in it any more, and will be woken. */
+bool cache_load_leave(struct cache *c, const struct cache_entry *e, struct list *waiter);
+bool cache_loading(struct cache *c, const struct cache_entry *e);
 /* Moves all waiters to *woken, for the caller to wake. */
 void cache_load_end(struct cache *c, struct cache_entry *e, struct list *woken);
 

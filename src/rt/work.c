@@ -7,6 +7,7 @@
  * Invariants
  *  1. A job lives on the stack of the fiber that waits for it. The fiber leaves work_run only when it has withdrawn the job itself,
  * under the lock, or after the job's task has run on its loop; a thread touches the job last when it posts that task.
+ * A job without a fiber (work_start) lives on the heap; the thread that ran it frees it.
  *  2. queued <= QUEUE_MAX, and equals the length of the list.
  *  3. The threads exist from the first work_run in a fiber until work_stop. They block all signals. */
 #include "rt/work.h"
@@ -86,7 +87,10 @@ static void *thread_main(void *arg)
 			pool.queued--;
 			pthread_mutex_unlock(&pool.lock);
 			run(j);
-			loop_post(j->loop, &j->task);
+			if (j->fiber)
+				loop_post(j->loop, &j->task);
+			else
+				free(j);
 			pthread_mutex_lock(&pool.lock);
 		} else if (pool.stopping) {
 			break;
@@ -203,6 +207,27 @@ enum err work_run(enum err (*fn)(void *arg), void *arg)
 	if (j.result != OK)
 		*diag_get() = j.diag;
 	return j.result;
+}
+
+enum err work_start(enum err (*fn)(void *arg), void *arg)
+{
+	struct job *j;
+	enum err e;
+
+	if (!rt_thread.fiber) {
+		(void)fn(arg);
+		return OK;
+	}
+	j = calloc(1, sizeof *j);
+	if (!j)
+		return err_set(E_LIMIT, "no memory for a job");
+	j->fn = fn;
+	j->arg = arg;
+	j->deadline = NEVER;
+	e = enqueue(j);
+	if (e != OK)
+		free(j);
+	return e;
 }
 
 int work_thread_index(void)

@@ -9,6 +9,9 @@
 /* Returns what fn returned. Not cancellable once begun; E_CANCELLED / E_TIMEOUT only if it was withdrawn before it began. E_BUSY
  * when more than 1024 are queued. */
 enum err work_run(enum err (*fn)(void *arg), void *arg) MUST_CHECK;
+/* Begins fn on a pool thread and does not wait for it; without a deadline and a log context. Outside a fiber it just calls fn. What
+ * fn uses must outlive it. E_BUSY as above, E_LIMIT: memory; then fn is not called. */
+enum err work_start(enum err (*fn)(void *arg), void *arg) MUST_CHECK;
 /* 0.. for the pool thread that calls it, -1 elsewhere: index for per-thread resources. */
 int work_thread_index(void);
 /* Threads in the pool (fixed at first use: number of cores, at least 2, or what work_set_threads said before). */
