@@ -199,7 +199,8 @@ static const struct cmd table[] = {
 	{"export", "", "write items and messages as JSON Lines", FLAGS(export_flags), CMD_STORE, 0, 0, run_export,
 	 "The first line says what follows, the last one has the SHA-256 of what stands above it."},
 	{"copy", "FROM TO", "copy a store into another, whatever they are kept in", FLAGS(copy_flags), CMD_OPENS, 2, 2, run_copy,
-	 "FROM and TO are store URLs: sqlite:PATH or postgresql://... Items with their times and expiry, messages and API keys of "
+	 "FROM and TO are store URLs: sqlite:PATH or postgresql://... Items with their times and expiry, the history of facts, "
+	 "messages and API keys of "
 	 "all "
 	 "tenants are copied; what TO has already and is newer stays, and nothing is removed from it. Versions are not kept: they "
 	 "begin "

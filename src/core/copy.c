@@ -345,6 +345,8 @@ static enum err stages(struct copy *c)
 	if (c->at.stage == COPY_ITEMS) {
 		TRY(copy_pause(c, true));
 		TRY(copy_items(c));
+		if (!dry)
+			TRY(copy_facts(c));
 		c->at.stage = COPY_MESSAGES;
 	}
 	if (c->at.stage == COPY_MESSAGES) {

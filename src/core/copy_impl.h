@@ -82,6 +82,7 @@ void copy_both(struct copy *c, uint64_t from, uint64_t to);
 void copy_differs(struct copy *c, enum copy_kind kind, struct str first, struct str second, const char *reason);
 
 enum err copy_items(struct copy *c) MUST_CHECK;
+enum err copy_facts(struct copy *c) MUST_CHECK;
 enum err copy_messages(struct copy *c) MUST_CHECK;
 enum err copy_threads(struct copy *c) MUST_CHECK;
 /* One thread's record, checkpoints and entries. changed: the source's thread changed since the copy began. */

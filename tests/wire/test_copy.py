@@ -99,6 +99,27 @@ def test_there_and_back(cli, tmp_path, pg_url):
         assert db.execute("SELECT count(*) FROM cenote_value WHERE name LIKE 'copy:%'").fetchone()[0] == 0, "no note is left"
 
 
+def test_history_of_facts(cli, tmp_path, pg_url):
+    """States come along, more than a page of them and once; what the target cannot keep is told, the rest is there."""
+    a, b = f"sqlite:{tmp_path / 'a'}", f"sqlite:{tmp_path / 'b'}"
+    state = lambda k, i, **more: json.dumps({  # noqa: E731
+        "namespace": ["past", "x"], "key": k, "value": {"v": i}, "recorded_from": f"2020-01-01T{i:02d}:00:00Z",
+        "recorded_to": f"2020-01-01T{i + 1:02d}:00:00Z", "superseded_by": "other", **more}) + "\n"
+    cli("import", "-", "--store", a, stdin="".join(state(f"k{k:02d}", i) for k in range(60) for i in range(20)), check=0)
+    for i in range(3):
+        cli("put", "past.x", "now", f"v{i}", "--valid-from", f"202{i}-01-01T00:00:00Z", "--store", a, check=0)
+    there, _ = copy(cli, a, pg_url)
+    back, _ = copy(cli, pg_url, b)
+    assert there["equal"] and back["equal"] and back["copied"] == 1
+    assert len(export(cli, a)) == 60 * 20 + 3 and export(cli, a) == export(cli, b)
+    copy(cli, a, pg_url)
+    assert len(export(cli, pg_url)) == 60 * 20 + 3
+    cli("import", "-", "--store", a, stdin=state("odd", 1, value={"text": "\0"}), check=0)
+    t, r = copy(cli, a, pg_url, check=7)
+    assert t["failed"] == 1 and "odd" in r.stderr + r.stdout, r
+    assert len(export(cli, pg_url)) == 60 * 20 + 3
+
+
 def test_rows_of_other_clients(cli, tmp_path, pg_url):
     """What LangGraph's PostgresStore writes, with the defaults of the table."""
     a, b = f"sqlite:{tmp_path / 'a'}", f"sqlite:{tmp_path / 'b'}"
