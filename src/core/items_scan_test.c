@@ -315,6 +315,37 @@ static void in_little_room(void **state)
 	rig_free(r);
 }
 
+/* A scope that once took too long to read is not read again, which is said with what would help, until it has another size. */
+static void late_is_remembered(void **state)
+{
+	struct rig *r = rig(0.2);
+	struct memory *few = small_memory(r, 4096);
+	struct doc_scope scope = scope_of("n", MODEL);
+	struct vector_question question;
+	float v[DIMS];
+	struct items_query q = {
+		.prefix = STR("n"), .query = STR("river tea"), .model = STR(MODEL), .question = &question, .want = 20};
+	struct items_found x;
+
+	(void)state;
+	random_question(&r->b.a, &question, v);
+	OKAY(items_search(few, &r->b.a, &ann, &q, &x));
+	assert_true(x.by_meaning && !x.late);
+	words_set_late(memory_words(few), &r->b.a, &ann, &scope, ITEMS - 10);
+	for (int i = 0; i < 2; i++) {
+		OKAY(items_search(few, &r->b.a, &ann, &q, &x));
+		assert_true(x.late && !x.by_meaning && x.n >= 20);
+		assert_true(x.cache_needed > (uint64_t)ITEMS * 20 && x.cache_needed < (uint64_t)ITEMS * 1000);
+	}
+	words_set_late(memory_words(few), &r->b.a, &ann, &scope, ITEMS / 2);
+	OKAY(items_search(few, &r->b.a, &ann, &q, &x));
+	assert_true(x.late);
+	OKAY(items_search(few, &r->b.a, &ann, &q, &x));
+	assert_true(x.by_meaning && !x.late);
+	memory_free(few);
+	rig_free(r);
+}
+
 /* Too few vectors: by words, and a store that fails while the scope is read is an error. */
 static void words_alone_and_errors(void **state)
 {
@@ -344,9 +375,9 @@ static void words_alone_and_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_same_as_in_memory),  cmocka_unit_test(by_codes),
-		cmocka_unit_test(as_brute_force),	  cmocka_unit_test(in_little_room),
-		cmocka_unit_test(words_alone_and_errors),
+		cmocka_unit_test(the_same_as_in_memory), cmocka_unit_test(by_codes),
+		cmocka_unit_test(as_brute_force),	 cmocka_unit_test(in_little_room),
+		cmocka_unit_test(late_is_remembered),	 cmocka_unit_test(words_alone_and_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,3 +92,25 @@ def test_recall_against_brute_force(start, kind, service):
             r = post(s, f"{API}/recall", {"query": q, "kinds": ["item"], "namespaces": [["n"]], "limit": 10, "mode": "vectors"})
             right += len({h["key"] for h in r["results"]} & set(best))
         assert right >= 0.99 * 200
+
+
+def test_by_codes(start, kind, service):
+    """A cache that holds codes of the vectors but not the vectors: the best are the same, whatever changes, and questions find their scope in memory."""
+    with start("sqlite", env=settings(service)) as fits, start(kind, env=settings(service, CENOTE_INDEX_CACHE="96KiB")) as s:
+        for x in (fits, s):
+            load(x)
+        same = asked = 0
+        for n in range(3):
+            for q in QUERIES:
+                for kw in ({}, {"mode": "vectors"}, {"limit": 10}):
+                    a, b = ranking(s, q, **kw), ranking(fits, q, **kw)
+                    assert a[:3] == b[:3], (q, kw)
+                    same += sum(x[0] == y[0] and abs(x[1] - y[1]) < 1e-6 for x, y in zip(a[3], b[3]))
+                    asked += len(b[3])
+            for x in (fits, s):
+                post(x, f"{API}/batch?wait=indexed", {"operations": [
+                    {"op": "put", "namespace": ["n", "a"], "key": f"k{n}", "value": {"text": f"quite another text {n}"}, "index": ["text"]}]})
+            assert ranking(s, f"quite another text {n}")[3][0][0].endswith(f"k{n}")
+        assert same >= 0.98 * asked
+        assert figure(s, "cenote_word_index_hits_total") > 10
+        assert figure(s, "cenote_word_index_bytes") <= 96 << 10
