@@ -212,7 +212,10 @@ static enum err write_lines(struct import *im, struct line **ls, size_t n, size_
 /* Whether the stored item is what the line says, as far as it says it. */
 static bool same(const struct item *it, const struct item_write *w)
 {
-	return str_eq(it->value, w->value) && it->ttl_minutes == w->ttl_minutes &&
+	bool as_true =
+		!w->fact || (it->fact && it->valid_from_us == w->fact->valid_from_us && it->valid_to_us == w->fact->valid_to_us);
+
+	return as_true && str_eq(it->value, w->value) && it->ttl_minutes == w->ttl_minutes &&
 	       (w->created_us == 0 || w->created_us == it->created_us) && (w->updated_us == 0 || w->updated_us == it->updated_us);
 }
 

@@ -175,6 +175,11 @@ def test_export_and_import(start, kind, ns):
         assert ("fact", "new", "the new one") in recall(b, "new one", ns, as_of=then) and get(b, ns, "old").status == 404
         again = b.request("POST", f"{API}/import", lines).json
         assert again["stored"] == 0 and again["failed"] == 0 and again["unchanged"] == r.json["stored"], again
+        # A line that says another validity of the same value is not the same.
+        line = next(json.loads(x) for x in lines.splitlines() if b'"a fact"' in x)
+        r = b.request("POST", f"{API}/import", json.dumps({**line, "valid_to": "1960-01-01T00:00:00Z"}).encode())
+        assert r.json["stored"] == 1 and get(b, ns, "k").json["valid_to"] == "1960-01-01T00:00:00.000Z", r
+        assert b.request("DELETE", f"{API}/items?namespace={ns}&key=k").status == 204
         state = {"namespace": [ns], "key": "k", "value": {}, "recorded_from": "2020-01-01T00:00:00Z", "recorded_to": "2020-01-02T00:00:00Z",
                  "superseded_by": "k"}
         for wrong in ({"recorded_to": "2019-01-01T00:00:00Z"}, {"recorded_from": None}, {"superseded_by": ""}, {"superseded_by": None},
