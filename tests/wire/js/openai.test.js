@@ -104,7 +104,7 @@ test("errors have classes, codes and parameters", async () => {
     assert.ok(e.requestID);
     return true;
   });
-  await assert.rejects(client.responses.create({ model: "m", input: "x" }), (e) => e instanceof OpenAI.NotFoundError && /conversations/.test(e.message));
+  await assert.rejects(client.completions.create({ model: "m", prompt: "x" }), (e) => e instanceof OpenAI.NotFoundError && /conversations/.test(e.message));
 });
 
 test("a run of an agent", async () => {
