@@ -152,7 +152,7 @@ def in_trouble(s, service, fault, words, n):
         assert f"{SECRET} {fault} message" in texts(found), (fault, found)
         assert found["mode"] == "words" and found["pending"] == 6, (fault, found)
         assert mode == "words" or "by words alone" in found["note"], (fault, found)
-    x = until(s, lambda x: x["trouble"])
+    x = until(s, lambda x: x["trouble"] and x["pending"] == 6)
     assert words in x["trouble"] and service.url.split("/")[2] in x["trouble"], (fault, x)
     assert (x["pending"], x["refused"], x["done"]) == (6, 0, n), (fault, x)
     assert s.request("GET", "/readyz").status == 200
