@@ -143,7 +143,8 @@ static void messages(void **state)
 		 "\"user\",\"name\":null,"
 		 "\"text\":\"the elephant sleeps\",\"time\":\"2026-08-20T07:02:48.000Z\",\"score\":"},
 		{"ann", RECALL, "{\"query\":\"elephants\",\"user\":\"u\",\"kinds\":[\"fact\"]}", 200,
-		 "={\"results\":[],\"mode\":\"words\",\"pending\":0,\"note\":\"nothing else in the scope has to do with the words, dates and speakers of the question\"}"},
+		 "={\"results\":[],\"mode\":\"words\",\"pending\":0,\"note\":\"nothing else in the scope has to do with the words, "
+		 "dates and speakers of the question\"}"},
 		{"ann", RECALL, "{\"query\":\"x\",\"mode\":\"vectors\"}", 422, "\"field\":\"/mode\""},
 		{"ann", RECALL, "{\"query\":\"x\",\"mode\":\"magic\"}", 422, "\"field\":\"/mode\""},
 		{"ann", RECALL, "{\"query\":\"x\",\"limit\":1001}", 422, "\"field\":\"/limit\""},
