@@ -140,6 +140,7 @@ static enum err known_begin(struct making *x, enum text_source source)
 	x->used = arena_zalloc(x->a, x->known_n + 1);
 	if (!x->used)
 		return E_NOMEM;
+	x->used[x->known_n] = true; /* stands for what is new: it comes once */
 	map_init(&x->by_mid);
 	for (size_t i = 0; i < x->known_n; i++) {
 		TRY(map_put(&x->by_mid, x->known[i].mid, (void *)(uintptr_t)(i + 1), NULL));

@@ -125,6 +125,12 @@ def test_tools_ids_and_other_channels(own):
     assert own.request("POST", PATH, put_json("js", js), TYPE).status == 200
     settle(own)
     assert {(h["id"], h["role"]) for h in hits(own, "barometer")} == {("js1", "user"), ("js2", "assistant")}
+    # The same ids again, as where two channels hold the messages: each is one text.
+    twice = [{"role": role, "content": f"a hygrometer, {i}", "id": f"h{i}"} for i, role in enumerate(("user", "assistant", "user"))] * 2
+    assert own.request("POST", PATH, put_json("twice", twice), TYPE).status == 200
+    settle(own)
+    assert sorted(h["id"] for h in hits(own, "hygrometer", threads=["twice"])) == ["h0", "h1", "h2"]
+    assert {h["id"] for h in hits(own, "barometer", threads=["js"])} == {"js1", "js2"}, "nothing else has gone"
 
 
 def test_a_session(own):
