@@ -484,6 +484,7 @@ static enum err all_tenants(struct texts *t, struct ttenant ***out, size_t *n)
 	return *out ? OK : err_set(E_LIMIT, "out of memory");
 }
 
+/* A tenant whose store fails keeps no other waiting. */
 static enum err round_of_all(struct texts *t, struct memory *m)
 {
 	struct ttenant **all;
@@ -491,10 +492,13 @@ static enum err round_of_all(struct texts *t, struct memory *m)
 	enum err e = OK;
 
 	TRY(all_tenants(t, &all, &n));
-	for (size_t i = 0; i < n && e == OK; i++) {
-		e = make_waiting(t, m, all[i]);
-		if (e == OK)
-			e = walk_if_due(t, m, all[i]);
+	for (size_t i = 0; i < n && e != E_CANCELLED; i++) {
+		enum err one = make_waiting(t, m, all[i]);
+
+		if (one == OK)
+			one = walk_if_due(t, m, all[i]);
+		if (one != OK)
+			e = one;
 	}
 	free(all);
 	return e;
