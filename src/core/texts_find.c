@@ -157,15 +157,13 @@ static enum err add(struct arena *a, struct said_list *l, const struct said *s)
 /* A message without an id is known by what it says, and by how often that was said before. */
 static enum err name_it(struct arena *a, const struct said_list *l, struct said *s)
 {
-	uint64_t h = hash64(s->content) ^ hash64(s->role) * 31;
-	struct str prefix = arena_printf(a, "text-%016llx", (unsigned long long)h);
 	unsigned before = 0;
 
-	if (!prefix.p)
-		return E_NOMEM;
+	s->nameless = hash64(s->content) ^ hash64(s->role) * 31;
 	for (size_t i = 0; i < l->n; i++)
-		before += str_starts(l->v[i].mid, prefix);
-	s->mid = before ? arena_printf(a, "%.*s-%u", STR_ARG(prefix), before) : prefix;
+		before += l->v[i].nameless == s->nameless;
+	s->mid = before ? arena_printf(a, "text-%016llx-%u", (unsigned long long)s->nameless, before)
+			: arena_printf(a, "text-%016llx", (unsigned long long)s->nameless);
 	return s->mid.p ? OK : E_NOMEM;
 }
 

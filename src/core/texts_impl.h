@@ -19,6 +19,7 @@
 /* ---- texts_find.c: pure functions; results live in the arena */
 struct said {
 	struct str mid, role, name, content;
+	uint64_t nameless; /* hash of what one without an id says; 0: it has an id */
 };
 struct said_list {
 	struct said *v;
