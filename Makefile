@@ -54,7 +54,7 @@ tsan: $(B)/tsan/build.ninja
 valgrind: $(B)/debug/build.ninja
 	ninja -C $(B)/debug
 	CENOTE_VALGRIND=1 $(MESON_TEST) -C $(B)/debug --suite unit --timeout-multiplier 10 --wrapper \
-		'valgrind -q --fair-sched=try --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --suppressions=$(CURDIR)/tests/valgrind.supp'
+		'valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --suppressions=$(CURDIR)/tests/valgrind.supp'
 
 # Each target SECONDS long, from its corpus; what is new goes to a folder outside the tree.
 fuzz: $(B)/fuzz/build.ninja
