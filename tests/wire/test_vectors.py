@@ -2,6 +2,7 @@
 
 The encoder is the scripted service of embed_server.py: texts that are equal have equal vectors, all others are as good as unrelated."""
 import json
+import os
 import pathlib
 import random
 import re
@@ -457,5 +458,6 @@ def test_a_long_queue(kind, start, service, tmp_path):
         s.kill()
         s.start()
         x = until(s, lambda x: x["counted"] and x["pending"] == 0, 60)
-        assert x["done"] == count + 1 and memory() < before + 60
+        # Sanitizers keep what was freed.
+        assert x["done"] == count + 1 and (memory() < before + 60 or os.environ.get("SANITIZER_RUNTIME"))
         assert sum(len(b["input"]) for b in service.requests) < count + 3000
