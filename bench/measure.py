@@ -18,6 +18,7 @@ import time
 
 from load import CONNECTIONS, ITEMS, SECONDS, Words, items_file, rows, row, rss, say, value_1k, values_file, wrk
 from server import Server, binary, run
+import assistant
 import backlog
 import encode
 import meaning
@@ -182,7 +183,7 @@ def growth(folder):
 
 
 ROWS = {"put": put, "get": get, "search": search, "import": import_, "start": start, "memory": memory, "growth": growth,
-        **postgres.ROWS, **threads.ROWS, **vectors.ROWS, **encode.ROWS, **meaning.ROWS, "backlog": backlog.backlog}
+        **postgres.ROWS, **threads.ROWS, **vectors.ROWS, **encode.ROWS, **meaning.ROWS, "backlog": backlog.backlog, **assistant.ROWS}
 
 
 def main():

@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "api/langgraph/langgraph.h"
+#include "api/mlflow/mlflow.h"
 #include "api/native/native.h"
 #include "api/openai/openai.h"
 #include "api/ops/ops.h"
@@ -38,8 +39,8 @@ struct api_bench {
 	struct store *store;
 	struct memory *memory;
 	struct api_ops ops;
-	struct openai_models models;	   /* none, unless a test puts an encoder there */
-	struct openai_assistant assistant; /* without a model */
+	struct openai_models models; /* none, unless a test puts an encoder there */
+	struct mlflow_agent agent;   /* without a model */
 	struct http_router *router;
 	struct http_server *server;
 	struct loop *loop;
@@ -116,13 +117,16 @@ static inline int api_start(void **state)
 	DIE_IF(http_router_new(&b->router) != OK);
 	DIE_IF(api_langgraph_add(b->router, b->memory) != OK);
 	DIE_IF(api_native_add(b->router, b->memory) != OK);
+	DIE_IF(api_native_traces_add(b->router, NULL) != OK);
 	DIE_IF(api_openai_add(b->router, b->memory) != OK);
 	b->models.why = "the test has none";
 	DIE_IF(api_openai_models_add(b->router, &b->models) != OK);
 	DIE_IF(assistant_new(&(struct assistant_options){.memory = b->memory, .why = "the test has none", .max_history = 20},
-			     &b->assistant.assistant) != OK);
-	b->assistant.memory = b->memory;
-	DIE_IF(api_openai_assistant_add(b->router, &b->assistant) != OK);
+			     &b->agent.service.assistant) != OK);
+	b->agent.service.memory = b->memory;
+	b->agent.name = STR("test");
+	DIE_IF(api_openai_assistant_add(b->router, &b->agent.service) != OK);
+	DIE_IF(api_mlflow_add(b->router, &b->agent) != OK);
 	DIE_IF(api_ops_add(b->router, &b->ops) != OK);
 	pthread_barrier_init(&b->up, NULL, 2);
 	DIE_IF(pthread_create(&b->thread, NULL, bench_main, b) != 0);
@@ -155,7 +159,7 @@ static inline int api_stop(void **state)
 	pthread_join(b->thread, NULL);
 	pthread_barrier_destroy(&b->up);
 	http_router_free(b->router);
-	assistant_free(b->assistant.assistant);
+	assistant_free(b->agent.service.assistant);
 	memory_free(b->memory);
 	b->store->ops->close(b->store);
 	arena_release(&b->arena);

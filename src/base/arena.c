@@ -32,7 +32,7 @@
 #endif
 
 #define ALIGN ((size_t)16)
-#define BLOCK ((size_t)16384)
+#define BLOCK ((size_t)4096)
 #define CACHE_MAX 64u
 
 struct arena_block {
@@ -185,6 +185,11 @@ static void *alloc_slow(struct arena *a, size_t n, size_t need)
 	}
 	UNPOISON(data_of(b), n);
 	return data_of(b);
+}
+
+bool arena_has(const struct arena *a, struct str s)
+{
+	return a->end && s.p >= a->end - (BLOCK - HEAD) && s.p + s.n <= a->cur;
 }
 
 void *arena_alloc(struct arena *a, size_t n)

@@ -3,7 +3,7 @@
  * Invariants
  *  1. used <= ceiling; an allocation that would break this returns NULL and sets the diagnostic to E_LIMIT.
  *  2. Memory is aligned to 16 bytes and not cleared, unless asked.
- *  3. Blocks come from a small per-thread cache of 16 KiB blocks, larger ones from malloc; arena_clear keeps the first block. */
+ *  3. Blocks come from a small per-thread cache of 4 KiB blocks, larger ones from malloc; arena_clear keeps the first block. */
 #ifndef CENOTE_BASE_ARENA_H
 #define CENOTE_BASE_ARENA_H
 
@@ -32,6 +32,8 @@ void *arena_grow(struct arena *a, void *p, size_t old_n, size_t new_n);
 /* Copies; a NUL is put behind the copy, outside n. On failure .p is NULL and .n 0 (also for an empty s: p is not NULL). */
 struct str arena_str(struct arena *a, struct str s);
 char *arena_cstr(struct arena *a, struct str s);
+/* Certainly lies in the arena: in the block that is being filled. false says nothing. */
+bool arena_has(const struct arena *a, struct str s);
 struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define ARENA_NEW(a, type) ((type *)arena_zalloc((a), sizeof(type)))

@@ -280,9 +280,34 @@ static void holds_what_was_written(void **state)
 	arena_release(&a);
 }
 
+/* What is said to be inside is: no byte before the block's first or behind what was handed out. */
+static void test_has(void **state)
+{
+	struct arena a;
+	(void)state;
+
+	arena_init(&a, 1 << 20);
+	assert_false(arena_has(&a, STR("x")));
+	char *first = arena_alloc(&a, 16);
+	assert_true(arena_has(&a, str_of(first, 16)));
+	assert_false(arena_has(&a, str_of(first - 1, 16)));
+	assert_false(arena_has(&a, str_of(first - 4096, 16)));
+	assert_false(arena_has(&a, str_of(first, 4096)));
+	char *large = arena_alloc(&a, 100000);
+	assert_false(arena_has(&a, str_of(large, 16))); /* another block: not known */
+	for (int i = 0; i < 2000; i++) {
+		char *p = arena_alloc(&a, 16);
+
+		assert_true(arena_has(&a, str_of(p, 16)));
+	}
+	assert_false(arena_has(&a, str_of(first, 16))); /* its block is full */
+	arena_release(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_has),
 		cmocka_unit_test(aligns_and_counts),
 		cmocka_unit_test(keeps_its_ceiling),
 		cmocka_unit_test(grows),

@@ -5,6 +5,10 @@
 #ifndef CENOTE_BASE_HEAP_H
 #define CENOTE_BASE_HEAP_H
 
+/* Once, before there are threads. By itself malloc has a heap for each thread, and keeps the more of each for the next time the
+ * larger the pieces were that were given back. With this there are 4, each keeps 1 MiB at its end, and pieces of 2 MiB and more go
+ * back at once. */
+void heap_setup(void);
 /* To be called when something large has come to its end: it takes up to some milliseconds, in which others may wait for memory.
  * Thread-safe. */
 void heap_trim(void);

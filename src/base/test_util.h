@@ -1,4 +1,4 @@
-/* What the unit tests of base/ share: cmocka with what it needs, and a small reproducible source of numbers. */
+/* What unit tests share: cmocka with what it needs, OKAY for what must succeed, and a small reproducible source of numbers. */
 #ifndef CENOTE_BASE_TEST_UTIL_H
 #define CENOTE_BASE_TEST_UTIL_H
 
@@ -9,7 +9,15 @@
 
 #include <cmocka.h>
 
+#include "base/err.h"
 #include "base/str.h"
+
+#define OKAY(expr)                                                                                                                 \
+	do {                                                                                                                       \
+		enum err okay_e_ = (expr);                                                                                         \
+		if (okay_e_ != OK)                                                                                                 \
+			fail_msg("%s: %s: %s", #expr, err_name(okay_e_), diag_get()->text);                                        \
+	} while (0)
 
 #define assert_str(got, want)                                                                                                      \
 	do {                                                                                                                       \

@@ -19,9 +19,10 @@ enum cmd_attr {
 	CMD_SERVER = 2u, /* takes the server's settings */
 	CMD_CONFIG = 4u, /* reads the configuration */
 	CMD_HIDDEN = 8u,
-	CMD_OPENS = 32u,  /* opens stores itself: takes the settings sqlite.*, pg.* and index.languages */
-	CMD_MODELS = 64u, /* works on the folder of models: takes the settings data and embed.model_dir */
-	CMD_RAW = 16u,	  /* arguments are not looked at (__complete) */
+	CMD_OPENS = 32u,   /* opens stores itself: takes the settings sqlite.*, pg.* and index.languages */
+	CMD_MODELS = 64u,  /* works on the folder of models: takes the settings data and embed.model_dir */
+	CMD_SERVES = 128u, /* a store that it opens itself is served meanwhile: on the store's socket, with its background work */
+	CMD_RAW = 16u,	   /* arguments are not looked at (__complete) */
 };
 
 struct call;
@@ -102,9 +103,16 @@ void complete_words(const char *const *words, int n, int index, struct buf *out)
 
 /* The commands. */
 int run_serve(struct call *c);
+int run_smoke(struct call *c);
+int run_evaluate(struct call *c);
+int run_init(struct call *c);
 int run_put(struct call *c);
 int run_get(struct call *c);
 int run_history(struct call *c);
+int run_entities_list(struct call *c);
+int run_entities_show(struct call *c);
+int run_entities_link(struct call *c);
+int run_entities_rm(struct call *c);
 int run_search(struct call *c);
 int run_ls(struct call *c);
 int run_rm(struct call *c);
@@ -112,10 +120,12 @@ int run_import(struct call *c);
 int run_export(struct call *c);
 int run_copy(struct call *c);
 int run_stats(struct call *c);
+int run_traces(struct call *c);
 int run_reindex(struct call *c);
 int run_migrate(struct call *c);
 int run_grants(struct call *c);
 int run_doctor(struct call *c);
+int run_demo_tools(struct call *c);
 int run_model_add(struct call *c);
 int run_model_ls(struct call *c);
 int run_model_rm(struct call *c);

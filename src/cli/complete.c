@@ -118,10 +118,13 @@ static bool wants_namespace(const struct cmd *cmd, const char *const *words, int
 	return false;
 }
 
-/* Where the first argument is a thread; *sessions: one with entries. */
-static bool wants_thread(const struct cmd *cmd, int index, bool *sessions)
+/* Where the first argument or a flag's value is a thread; *sessions: one with entries. */
+static bool wants_thread(const struct cmd *cmd, const char *const *words, int index, bool *sessions)
 {
-	*sessions = strncmp(cmd->name, "sessions ", 9) == 0;
+	bool talks = strcmp(cmd->name, "chat") == 0 || strcmp(cmd->name, "ask") == 0;
+	*sessions = strncmp(cmd->name, "sessions ", 9) == 0 || talks;
+	if (talks)
+		return strcmp(words[index - 1], "--thread") == 0 || strcmp(words[index - 1], "-t") == 0;
 	if (!*sessions && strncmp(cmd->name, "threads ", 8) != 0)
 		return false;
 	return index == 3 && strcmp(cmd->name, "threads import") != 0 && strcmp(cmd->name, "sessions ls") != 0;
@@ -154,7 +157,7 @@ static void value_candidates(struct call *c, const char *const *words, int n, in
 	struct json doc;
 	struct jval v;
 	struct stat st;
-	bool sessions = false, threads = cmd && wants_thread(cmd, index, &sessions);
+	bool sessions = false, threads = cmd && wants_thread(cmd, words, index, &sessions);
 	if (cmd == NULL || str_starts(prefix, STR("-")) || (!threads && !wants_namespace(cmd, words, index)) ||
 	    call_config(c) != OK)
 		return;

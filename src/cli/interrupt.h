@@ -11,6 +11,13 @@ void interrupt_cleanup(const char *file, const char *dir);
 void interrupt_cooperate(void);
 /* The signal that came, 0: none. */
 int interrupt_pending(void);
+/* From now on SIGINT never ends the process and SIGTERM does so only the second time; both, and SIGCONT, end a read or a wait of
+ * this thread (EINTR). For what is talked with. */
+void interrupt_converse(void);
+/* The signal that came, 0: none; SIGINT is forgotten by that, SIGTERM stays. */
+int interrupt_take(void);
+/* Waits until fd can be read; false: a signal came, be it from before (errno is EINTR). None is missed in between. */
+bool interrupt_wait(int fd);
 void interrupt_install(void);
 
 #endif

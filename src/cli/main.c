@@ -1,6 +1,7 @@
 /* main: finds the command, runs it, gives everything back. */
 #include <signal.h>
 
+#include "base/heap.h"
 #include "cli/cmd.h"
 #include "cli/peer.h"
 #include "cli/interrupt.h"
@@ -21,6 +22,7 @@ static int run(struct call *c, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	struct call c = {0};
+	heap_setup();
 	signal(SIGPIPE, SIG_IGN); /* a broken pipe is an error of the write that meets it */
 	interrupt_install();
 	if (argc < 2) {

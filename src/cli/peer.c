@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -68,6 +69,18 @@ static enum err private_socket(struct peer *k)
 	return OK;
 }
 
+/* While it runs, other commands on the same store come to this process. */
+static enum err listen_for_others(struct call *c, struct peer *k)
+{
+	struct str path = store_socket_path(&c->arena, c->cfg.store), bound;
+
+	if (path.n == 0 || path.n >= sizeof((struct sockaddr_un *)0)->sun_path)
+		return OK;
+	umask(077);
+	path = arena_printf(&c->arena, "unix:%.*s", STR_ARG(path));
+	return path.p ? node_listen(k->node, path, &bound) : E_NOMEM;
+}
+
 static enum err start_own(struct call *c, struct peer *k)
 {
 	struct str bound;
@@ -79,13 +92,28 @@ static enum err start_own(struct call *c, struct peer *k)
 	if (k->server.p == NULL)
 		return E_NOMEM;
 	TRY(node_listen(k->node, k->server, &bound));
-	return node_start(k->node, false);
+	if (c->cmd->attr & CMD_SERVES)
+		TRY(listen_for_others(c, k));
+	return node_start(k->node, (c->cmd->attr & CMD_SERVES) != 0);
 }
 
 enum err peer_client(struct call *c, struct http_client **out)
 {
 	const char *key = call_flag(c, "key"), *user = strncmp(c->cmd->name, "import", 6) == 0 ? NULL : call_flag(c, "user");
 	return http_client_new(c->peer->server, key ? str_c(key) : c->cfg.api_key, str_c(user), (uint32_t)c->cfg.timeout, out);
+}
+
+enum err peer_client_as(struct call *c, struct str user, uint32_t at_least_ms, struct http_client **out)
+{
+	const char *key = call_flag(c, "key");
+	uint32_t ms = (uint32_t)c->cfg.timeout;
+
+	return http_client_new(c->peer->server, key ? str_c(key) : c->cfg.api_key, user, ms > at_least_ms ? ms : at_least_ms, out);
+}
+
+bool peer_own(const struct call *c)
+{
+	return c->peer && c->peer->node;
 }
 
 struct str peer_server(const struct call *c)
@@ -212,9 +240,13 @@ enum err reply_check(struct arena *a, const struct http_reply *r)
 	struct str detail = {0}, id = r->request_id;
 	enum err e = status_err(r->status);
 	if (json_parse(a, r->body, &json_default_limits, &doc) == OK) {
-		struct jval d = j_get(json_root(&doc), STR("detail")), i = j_get(json_root(&doc), STR("request_id"));
+		struct jval d = j_get(json_root(&doc), STR("detail")),
+			    m = j_get(j_get(json_root(&doc), STR("error")), STR("message")),
+			    i = j_get(json_root(&doc), STR("request_id"));
 		if (j_is(d, JSON_STRING))
 			detail = j_str(a, d);
+		else if (j_is(m, JSON_STRING)) /* OpenAI's form */
+			detail = j_str(a, m);
 		if (id.n == 0 && j_is(i, JSON_STRING))
 			id = j_str(a, i);
 	}

@@ -17,6 +17,10 @@ void peer_close(struct call *c);
 struct str peer_server(const struct call *c);
 /* A further client (for another thread). */
 enum err peer_client(struct call *c, struct http_client **out) MUST_CHECK;
+/* One that asks as this user ("" : the credential's) and waits so long at least. */
+enum err peer_client_as(struct call *c, struct str user, uint32_t at_least_ms, struct http_client **out) MUST_CHECK;
+/* Whether the store is opened by this process. */
+bool peer_own(const struct call *c);
 
 #define REPLY_LIMIT (64u << 20)
 /* One request. A status of 400 and above becomes an error whose sentence is the server's, with the request id. Results in c->arena.

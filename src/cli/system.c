@@ -104,6 +104,8 @@ int run_config_check(struct call *c)
 	e = config_load(&c->cfg, &c->cfg_args, &c->problems);
 	if (c->output != OUT_JSON) {
 		problems_print(&c->problems);
+		for (size_t i = 0; i < c->cfg.warnings.n; i++)
+			fprintf(stderr, "cenote: warning: %.*s\n", STR_ARG(c->cfg.warnings.v[i]));
 		if (e == OK && !c->quiet)
 			fprintf(stderr, "cenote: the configuration is good (%s%.*s)\n", c->cfg.file.n ? "" : "no file",
 				STR_ARG(c->cfg.file));

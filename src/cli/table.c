@@ -1,5 +1,5 @@
 /* The table of commands. */
-#include "cli/cmd.h"
+#include "cli/chat.h"
 #include "cli/threads.h"
 
 #define FLAGS(f) f, sizeof f / sizeof f[0]
@@ -24,6 +24,12 @@ static const struct flag model_add_flags[] = {
 static const struct flag model_rm_flags[] = {
 	{"yes", 'y', NULL, "do not ask"},
 };
+static const struct flag init_flags[] = {
+	{"force", 0, NULL, "write into a folder that is not empty, over files of the same names"},
+};
+static const struct flag demo_tools_flags[] = {
+	{"remove", 0, NULL, "take the rows out again"},
+};
 static const struct flag put_flags[] = {
 	{"ttl", 0, "DURATION", "life of the item, as 30m or 7d; 0: for ever"},
 	{"if-absent", 0, NULL, "only when there is no such item yet (else exit 6)"},
@@ -43,6 +49,21 @@ static const struct flag search_flags[] = {
 	{"as-of", 0, "TIME", "what was known at that time (RFC 3339)"},
 	{"limit", 'l', "N", "at most so many results (default 10)"},
 	{"explain", 0, NULL, "show what each score is made of"},
+};
+static const struct flag chat_flags[] = {
+	{"thread", 't', "THREAD", "go on with this thread, or begin it under this name (default: a new one)"},
+	{"no-history", 0, NULL, "keep no history of the lines typed"},
+	{"yes", 'y', NULL, "/forget does not ask"},
+};
+static const struct flag ask_flags[] = {
+	{"thread", 't', "THREAD", "in this thread, which is made when it is not there (default: a new one)"},
+	{"no-store", 0, NULL, "keep neither question nor answer; a thread is only read"},
+};
+static const struct flag evaluate_flags[] = {
+	{"least", 0, "PERCENT", "exit 1 when fewer are met (default 100)"},
+};
+static const struct flag traces_flags[] = {
+	{"limit", 'l', "N", "at most so many (default 20)"},
 };
 static const struct flag reindex_flags[] = {
 	{"status", 0, NULL, "begin nothing, only show"},
@@ -101,6 +122,26 @@ static const struct flag threads_export_flags[] = {
 };
 static const struct flag threads_import_flags[] = {
 	{"as", 0, "THREAD", "under this name instead of the one in the file"},
+};
+#define ENTITY_TYPE_FLAG                                                                                                           \
+	{                                                                                                                          \
+		"type", 't', "TYPE", "of this type, such as person or place"                                                       \
+	}
+static const struct flag entities_list_flags[] = {
+	ENTITY_TYPE_FLAG,
+	{"limit", 'l', "N", "at most so many (default 100)"},
+};
+static const struct flag entities_show_flags[] = {
+	ENTITY_TYPE_FLAG,
+	{"hops", 0, "N", "neighbours within so many relations, 0 to 6 (default 1)"},
+};
+static const struct flag entities_link_flags[] = {
+	{"remove", 0, NULL, "end the relation instead"},
+};
+static const struct flag entities_rm_flags[] = {
+	ENTITY_TYPE_FLAG,
+	{"yes", 'y', NULL, "do not ask"},
+	{"dry-run", 0, NULL, "only say what would be removed"},
 };
 static const struct flag sessions_ls_flags[] = {
 	{"limit", 'l', "N", "at most so many (default 100)"},
@@ -169,6 +210,37 @@ static const struct cmd table[] = {
 	 "http://ADDR:PORT` is written to stderr. SIGHUP reads the configuration again, SIGUSR1 switches the log level between "
 	 "info and "
 	 "debug."},
+	{"chat", "", "talk with the assistant, which remembers", FLAGS(chat_flags), CMD_STORE | CMD_SERVES, 0, 0, run_chat,
+	 "Talks to the model that llm.base_url and llm.model name, through the server when one runs. Without a model each line is "
+	 "kept and shows what memory recalls for it. A line that begins with a slash is a command, /help lists them. Ctrl-C stops "
+	 "an answer and keeps the chat; a second one at an empty prompt ends it (130), as does Ctrl-D (0). Over a pipe each line "
+	 "of "
+	 "stdin is one thing said and stdout has the answers; with --json a line for each event. Without --user and without a key "
+	 "the user is who is logged in. The lines typed are kept in $XDG_STATE_HOME/cenote/history, but those that begin with a "
+	 "blank."},
+	{"ask", "QUESTION...", "ask the assistant one question", FLAGS(ask_flags), CMD_STORE | CMD_SERVES, 1, -1, run_ask,
+	 "The answer goes to stdout as it comes; with --json a line for each event, the last of them \"answer\" with the whole "
+	 "text. "
+	 "QUESTION - is stdin. Question and answer are kept in the thread, unless --no-store. Without a model it shows what memory "
+	 "recalls. Without --user and without a key the user is who is logged in."},
+	{"smoke", "[QUESTION]", "ask the assistant one question before a deployment", NO_FLAGS, CMD_STORE, 0, 1, run_smoke,
+	 "Asks QUESTION, or governance.verification.smoke_test_question, and prints the answer. Exit 0: there is a whole answer; "
+	 "1: "
+	 "there is none. Nothing is kept."},
+	{"evaluate", "", "ask the assistant a set of questions and score the answers", FLAGS(evaluate_flags), CMD_STORE, 0, 0,
+	 run_evaluate,
+	 "The questions are agent.benchmark_seeds.seed_examples: texts, or mappings with question and expected (also "
+	 "expected_response, expected_facts; also below inputs and expectations). An answer meets an example when it has every "
+	 "text "
+	 "that is expected, whatever the case and accents. Exit 0: at least so many are met as --least says; else 1. Nothing is "
+	 "kept."},
+	{"init", "NAME [DIR]", "write the files of a new assistant", FLAGS(init_flags), 0, 1, 2, run_init,
+	 "Into the folder DIR (default: NAME), which is made, or must be empty: config.yaml, a script that starts the server with "
+	 "it "
+	 "(run), a chat with Python's openai client (assistant.py), what a Databricks App needs (app.yaml), and a README.md that "
+	 "says "
+	 "how to go on. NAME is 2 to 30 lower-case letters, digits and hyphens, with a letter first. All files are written or "
+	 "none."},
 	{"put", "NAMESPACE KEY [VALUE]", "store an item", FLAGS(put_flags), CMD_STORE, 2, 3, run_put,
 	 "VALUE is a JSON object, or plain text, which becomes {\"text\": ...}; without VALUE, or with -, it is read from stdin. "
 	 "With --valid-from, --valid-to or --supersedes the item is a fact: what it takes the place of is kept in the history."},
@@ -243,6 +315,16 @@ static const struct cmd table[] = {
 	{"threads import", "FILE", "read a thread that was exported", FLAGS(threads_import_flags), CMD_STORE, 1, 1,
 	 run_threads_import,
 	 "FILE - is stdin. The checksum is verified first; a thread that is there already is left alone (exit 6)."},
+	{"entities list", "", "list people, places and things that a user has spoken of", FLAGS(entities_list_flags), CMD_STORE, 0,
+	 0, run_entities_list,
+	 "Of the user (--user, or whose the key is), else those that all of the tenant share; so do the other commands."},
+	{"entities show", "NAME", "show an entity with its neighbours", FLAGS(entities_show_flags), CMD_STORE, 1, 1,
+	 run_entities_show, "Relations count in either direction. Where several entities have the name, --type says which."},
+	{"entities link", "FROM RELATION TO", "relate two entities", FLAGS(entities_link_flags), CMD_STORE, 3, 3, run_entities_link,
+	 "FROM and TO are names, or TYPE:NAME; what is not there yet is made, of type thing unless said otherwise. The user is "
+	 "person:user."},
+	{"entities rm", "NAME", "remove an entity with its relations", FLAGS(entities_rm_flags), CMD_STORE, 1, 1, run_entities_rm,
+	 NULL},
 	{"sessions ls", "", "list sessions of the Agents SDK", FLAGS(sessions_ls_flags), CMD_STORE, 0, 0, run_sessions_ls, NULL},
 	{"sessions show", "SESSION", "show the items of a session", FLAGS(sessions_show_flags), CMD_STORE, 1, 1, run_sessions_show,
 	 NULL},
@@ -259,6 +341,13 @@ static const struct cmd table[] = {
 	{"sessions rm", "SESSION...", "delete sessions with everything under their names", FLAGS(sessions_clear_flags), CMD_STORE,
 	 1, 1000, run_sessions_rm, NULL},
 	{"stats", "", "show what the store holds", NO_FLAGS, CMD_STORE, 0, 0, run_stats, NULL},
+	{"traces", "[ID]", "show the last turns of the assistant, or one of them step by step", FLAGS(traces_flags), CMD_STORE, 0,
+	 1, run_traces,
+	 "Without ID: the last turns, newest first. With one (X-Cenote-Trace of an answer, trace_id of an error or a line of the "
+	 "log): a "
+	 "tree of its steps with their times; -v also shows what each step says, -o json all of it. What was said in a turn is "
+	 "only there "
+	 "with traces.content."},
 	{"reindex", "", "make all vectors again, or show how far they are", FLAGS(reindex_flags), CMD_STORE, 0, 0, run_reindex,
 	 "Vectors, for search by meaning, are made in the background of whatever is written, and made anew by themselves when the "
 	 "model is another one; this is for making them again with the same model. It needs the right admin; searches go on "
@@ -288,6 +377,10 @@ static const struct cmd table[] = {
 	 NULL},
 	{"model rm", "NAME", "remove an installed model", FLAGS(model_rm_flags), CMD_MODELS, 1, 1, run_model_rm,
 	 "Vectors that it made stay. Asks on a terminal; elsewhere --yes is needed."},
+	{"demo tools", "", "make the rows of the sample tools", FLAGS(demo_tools_flags), CMD_STORE, 0, 0, run_demo_tools,
+	 "Threats and users for get_cyber_threat_info and get_user_info, which the assistant has with the setting tools.samples. "
+	 "They "
+	 "are items of the tenant in samples.cyber_threat_detection and samples.user_info; running it again changes nothing."},
 	{"key create", "", "make an API key; it is shown once", FLAGS(key_create_flags), CMD_STORE, 0, 0, run_key_create, NULL},
 	{"key list", "", "list API keys (never their secrets)", NO_FLAGS, CMD_STORE, 0, 0, run_key_list, NULL},
 	{"key revoke", "ID", "end an API key", FLAGS(key_revoke_flags), CMD_STORE, 1, 1, run_key_revoke, NULL},

@@ -281,24 +281,20 @@ static enum err on_piece(void *ctx, struct str piece)
 	return fwrite(piece.p, 1, piece.n, s->out) == piece.n ? OK : err_set(E_IO, "cannot write: %s", strerror(errno));
 }
 
-static enum err fetch_export(struct call *c, FILE *out, struct sink *s)
+static enum err fetch_export(struct call *c, struct http_client *h, const char *thread, FILE *out, struct sink *s)
 {
-	struct http_client *h;
 	struct http_reply r;
-	enum err e;
 
 	*s = (struct sink){.out = out};
-	TRY(peer_client(c, &h));
-	e = http_client_stream(h, &c->arena, thread_path(c, c->args[0], "/export"), on_piece, s, REPLY_LIMIT, &r);
-	http_client_free(h);
-	TRY(e);
+	TRY(http_client_stream(h, &c->arena, thread_path(c, thread, "/export"), on_piece, s, REPLY_LIMIT, &r));
 	TRY(reply_check(&c->arena, &r));
 	return fflush(out) == 0 ? OK : err_set(E_IO, "cannot write: %s", strerror(errno));
 }
 
 /* FILE.tmp, then renamed: an export that was cut off never has the name of a whole one. */
-static enum err export_file(struct call *c, const char *name, struct sink *s)
+enum err threads_export_to(struct call *c, struct http_client *h, const char *thread, const char *name, uint64_t *lines)
 {
+	struct sink s;
 	struct str tmp = arena_printf(&c->arena, "%s.tmp", name);
 	int fd = tmp.p ? open(tmp.p, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
 	FILE *out = fd >= 0 ? fdopen(fd, "w") : NULL;
@@ -310,7 +306,8 @@ static enum err export_file(struct call *c, const char *name, struct sink *s)
 			close(fd);
 		return e;
 	}
-	e = fetch_export(c, out, s);
+	e = fetch_export(c, h, thread, out, &s);
+	*lines = s.lines;
 	if (e == OK && fsync(fd) != 0)
 		e = err_set(E_IO, "%s: %s", tmp.p, strerror(errno));
 	if (fclose(out) != 0 && e == OK)
@@ -325,10 +322,15 @@ static enum err export_file(struct call *c, const char *name, struct sink *s)
 static enum err export_thread(struct call *c)
 {
 	const char *to = call_flag(c, "to");
+	struct http_client *h;
 	struct sink s;
+	enum err e;
 
 	TRY(peer_open(c));
-	TRY(to ? export_file(c, to, &s) : fetch_export(c, stdout, &s));
+	TRY(peer_client(c, &h));
+	e = to ? threads_export_to(c, h, c->args[0], to, &s.lines) : fetch_export(c, h, c->args[0], stdout, &s);
+	http_client_free(h);
+	TRY(e);
 	if (!c->quiet)
 		fprintf(stderr, "cenote: exported %s, %" PRIu64 " lines\n", c->args[0], s.lines);
 	return OK;

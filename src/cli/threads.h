@@ -21,6 +21,10 @@ enum err print(struct buf *b) MUST_CHECK;
 /* 0, or what failed with its exit code; a "no" to a question is 1. */
 int ended(struct call *c, enum err e);
 
+/* Writes a whole thread to a file made anew with mode 0600; *lines: how many. What is there of that name is replaced when all is
+ * written. */
+enum err threads_export_to(struct call *c, struct http_client *h, const char *thread, const char *file, uint64_t *lines) MUST_CHECK;
+
 int run_threads_ls(struct call *c);
 int run_threads_show(struct call *c);
 int run_threads_history(struct call *c);

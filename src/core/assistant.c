@@ -5,34 +5,19 @@
  *     recalled.
  *  2. A failing store makes a turn stateless, a failing recall makes it one without memories; neither ends it. A refusal (rights,
  *     names, wrong items) ends it before anything is kept.
- *  3. What broke off is kept, whatever happened to the request: the last write is done on the CPU pool, which a cancelled fiber
- *     does not reach. */
+ *  3. What was answered is kept, whatever happened to the request (assistant_tools.c).
+ *  4. A turn waits once for a store that does not answer; after that it leaves the store alone until its end. Then it tries, for a
+ *     moment, to keep what came and what was answered. */
 #include "core/assistant_impl.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "core/entity.h"
+#include "core/parse.h"
 #include "core/thread.h"
 #include "rt/wait.h"
-#include "rt/work.h"
-
-struct assistant {
-	struct assistant_options opt;
-	struct arena arena;
-};
-
-struct turn {
-	struct assistant *as;
-	struct arena *a;
-	struct principal who; /* as the user of the turn */
-	struct assistant_turn *t;
-	struct session_entry *past;
-	size_t past_n;
-	size_t fresh; /* the first item that is new */
-	bool kept;    /* what came is in the store */
-	struct prompt prompt;
-};
 
 static _Atomic uint64_t turns, failures, stateless, broken_off;
 
@@ -67,28 +52,46 @@ struct str assistant_model(const struct assistant *as, const char **why)
 	return as->opt.llm ? as->opt.llm->model : str_of(NULL, 0);
 }
 
+bool assistant_keeps(const struct assistant *as)
+{
+	return !as->opt.no_threads;
+}
+
+struct tracer *assistant_tracer(const struct assistant *as)
+{
+	return as->opt.tracer;
+}
+
 /* ------------------------------------------------------------- without memory */
 
-/* The store cannot be had; what is refused is another matter. */
-static bool outage(enum err e)
+bool assistant_outage(enum err e)
 {
 	return e == E_IO || e == E_UPSTREAM || e == E_TIMEOUT || e == E_CORRUPT || (e == E_BUSY && diag_get()->kind != ERR_LOCKED);
 }
 
-/* OK when the turn can go on without what failed. */
-static enum err go_on(struct turn *x, enum err e)
+static enum err without_memory(struct turn *x, const char *error, struct str why)
 {
-	if (e == OK || !outage(e))
-		return e;
-	if (!x->t->stateless.n) {
-		x->t->stateless = arena_printf(x->a, "Memory unavailable, using stateless mode: %s", diag_get()->text);
-		if (!x->t->stateless.p)
-			return E_NOMEM;
-		atomic_fetch_add_explicit(&stateless, 1, memory_order_relaxed);
-		LOG(LOG_WARN, "core.assistant", "Memory unavailable, using stateless mode", LF_C("error", err_name(e)),
-		    LF_C("detail", diag_get()->text));
-	}
+	if (x->t->stateless.n)
+		return OK;
+	x->t->stateless = arena_printf(x->a, "Memory unavailable, using stateless mode: %.*s", STR_ARG(why));
+	if (!x->t->stateless.p)
+		return E_NOMEM;
+	atomic_fetch_add_explicit(&stateless, 1, memory_order_relaxed);
+	LOG(LOG_WARN, "core.assistant", "Memory unavailable, using stateless mode", LF_C("error", error), LF_STR("detail", why));
 	return OK;
+}
+
+enum err turn_go_on(struct turn *x, enum err e)
+{
+	if (!assistant_outage(e))
+		return e;
+	x->away |= e != E_CORRUPT; /* which is an answer, and a quick one */
+	return without_memory(x, err_name(e), str_c(diag_get()->text));
+}
+
+uint64_t turn_last_write(const struct turn *x)
+{
+	return deadline_in_ms(!x->away ? LAST_WRITE_MS : x->kept ? LATE_ANSWER_MS : LATE_MS);
 }
 
 /* ------------------------------------------------------------------- history */
@@ -104,77 +107,200 @@ static enum err become_user(struct turn *x, const struct principal *who)
 	return OK;
 }
 
-/* Of items that are sent again each time, those from here on are new: the longest beginning that is the thread's end is not. */
-static enum err find_fresh(struct turn *x)
+/* Some entries are no messages for a model. */
+static size_t history_limit(const struct turn *x)
 {
-	size_t n = x->t->items_n;
-	struct str *old = ARENA_ARRAY(x->a, struct str, x->past_n + 1), *sent = ARENA_ARRAY(x->a, struct str, n + 1);
+	return 2 * (size_t)x->as->opt.max_history + x->t->items_n;
+}
 
-	if (!old || !sent)
-		return E_NOMEM;
-	for (size_t i = 0; i < x->past_n; i++)
-		TRY(prompt_key(x->a, x->past[i].data, &old[i]));
-	for (size_t i = 0; i < n; i++)
-		TRY(prompt_key(x->a, x->t->items[i], &sent[i]));
-	for (size_t p = n < x->past_n ? n : x->past_n; p > 0; p--) {
-		size_t same = 0;
+static enum err find_fresh(void *arg)
+{
+	struct turn *x = arg;
 
-		while (same < p && str_eq(sent[same], old[x->past_n - p + same]))
-			same++;
-		if (same == p) {
-			x->fresh = p;
-			return OK;
-		}
-	}
-	return OK;
+	return resent_count(x->a, x->past, x->past_n, x->past_n == history_limit(x), x->t->items, x->t->items_n, &x->fresh);
 }
 
 static enum err load_history(struct turn *x)
 {
-	/* Some entries are no messages for a model. */
-	size_t limit = 2 * (size_t)x->as->opt.max_history + x->t->items_n;
+	size_t limit = history_limit(x);
+	struct memory *m = x->as->opt.memory;
+	struct trace_span *s;
+	enum err e;
 
-	TRY(go_on(x, entries_tail(x->as->opt.memory, x->a, &x->who, x->t->thread, limit, &x->past, &x->past_n)));
-	return x->t->resent ? find_fresh(x) : OK;
+	if (x->t->away.n) {
+		x->away = true;
+		return without_memory(x, "away", x->t->away);
+	}
+	s = span_begin(x->t->trace, NULL, SPAN_MEMORY, STR("get"));
+	e = x->t->upto ? entries_until(m, x->a, &x->who, x->t->thread, x->t->upto, limit, &x->past, &x->past_n)
+		       : entries_tail(m, x->a, &x->who, x->t->thread, limit, &x->past, &x->past_n);
+	TRY(turn_go_on(x, span_end(s, e)));
+	trace_counted(s, "cenote.messages", x->past_n);
+	for (size_t i = 0; i < x->past_n; i++)
+		x->bytes += x->past[i].data.n;
+	return x->t->resent ? run_sized(x->bytes, find_fresh, x) : OK;
 }
 
-struct append {
-	struct memory *m;
-	const struct principal *who;
-	struct entry_append e;
-	struct arena a;
-};
-
-static enum err append(struct turn *x, const struct str *items, size_t n)
+/* An answer that has nothing yet. */
+static enum err stand_in(struct turn *x, struct str *json)
 {
-	struct entry_append e = {.thread = x->t->thread, .v = ARENA_ARRAY(x->a, struct session_entry, n + 1), .n = n};
+	const struct llm_answer nothing = {.text = STR(""), .finish = LLM_CUT};
+	struct assistant_item it;
 
-	if (!e.v)
+	TRY(item_message(x->a, &nothing, x->t->message_id, &it));
+	*json = it.json;
+	return OK;
+}
+
+enum err turn_append(struct turn *x, const struct str *items, size_t n, bool more, struct entry_append *add)
+{
+	bool streamed = more && x->t->on_text && !x->t->listen;
+	struct trace_span *s;
+	uint64_t before;
+	enum err e;
+
+	add->thread = x->t->thread;
+	add->v = ARENA_ARRAY(x->a, struct session_entry, n + 1);
+	add->n = n + streamed;
+	add->instead = x->stand_in;
+	if (!add->v)
 		return E_NOMEM;
-	memset(e.v, 0, n * sizeof *e.v);
+	memset(add->v, 0, (n + 1) * sizeof *add->v);
 	for (size_t i = 0; i < n; i++)
-		e.v[i].data = items[i];
-	return entries_append(x->as->opt.memory, x->a, &x->who, &e);
+		add->v[i].data = items[i];
+	if (streamed)
+		TRY(stand_in(x, &add->v[n].data));
+	s = span_begin(x->t->trace, NULL, SPAN_MEMORY, STR("save"));
+	span_int(s, "cenote.messages", (int64_t)n);
+	before = wait_within(x->away ? turn_last_write(x) : NEVER);
+	e = entries_append(x->as->opt.memory, x->a, &x->who, add);
+	wait_restore(before);
+	TRY(span_end(s, e));
+	x->stand_in = streamed ? add->v[n].id : 0;
+	return OK;
+}
+
+static enum err delete_stand_in(void *arg)
+{
+	struct turn *x = arg;
+
+	return entries_delete(x->as->opt.memory, &x->who, x->t->thread, x->stand_in);
+}
+
+/* There will be no answer. */
+static enum err without_answer(struct turn *x, enum err why)
+{
+	struct diag d = *diag_get();
+	enum err e;
+
+	if (why == OK || !x->stand_in)
+		return why;
+	e = wait_shielded(turn_last_write(x), delete_stand_in, x);
+	if (e != OK && e != E_NOT_FOUND)
+		LOG(LOG_WARN, "core.assistant", "an answer that will not come is still marked as incomplete",
+		    LF_C("error", err_name(e)));
+	*diag_get() = d;
+	return why;
+}
+
+/* What came is in the store. */
+static enum err note_came(struct turn *x, const struct entry_append *add)
+{
+	struct assistant_turn *t = x->t;
+	size_t n = t->items_n - x->fresh;
+
+	t->came = ARENA_ARRAY(x->a, int64_t, n + 1);
+	if (!t->came)
+		return E_NOMEM;
+	for (t->came_n = 0; t->came_n < n; t->came_n++)
+		t->came[t->came_n] = add->v[t->came_n].id;
+	return OK;
+}
+
+/* more: an answer will follow. */
+static enum err append_input(struct turn *x, bool more)
+{
+	const struct assistant_turn *t = x->t;
+	struct entry_append add = {.once = t->once, .look = t->once.n && (t->again || x->tried), .behind = t->behind};
+	enum err e = turn_append(x, t->items + x->fresh, t->items_n - x->fresh, more, &add);
+
+	x->kept = e == OK;
+	x->tried = true;
+	if (e == OK)
+		e = note_came(x, &add);
+	if (e == OK && add.repeated && !t->stateless.n)
+		x->fresh = t->items_n; /* the history has it */
+	/* That nothing can be noted is no error of the turn; but a store that does not answer is not waited for twice. */
+	if (e == OK)
+		(void)!turn_go_on(x, extract_note(x->as->opt.extract, x->a, &x->who, t->thread, add.v, add.n, &x->noted));
+	return e;
 }
 
 static enum err keep_input(struct turn *x)
 {
 	const struct assistant_turn *t = x->t;
-	enum err e;
+	enum err e = OK;
 
-	if (t->items_n == x->fresh) {
+	if (t->items_n == x->fresh && (!t->on_text || t->listen)) {
 		x->kept = !t->stateless.n;
 		return OK;
 	}
-	e = append(x, t->items + x->fresh, t->items_n - x->fresh);
-	x->kept = e == OK;
-	return go_on(x, e);
+	if (!x->away) {
+		e = append_input(x, true);
+		if (e == OK && t->on_kept && t->came_n && !t->stateless.n)
+			e = t->on_kept(t->ctx);
+		e = turn_go_on(x, e);
+	}
+	x->late = x->away && !x->kept;
+	return e;
+}
+
+/* What was tried is repeated only where it can be seen that it has been done. */
+static enum err keep_now(void *arg)
+{
+	struct turn *x = arg;
+	struct assistant_turn *t = x->t;
+	struct entry_append rest = {.thread = STR("")};
+
+	if (x->tried && !t->resent && !t->once.n)
+		return E_BUSY;
+	if (t->resent) {
+		TRY(entries_tail(x->as->opt.memory, x->a, &x->who, t->thread, history_limit(x), &x->past, &x->past_n));
+		TRY(find_fresh(x));
+	}
+	if (t->items_n > x->fresh)
+		TRY(append_input(x, x->tried && !t->resent));
+	x->kept = true;
+	return t->output_n ? turn_append(x, t->output, t->output_n, false, &rest) : OK;
+}
+
+/* The end of a turn for which the store was not there: it may be by now. */
+static void keep_late(struct turn *x)
+{
+	struct diag d = *diag_get();
+	enum err e;
+
+	if (!x->late)
+		return;
+	e = wait_shielded(turn_last_write(x), keep_now, x);
+	if (e == OK)
+		LOG(LOG_INFO, "core.assistant", "the store answers again: the turn was kept");
+	else
+		LOG(LOG_WARN, "core.assistant", "a turn without memory was not kept", LF_C("error", err_name(e)));
+	*diag_get() = d;
 }
 
 /* -------------------------------------------------------------------- prompt */
 
-static enum err build_prompt(struct turn *x)
+struct building {
+	struct turn *x;
+	size_t most; /* messages */
+};
+
+static enum err build_prompt(void *arg)
 {
+	const struct building *w = arg;
+	struct turn *x = w->x;
 	size_t n = x->past_n + x->t->items_n - x->fresh;
 	struct str *all = ARENA_ARRAY(x->a, struct str, n + 1);
 
@@ -185,12 +311,13 @@ static enum err build_prompt(struct turn *x)
 	for (size_t i = x->fresh; i < x->t->items_n; i++)
 		all[x->past_n + i - x->fresh] = x->t->items[i];
 	/* Without a thread the caller's conversation is all there is, and goes whole. */
-	return prompt_items(x->a, all, n, x->past_n, x->t->thread.n ? x->as->opt.max_history : n, &x->prompt);
+	return prompt_items(x->a, all, n, x->past_n, x->t->thread.n ? w->most : n, &x->prompt);
 }
 
+/* Who only listens has the question alone before him. */
 static bool in_prompt(const struct turn *x, struct str text)
 {
-	for (size_t i = 1; i < x->prompt.n; i++)
+	for (size_t i = x->t->listen ? x->prompt.n - 1 : 1; i < x->prompt.n; i++)
 		if (str_eq(x->prompt.v[i].text, text))
 			return true;
 	return false;
@@ -198,22 +325,35 @@ static bool in_prompt(const struct turn *x, struct str text)
 
 /* Messages of the user's threads, and items that lie below the user's own namespace. A stranger has neither: what is nobody's would
  * be everybody's. */
-static enum err ask_memory(struct turn *x, struct recall_hit **hits, size_t *n)
+static enum err ask_memory(struct turn *x, struct trace_span *span, struct recall_hit **hits, size_t *n)
 {
 	struct str ns = user_namespace(x->a, x->who.user);
+	/* More than wanted, for those that the prompt has anyway. */
+	uint64_t more = (uint64_t)x->as->opt.recall_limit + x->prompt.n, limit = more < RECALL_LIMIT_MAX ? more : RECALL_LIMIT_MAX;
 	const struct recall_request rq = {
 		.query = x->prompt.question,
 		.user = &x->who.user,
 		.namespaces = &ns,
 		.namespaces_n = 1,
-		.limit = x->as->opt.recall_limit + x->as->opt.max_history,
+		.limit = (uint32_t)limit,
 		.mode = RANK_AUTO,
+		.span = span,
+		.explain = x->t->explain,
 	};
 
 	*n = 0;
 	if (!ns.p)
 		return E_NOMEM;
 	return recall(x->as->opt.memory, x->a, &x->who, &rq, hits, n);
+}
+
+static enum err ask_memory_traced(struct turn *x, struct recall_hit **hits, size_t *n)
+{
+	struct trace_span *s = trace_recall(x->t->trace, x->prompt.question, x->as->opt.recall_limit);
+	*hits = NULL;
+	enum err e = ask_memory(x, s, hits, n);
+
+	return trace_recalled(s, x->a, e, *hits, *n);
 }
 
 static enum err remember(struct turn *x)
@@ -226,8 +366,9 @@ static enum err remember(struct turn *x)
 
 	if (!o->recall_limit || !x->prompt.question.n || !x->who.user.n || t->stateless.n)
 		return OK;
-	TRY(go_on(x, ask_memory(x, &hits, &n)));
+	TRY(turn_go_on(x, ask_memory_traced(x, &hits, &n)));
 	t->memories = hits;
+	entity_named_first(x->a, x->prompt.question, hits, n);
 	for (size_t i = 0; i < n && t->memories_n < o->recall_limit; i++) {
 		struct str text = hits[i].is_item ? hits[i].item.value : hits[i].message.content;
 		uint32_t cost = recall_tokens(text);
@@ -240,119 +381,96 @@ static enum err remember(struct turn *x)
 	return OK;
 }
 
-/* -------------------------------------------------------------------- answer */
-
-static enum err append_outside(void *arg)
-{
-	struct append *p = arg;
-
-	return entries_append(p->m, &p->a, p->who, &p->e);
-}
-
-/* The write that must happen though the request was given up. */
-static enum err append_anyway(struct turn *x)
-{
-	struct append p = {.m = x->as->opt.memory,
-			   .who = &x->who,
-			   .e = {.thread = x->t->thread,
-				 .v = ARENA_ARRAY(x->a, struct session_entry, x->t->output_n + 1),
-				 .n = x->t->output_n}};
-	enum err e;
-
-	if (!p.e.v)
-		return E_NOMEM;
-	memset(p.e.v, 0, p.e.n * sizeof *p.e.v);
-	for (size_t i = 0; i < p.e.n; i++)
-		p.e.v[i].data = x->t->output[i];
-	arena_init(&p.a, (size_t)1 << 20);
-	e = work_run(append_outside, &p);
-	arena_release(&p.a);
-	return e;
-}
-
-static enum err keep_answer(struct turn *x, enum err asked)
-{
-	struct assistant_turn *t = x->t;
-
-	TRY(answer_items(x->a, &t->answer, t->message_id, &t->output, &t->output_n));
-	if (!t->output_n || !t->thread.n || !t->keep || !x->kept)
-		return OK;
-	if (asked == OK)
-		return go_on(x, append(x, t->output, t->output_n));
-	atomic_fetch_add_explicit(&broken_off, 1, memory_order_relaxed);
-	return append_anyway(x);
-}
-
-static enum err ask_model(struct turn *x)
-{
-	struct assistant_turn *t = x->t;
-	const struct llm_request rq = {.messages = x->prompt.v,
-				       .n = x->prompt.n,
-				       .tools = t->tools,
-				       .params = t->params,
-				       .params_n = t->params_n,
-				       .on_text = t->on_text,
-				       .ctx = t->ctx};
-	enum err e = llm_chat(x->as->opt.llm, x->a, &rq, &t->answer), kept;
-	struct diag d = *diag_get();
-
-	kept = keep_answer(x, e);
-	if (e == OK)
-		return kept;
-	if (kept != OK)
-		LOG(LOG_WARN, "core.assistant", "what there was of an answer could not be kept", LF_C("error", err_name(kept)));
-	*diag_get() = d;
-	return e;
-}
-
 /* ---------------------------------------------------------------------- turn */
+
+static enum err check_items(void *arg)
+{
+	struct turn *x = arg;
+	struct prompt only;
+
+	return prompt_items(x->a, x->t->items, x->t->items_n, 0, x->t->items_n, &only);
+}
 
 static enum err check(struct turn *x)
 {
 	struct assistant_turn *t = x->t;
-	struct prompt only;
 
-	if (!x->as->opt.llm)
+	if (!x->as->opt.llm && !t->listen)
 		return err_field(E_NOT_FOUND, "model", -1, "there is no model to answer: %s", x->as->opt.why);
 	if (t->items_n < 1 || t->items_n > ASSISTANT_ITEMS_MAX)
 		return err_field(E_INVALID, "/input", -1, "a turn takes 1 to %d items, this one has %zu", ASSISTANT_ITEMS_MAX,
 				 t->items_n);
 	if (t->thread.n)
 		TRY(thread_check(t->thread, "thread"));
-	return prompt_items(x->a, t->items, t->items_n, 0, t->items_n, &only);
+	for (size_t i = 0; i < t->items_n; i++)
+		x->bytes += t->items[i].n;
+	return run_sized(x->bytes, check_items, x);
+}
+
+/* The prompt with at most so many messages. */
+static enum err prepare(struct turn *x, size_t most)
+{
+	struct assistant_turn *t = x->t;
+	struct building w = {x, most};
+
+	TRY(run_sized(x->bytes, build_prompt, &w));
+	TRY(turn_summary(x));
+	if (!t->memories)
+		TRY(remember(x));
+	return prompt_system(&x->prompt, t->instructions.p ? t->instructions : x->as->opt.system_prompt, t->memories,
+			     t->memories_n);
 }
 
 static enum err steps(struct turn *x)
 {
 	struct assistant_turn *t = x->t;
+	size_t most;
+	enum err e;
 
 	TRY(check(x));
-	if (t->thread.n)
+	if (t->thread.n && !t->fresh)
 		TRY(load_history(x));
 	if (t->thread.n && t->keep)
 		TRY(keep_input(x));
-	TRY(build_prompt(x));
-	TRY(remember(x));
-	TRY(prompt_system(&x->prompt, t->instructions.p ? t->instructions : x->as->opt.system_prompt, t->memories, t->memories_n));
-	return ask_model(x);
+	TRY(prepare(x, t->fresh ? t->items_n : x->as->opt.max_history));
+	if (t->listen) {
+		t->answer.finish = LLM_STOP;
+		return OK;
+	}
+	e = turn_answer(x);
+	if (!turn_shorten(x, e, &most))
+		return e;
+	TRY(prepare(x, most));
+	return turn_answer(x);
 }
 
 enum err assistant_turn(struct assistant *as, struct arena *a, const struct principal *who, struct assistant_turn *t)
 {
-	struct turn x = {.as = as, .a = a, .t = t};
+	struct turn x = {.as = as, .a = a, .t = t, .noted = STR("")};
+	struct trace_span *root;
 	enum err e;
 
 	t->answer = (struct llm_answer){.text = STR(""), .finish = LLM_CUT, .tokens_in = -1, .tokens_out = -1};
 	t->output = NULL;
 	t->memories = NULL;
-	t->output_n = t->memories_n = 0;
+	t->came = t->added = NULL;
+	t->output_n = t->memories_n = t->steps = t->calls_n = t->came_n = t->added_n = 0;
 	t->stateless = STR("");
+	if (as->opt.no_threads) {
+		t->thread = STR("");
+		t->keep = false;
+	}
 	TRY(principal_check(who, t->keep && t->thread.n ? RIGHT_READ | RIGHT_WRITE : RIGHT_READ));
 	TRY(become_user(&x, who));
 	if (!t->message_id.n && !(t->message_id = item_id(a, "msg")).p)
 		return E_NOMEM;
 	atomic_fetch_add_explicit(&turns, 1, memory_order_relaxed);
+	root = trace_turn(as->opt.tracer, a, &x.who, t);
 	e = steps(&x);
+	keep_late(&x);
+	e = without_answer(&x, e);
+	extract_ready(as->opt.extract, &x.who, t->thread, x.noted, x.kept && x.prompt.cut);
+	e = trace_turned(root, a, e, t);
 	if (e != OK)
 		atomic_fetch_add_explicit(&failures, 1, memory_order_relaxed);
 	return e;
@@ -366,10 +484,16 @@ static void figure(struct buf *out, const char *name, const char *help, uint64_t
 		   name, name, (unsigned long long)v);
 }
 
+void turn_broken_off(void)
+{
+	atomic_fetch_add_explicit(&broken_off, 1, memory_order_relaxed);
+}
+
 void assistant_metrics(struct buf *out)
 {
 	figure(out, "turns_total", "Turns of conversations.", atomic_load(&turns));
 	figure(out, "failures_total", "Turns that ended without a whole answer.", atomic_load(&failures));
 	figure(out, "stateless_total", "Turns for which the store was not there.", atomic_load(&stateless));
 	figure(out, "broken_off_total", "Answers of which only a part came and was kept.", atomic_load(&broken_off));
+	tools_metrics(out);
 }

@@ -15,29 +15,51 @@ struct str item_id(struct arena *a, const char *prefix)
 	return arena_printf(a, "%s_%s", prefix, hex);
 }
 
-static enum err message(struct arena *a, const struct llm_answer *answer, struct str id, struct str *out)
+struct str item_joined(struct arena *a, struct str one, const char *between, struct str two)
+{
+	size_t n = strlen(between);
+	char *p = arena_alloc(a, one.n + n + two.n + 1);
+
+	if (!p)
+		return str_of(NULL, 0);
+	memcpy(p, one.n ? one.p : "", one.n);
+	memcpy(p + one.n, between, n);
+	memcpy(p + one.n + n, two.n ? two.p : "", two.n);
+	return str_of(p, one.n + n + two.n);
+}
+
+static enum err made_id(struct arena *a, const char *prefix, struct assistant_item *it)
+{
+	it->id = item_id(a, prefix);
+	return it->id.p ? OK : E_NOMEM;
+}
+
+static void member(struct jw *w, const char *name, struct str value)
+{
+	jw_key(w, name);
+	jw_str(w, value);
+}
+
+enum err item_message(struct arena *a, const struct llm_answer *answer, struct str id, struct assistant_item *it)
 {
 	struct buf b;
 	struct jw w;
 
+	it->kind = ITEM_MESSAGE;
+	it->id = id;
+	it->text = answer->text;
 	buf_init(&b, a, 8 * LLM_ANSWER_MAX);
 	jw_init(&w, &b);
 	jw_obj(&w);
-	jw_key(&w, "type");
-	jw_cstr(&w, "message");
-	jw_key(&w, "id");
-	jw_str(&w, id);
-	jw_key(&w, "role");
-	jw_cstr(&w, "assistant");
-	jw_key(&w, "status");
-	jw_cstr(&w, answer->finish == LLM_CUT || answer->finish == LLM_LENGTH ? "incomplete" : "completed");
+	member(&w, "type", STR("message"));
+	member(&w, "id", id);
+	member(&w, "role", STR("assistant"));
+	member(&w, "status", answer->finish == LLM_CUT || answer->finish == LLM_LENGTH ? STR("incomplete") : STR("completed"));
 	jw_key(&w, "content");
 	jw_arr(&w);
 	jw_obj(&w);
-	jw_key(&w, "type");
-	jw_cstr(&w, "output_text");
-	jw_key(&w, "text");
-	jw_str(&w, answer->text);
+	member(&w, "type", STR("output_text"));
+	member(&w, "text", answer->text);
 	jw_key(&w, "annotations");
 	jw_raw(&w, STR("[]"));
 	jw_key(&w, "logprobs");
@@ -45,52 +67,57 @@ static enum err message(struct arena *a, const struct llm_answer *answer, struct
 	jw_end_obj(&w);
 	jw_end_arr(&w);
 	jw_end_obj(&w);
-	*out = buf_slice(&b);
+	it->json = buf_slice(&b);
 	return b.err;
 }
 
-static enum err function_call(struct arena *a, const struct llm_call *c, struct str *out)
+enum err item_call(struct arena *a, struct assistant_item *it)
 {
-	struct str id = item_id(a, "fc");
 	struct buf b;
 	struct jw w;
 
-	if (!id.p)
-		return E_NOMEM;
+	it->kind = ITEM_CALL;
+	TRY(made_id(a, "fc", it));
 	buf_init(&b, a, 8 * LLM_ANSWER_MAX);
 	jw_init(&w, &b);
 	jw_obj(&w);
-	jw_key(&w, "type");
-	jw_cstr(&w, "function_call");
-	jw_key(&w, "id");
-	jw_str(&w, id);
-	jw_key(&w, "call_id");
-	jw_str(&w, c->id);
-	jw_key(&w, "name");
-	jw_str(&w, c->name);
-	jw_key(&w, "arguments");
-	jw_str(&w, c->arguments);
-	jw_key(&w, "status");
-	jw_cstr(&w, "completed");
+	member(&w, "type", STR("function_call"));
+	member(&w, "id", it->id);
+	member(&w, "call_id", it->call->id);
+	member(&w, "name", it->call->name);
+	member(&w, "arguments", it->call->arguments);
+	member(&w, "status", STR("completed"));
+	if (it->ours)
+		member(&w, "created_by", STR(MADE_BY));
 	jw_end_obj(&w);
-	*out = buf_slice(&b);
+	it->json = buf_slice(&b);
 	return b.err;
 }
 
-enum err answer_items(struct arena *a, const struct llm_answer *answer, struct str message_id, struct str **out, size_t *n)
+enum err item_output(struct arena *a, struct assistant_item *it)
 {
-	struct str *v = ARENA_ARRAY(a, struct str, answer->calls_n + 1);
-	bool cut = answer->finish == LLM_CUT;
+	struct buf b;
+	struct jw w;
 
-	*n = 0;
-	if (!v)
-		return E_NOMEM;
-	/* An answer that is empty is one, too, unless it is made of calls; one that broke off before its first word is none. */
-	if (answer->text.n || (answer->calls_n == 0 && !cut))
-		TRY(message(a, answer, message_id, &v[(*n)++]));
-	/* Calls of an answer that broke off may lack their end. */
-	for (size_t i = 0; i < answer->calls_n && !cut; i++)
-		TRY(function_call(a, &answer->calls[i], &v[(*n)++]));
-	*out = v;
-	return OK;
+	it->kind = ITEM_OUTPUT;
+	TRY(made_id(a, "fco", it));
+	buf_init(&b, a, 8 * LLM_ANSWER_MAX);
+	jw_init(&w, &b);
+	jw_obj(&w);
+	member(&w, "type", STR("function_call_output"));
+	member(&w, "id", it->id);
+	member(&w, "call_id", it->call->id);
+	member(&w, "name", it->call->name);
+	member(&w, "output", it->text);
+	member(&w, "status", STR("completed"));
+	member(&w, "created_by", STR(MADE_BY));
+	jw_end_obj(&w);
+	it->json = buf_slice(&b);
+	return b.err;
+}
+
+/* They are written above: a text of the model's cannot have the quotation marks. */
+bool assistant_made(struct str item)
+{
+	return str_ends(item, STR(",\"created_by\":\"" MADE_BY "\"}"));
 }

@@ -110,6 +110,16 @@ static size_t entries(struct world *w, const char *thread)
 	return n;
 }
 
+/* The next call fails with e. */
+static size_t entries_or(struct world *w, const char *thread, enum err e)
+{
+	struct session_entry *v;
+	size_t n = 0;
+
+	FAILS(entries_tail(w->b.m, &w->b.a, &ann, str_c(thread), SIZE_MAX, &v, &n), e);
+	return n;
+}
+
 /* ----------------------------------------------------------------------- tests */
 
 static void test_window(void **state)
@@ -224,6 +234,55 @@ static void test_memories_are_data(void **state)
 	arena_release(&a);
 }
 
+/* The store fails n times from now on. */
+static void fail_next(struct world *w, enum err e, unsigned n)
+{
+	fake_store_fail(memory_store(w->b.m), e, n);
+}
+
+static void test_store_away(void **state)
+{
+	struct assistant_turn t = {0};
+	struct world w;
+	(void)state;
+
+	open_world(&w, 20);
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("one")));
+	/* What a caller sends again each time is not kept twice, though the thread could not be read when the turn began. */
+	fail_next(&w, E_TIMEOUT, 1);
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("one"), ANSWER("yes"), USER("two")));
+	assert_true(t.stateless.n > 0);
+	saw(&w, "system:Be kind.\nuser:one\nassistant:yes\nuser:two\n");
+	assert_int_equal(entries(&w, "t"), 4);
+	/* Asked when the turn begins and when it ends, and not in between; then what came is lost. */
+	fail_next(&w, E_TIMEOUT, 3);
+	t = (struct assistant_turn){0};
+	OKAY(SAY(&w, &ann, "t", false, &t, USER("lost")));
+	assert_int_equal(entries_or(&w, "t", E_TIMEOUT), 0);
+	assert_int_equal(entries(&w, "t"), 4);
+	/* Nothing typed is lost because the model failed, too. */
+	fail_next(&w, E_BUSY, 1);
+	w.model.fail = E_UPSTREAM;
+	w.model.text = "";
+	FAILS(SAY(&w, &ann, "t", false, &t, USER("three")), E_UPSTREAM);
+	assert_int_equal(entries(&w, "t"), 5);
+	/* The caller has asked already, in vain. */
+	w.model.fail = OK;
+	w.model.text = "yes";
+	fail_next(&w, E_TIMEOUT, 2);
+	t = (struct assistant_turn){.away = STR("it said nothing")};
+	OKAY(SAY(&w, &ann, "t", false, &t, USER("lost, too")));
+	assert_true(str_ends(t.stateless, STR(": it said nothing")));
+	assert_int_equal(entries_or(&w, "t", E_TIMEOUT), 0);
+	assert_int_equal(entries(&w, "t"), 5);
+	/* A refusal is no outage, at the end either. */
+	fail_next(&w, E_DENIED, 1);
+	t = (struct assistant_turn){0};
+	FAILS(SAY(&w, &ann, "t", false, &t, USER("four")), E_DENIED);
+	assert_int_equal(entries(&w, "t"), 5);
+	close_world(&w);
+}
+
 static void test_refusals(void **state)
 {
 	struct principal mine = ann;
@@ -252,7 +311,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_window),	   cmocka_unit_test(test_sent_again),	     cmocka_unit_test(test_tools),
-		cmocka_unit_test(test_broken_off), cmocka_unit_test(test_memories_are_data), cmocka_unit_test(test_refusals)};
+		cmocka_unit_test(test_broken_off), cmocka_unit_test(test_memories_are_data), cmocka_unit_test(test_store_away),
+		cmocka_unit_test(test_refusals)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

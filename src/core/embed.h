@@ -21,11 +21,13 @@ struct embed_vectors {
 	uint64_t tokens; /* what the model read, 0: it does not say */
 };
 
+struct trace_span;
 struct embedder;
 struct embed_ops {
 	/* texts: n <= EMBED_BATCH_MAX of valid UTF-8. E_INVALID: the service refuses them (final); E_UPSTREAM, E_TIMEOUT, E_BUSY:
-	 * try again later (diag.retry_after_s); E_CORRUPT: what came is no such vector. All or nothing. */
-	enum err (*encode)(struct embedder *e, struct arena *a, const struct str *texts, size_t n,
+	 * try again later (diag.retry_after_s); E_CORRUPT: what came is no such vector. All or nothing. span: the step that this
+	 * is, whose context a service gets; NULL: nobody traces. */
+	enum err (*encode)(struct embedder *e, struct arena *a, const struct str *texts, size_t n, const struct trace_span *span,
 			   struct embed_vectors *out) MUST_CHECK;
 	void (*close)(struct embedder *e);
 };
@@ -36,10 +38,15 @@ struct embedder {
 	uint32_t batch;	  /* texts that are best sent together */
 };
 
+static inline enum err embed_encode_traced(struct embedder *e, struct arena *a, const struct str *texts, size_t n,
+					   const struct trace_span *span, struct embed_vectors *out)
+{
+	return e->ops->encode(e, a, texts, n, span, out);
+}
 static inline enum err embed_encode(struct embedder *e, struct arena *a, const struct str *texts, size_t n,
 				    struct embed_vectors *out)
 {
-	return e->ops->encode(e, a, texts, n, out);
+	return embed_encode_traced(e, a, texts, n, NULL, out);
 }
 static inline void embed_close(struct embedder *e)
 {

@@ -5,6 +5,7 @@
  *  1. Nothing reaches the store that is not a JSON object within the limits; one bad entry refuses the whole call.
  *  2. Reads leave out unreadable entries, and count without them. */
 #include "core/parse.h"
+#include "core/summary.h"
 #include "core/texts.h"
 #include "core/thread.h"
 
@@ -110,7 +111,8 @@ enum err entries_pop(struct memory *m, struct arena *a, const struct principal *
 	*found = false;
 	TRY(principal_check(who, RIGHT_WRITE));
 	TRY(thread_check(thread, "session"));
-	return changed(s->ops->threads->pop(s, a, who, thread, out, found), m, who, thread);
+	TRY(changed(s->ops->threads->pop(s, a, who, thread, out, found), m, who, thread));
+	return *found ? summary_forget(m, who, thread, out->id, false) : OK;
 }
 
 enum err entries_clear(struct memory *m, const struct principal *who, struct str thread)
@@ -146,6 +148,8 @@ enum err entries_delete(struct memory *m, const struct principal *who, struct st
 
 	TRY(principal_check(who, RIGHT_WRITE));
 	TRY(thread_check(thread, "session"));
+	/* First, so that none is left which tells what is not there any more. */
+	TRY(summary_forget(m, who, thread, id, true));
 	return changed(s->ops->threads->entry_delete(s, who, thread, id), m, who, thread);
 }
 
@@ -260,6 +264,27 @@ enum err entries_tail(struct memory *m, struct arena *a, const struct principal 
 	if (e == E_NOT_FOUND)
 		return OK;
 	TRY(e);
+	reverse(g.v, g.n);
+	*out = g.v;
+	*n = g.n;
+	return OK;
+}
+
+enum err entries_until(struct memory *m, struct arena *a, const struct principal *who, struct str thread, int64_t upto,
+		       size_t limit, struct session_entry **out, size_t *n)
+{
+	struct entry_list q = {.thread = thread, .newest_first = true, .after = upto};
+	struct gather g = {.a = a, .want = limit, .max_bytes = SIZE_MAX};
+	struct session_entry last;
+	bool end;
+
+	*n = 0;
+	*out = NULL;
+	TRY(entries_get(m, a, who, thread, upto, &last));
+	if (!room(&g))
+		return E_NOMEM;
+	g.v[g.n++] = last;
+	TRY(collect(memory_store(m), who, q, &g, &end));
 	reverse(g.v, g.n);
 	*out = g.v;
 	*n = g.n;

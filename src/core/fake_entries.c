@@ -1,6 +1,8 @@
 /* The in-memory store's session entries. */
 #include "core/fake_impl.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "core/principal.h"
 
@@ -48,6 +50,34 @@ static void add(struct fake *f, struct fake_tenant *t, struct fake_thread *th, s
 		memcpy(th->once, e->once.p, sizeof th->once);
 }
 
+static ptrdiff_t at_id(const struct fake_thread *th, int64_t id)
+{
+	for (size_t i = 0; th && i < th->entries.n; i++)
+		if (((const struct session_entry *)th->entries.p[i])->id == id)
+			return (ptrdiff_t)i;
+	return -1;
+}
+
+static int64_t newest(const struct fake_thread *th)
+{
+	return th && th->entries.n ? ((const struct session_entry *)th->entries.p[th->entries.n - 1])->id : 0;
+}
+
+void fake_entry_drop(struct fake_tenant *t, struct fake_thread *th, size_t i)
+{
+	char name[48];
+
+	snprintf(name, sizeof name, META_OF_ENTRY "%lld", (long long)((const struct session_entry *)th->entries.p[i])->id);
+	fake_value_drop_named(t, str_c(name));
+	fake_del(&th->entries, i);
+}
+
+void fake_entries_drop(struct fake_tenant *t, struct fake_thread *th)
+{
+	while (th->entries.n)
+		fake_entry_drop(t, th, th->entries.n - 1);
+}
+
 static enum err append(struct fake *f, struct fake_tenant *t, const struct principal *who, struct entry_append *e)
 {
 	struct fake_thread *th = fake_thread_find(t, who, e->thread);
@@ -60,9 +90,13 @@ static enum err append(struct fake *f, struct fake_tenant *t, const struct princ
 		return no_session(e->thread);
 	if (e->wants_empty && th && th->entries.n)
 		return err_set(E_CONFLICT, "session \"%.*s\" has entries", STR_ARG(e->thread));
+	if (e->behind && newest(th) != e->behind)
+		return err_set(E_CONFLICT, "session \"%.*s\" has gone on", STR_ARG(e->thread));
 	th = fake_thread_touch(f, t, who, who->user, e->thread, &err);
 	if (!th)
 		return err;
+	if (e->instead && at_id(th, e->instead) >= 0)
+		fake_entry_drop(t, th, (size_t)at_id(th, e->instead));
 	add(f, t, th, e);
 	return OK;
 }
@@ -101,14 +135,6 @@ enum err fake_entries(struct store *s, const struct principal *who, const struct
 		if (!fn(ctx, th->entries.p[q->newest_first ? th->entries.n - 1 - i : i]))
 			break;
 	return fake_leave(f, OK);
-}
-
-static ptrdiff_t at_id(const struct fake_thread *th, int64_t id)
-{
-	for (size_t i = 0; th && i < th->entries.n; i++)
-		if (((const struct session_entry *)th->entries.p[i])->id == id)
-			return (ptrdiff_t)i;
-	return -1;
 }
 
 enum err fake_entry(struct store *s, struct arena *a, const struct principal *who, struct str thread, int64_t id,
@@ -153,7 +179,7 @@ enum err fake_pop(struct store *s, struct arena *a, const struct principal *who,
 		*found = true;
 		*out = *x;
 		out->data = arena_str(a, out->data);
-		fake_del(&th->entries, i);
+		fake_entry_drop(t, th, i);
 		th->info.updated_us = fake_tick(f);
 	}
 	return fake_leave(f, OK);
@@ -173,7 +199,7 @@ enum err fake_entry_delete(struct store *s, const struct principal *who, struct 
 	at = at_id(th, id);
 	if (at < 0)
 		return fake_leave(f, err_set(E_NOT_FOUND, "there is no such entry"));
-	fake_del(&th->entries, (size_t)at);
+	fake_entry_drop(t, th, (size_t)at);
 	th->info.updated_us = fake_tick(f);
 	return fake_leave(f, OK);
 }
@@ -188,8 +214,10 @@ enum err fake_clear(struct store *s, const struct principal *who, struct str thr
 	if (!t)
 		return e;
 	th = fake_thread_find(t, who, thread);
-	if (th)
-		th->entries.n = 0;
+	if (th) {
+		fake_entries_drop(t, th);
+		fake_value_drop(t, thread);
+	}
 	if (with)
 		return fake_leave(f, append(f, t, who, with));
 	if (th)

@@ -148,4 +148,11 @@ void fake_fact_retire(struct fake *f, struct fake_tenant *t, const struct fake_r
 		      int64_t at_us);
 bool fake_fact_forget(struct fake_tenant *t, struct str ns, struct str key);
 
+/* The small value that belongs to a thread's entries. */
+void fake_value_drop(struct fake_tenant *t, struct str thread);
+void fake_value_drop_named(struct fake_tenant *t, struct str name);
+/* Removes the entry at i, and the small value that belongs to it. */
+void fake_entry_drop(struct fake_tenant *t, struct fake_thread *th, size_t i);
+void fake_entries_drop(struct fake_tenant *t, struct fake_thread *th);
+
 #endif

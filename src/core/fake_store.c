@@ -561,6 +561,13 @@ static enum err fake_meta_get(struct store *s, struct arena *a, const struct pri
 	return fake_leave(f, OK);
 }
 
+void fake_value_drop_named(struct fake_tenant *t, struct str name)
+{
+	for (size_t i = 0; i < t->meta.n; i++)
+		if (str_eq(((const struct meta *)t->meta.p[i])->name, name))
+			fake_del(&t->meta, i--);
+}
+
 static enum err fake_meta_put(struct store *s, const struct principal *who, struct str name, struct str value)
 {
 	struct fake *f = fake_of(s);
@@ -569,14 +576,50 @@ static enum err fake_meta_put(struct store *s, const struct principal *who, stru
 
 	if (!t)
 		return e;
-	for (size_t i = 0; i < t->meta.n; i++)
-		if (str_eq(((const struct meta *)t->meta.p[i])->name, name))
-			fake_del(&t->meta, i--);
+	fake_value_drop_named(t, name);
 	if (value.n > 0) {
 		struct meta *m = ARENA_NEW(&f->arena, struct meta);
 
 		*m = (struct meta){arena_str(&f->arena, name), arena_str(&f->arena, value)};
 		fake_add(&t->meta, m);
+	}
+	return fake_leave(f, OK);
+}
+
+void fake_value_drop(struct fake_tenant *t, struct str thread)
+{
+	const struct str prefix = STR(META_OF_THREAD);
+
+	for (size_t i = 0; i < t->meta.n; i++) {
+		struct str name = ((const struct meta *)t->meta.p[i])->name;
+
+		if (str_starts(name, prefix) && str_eq(str_sub(name, prefix.n, name.n), thread))
+			fake_del(&t->meta, i--);
+	}
+}
+
+static enum err fake_meta_walk(struct store *s, const struct principal *who, struct str prefix, struct str after, size_t limit,
+			       value_fn fn, void *ctx)
+{
+	struct fake *f = fake_of(s);
+	enum err e;
+	struct fake_tenant *t = fake_enter(f, who, &e);
+
+	if (!t)
+		return e;
+	for (size_t given = 0; given < limit; given++) {
+		const struct meta *next = NULL;
+
+		for (size_t i = 0; i < t->meta.n; i++) {
+			const struct meta *m = t->meta.p[i];
+
+			if (str_starts(m->name, prefix) && str_cmp(m->name, after) > 0 &&
+			    (!next || str_cmp(m->name, next->name) < 0))
+				next = m;
+		}
+		if (!next || !fn(ctx, next->name, next->value))
+			break;
+		after = next->name;
 	}
 	return fake_leave(f, OK);
 }
@@ -614,6 +657,7 @@ static const struct store_ops fake_ops = {
 	.key_list = fake_key_list,
 	.meta_get = fake_meta_get,
 	.meta_put = fake_meta_put,
+	.meta_walk = fake_meta_walk,
 };
 
 struct store *fake_store_new(void)

@@ -222,7 +222,7 @@ static enum err thread_remove(struct store *s, const struct principal *who, stru
 	if (parts & THREAD_CHECKPOINTS)
 		fake_checkpoints_drop(th);
 	if (parts & THREAD_ENTRIES)
-		th->entries.n = 0;
+		fake_entries_drop(t, th), fake_value_drop(t, thread);
 	if (parts & THREAD_RECORD)
 		th->put = false;
 	fake_thread_settle(t, th);

@@ -6,14 +6,16 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/list.h"
+#include "core/field_path.h"
 
-#define PATH_DEPTH_MAX 64
 #define TEXT_MAX ((size_t)64 << 20)
 
 struct found {
 	struct arena *a;
 	struct str *v;
 	size_t n, cap;
+	struct field_walk walk;
 };
 
 static enum err add(struct found *f, struct str text)
@@ -197,7 +199,7 @@ static enum err add_json(struct found *f, struct jval v)
 }
 
 /* What a path has led to. */
-static enum err leaf(struct found *f, struct jval v)
+static enum err leaf_text(struct found *f, struct jval v)
 {
 	struct buf b;
 
@@ -220,118 +222,25 @@ static enum err leaf(struct found *f, struct jval v)
 	}
 }
 
-/* ------------------------------------------------------------------- paths */
-
-/* The next part of a path: a name, "[...]" or "{...}"; false at the end. Dots separate; empty parts are skipped. */
-static bool next_part(struct str *path, struct str *part)
+static enum err leaf(void *ctx, struct jval v)
 {
-	unsigned depth = 1;
-	char open, close;
-	size_t i;
+	struct field_walk *w = ctx;
+	struct found *f = CONTAINER(w, struct found, walk);
 
-	while (path->n && path->p[0] == '.')
-		*path = str_sub(*path, 1, path->n);
-	if (path->n == 0)
-		return false;
-	open = path->p[0];
-	if (open != '[' && open != '{') {
-		for (i = 0; i < path->n && path->p[i] != '.' && path->p[i] != '[' && path->p[i] != '{'; i++)
-			;
-	} else {
-		close = open == '[' ? ']' : '}';
-		for (i = 1; i < path->n && depth > 0; i++)
-			depth += path->p[i] == open ? 1u : path->p[i] == close ? -1u : 0u;
-	}
-	*part = str_sub(*path, 0, i);
-	*path = str_sub(*path, i, path->n);
-	return true;
-}
-
-static bool bracketed(struct str part, char open, char close)
-{
-	return part.n >= 2 && part.p[0] == open && part.p[part.n - 1] == close;
-}
-
-static enum err follow(struct found *f, struct jval v, struct str path, unsigned depth);
-
-static enum err each(struct found *f, struct jval v, struct str rest, unsigned depth)
-{
-	struct j_iter it = j_iter(v);
-	struct jval key, child;
-
-	while (j_next(&it, &key, &child) && f->n < FIELD_TEXTS_MAX)
-		TRY(follow(f, child, rest, depth + 1));
+	TRY(leaf_text(f, v));
+	w->enough = f->n >= FIELD_TEXTS_MAX;
 	return OK;
-}
-
-static enum err at_index(struct found *f, struct jval v, struct str index, struct str rest, unsigned depth)
-{
-	struct j_iter it = j_iter(v);
-	struct jval key, child;
-	int64_t want, i = 0;
-
-	if (!j_is(v, JSON_ARRAY))
-		return OK;
-	if (str_eq(index, STR("*")))
-		return each(f, v, rest, depth);
-	if (!str_int(str_trim(index), INT32_MIN, INT32_MAX, &want))
-		return OK;
-	want += want < 0 ? (int64_t)j_node(v)->count : 0;
-	for (; j_next(&it, &key, &child); i++)
-		if (i == want)
-			return follow(f, child, rest, depth + 1);
-	return OK;
-}
-
-/* "{a,b.c}": the members that there are, whatever follows it in the path. */
-static enum err several(struct found *f, struct jval v, struct str list)
-{
-	struct str names, part;
-	bool more = true;
-
-	while (j_is(v, JSON_OBJECT) && more) {
-		struct jval at = v;
-		bool any = false;
-
-		more = str_cut(list, ',', &names, &list);
-		names = str_trim(names);
-		while (j_ok(at) && next_part(&names, &part)) {
-			at = j_is(at, JSON_OBJECT) ? j_get(at, part) : (struct jval){0};
-			any = true;
-		}
-		if (any && j_ok(at))
-			TRY(leaf(f, at));
-	}
-	return OK;
-}
-
-static enum err follow(struct found *f, struct jval v, struct str path, unsigned depth)
-{
-	struct str part;
-
-	if (depth > PATH_DEPTH_MAX)
-		return OK;
-	if (!next_part(&path, &part))
-		return leaf(f, v);
-	if (bracketed(part, '[', ']'))
-		return at_index(f, v, str_sub(part, 1, part.n - 1), path, depth);
-	if (bracketed(part, '{', '}'))
-		return several(f, v, str_sub(part, 1, part.n - 1));
-	if (str_eq(part, STR("*")))
-		return j_is(v, JSON_OBJECT) || j_is(v, JSON_ARRAY) ? each(f, v, path, depth) : OK;
-	v = j_is(v, JSON_OBJECT) ? j_get(v, part) : (struct jval){0};
-	return j_ok(v) ? follow(f, v, path, depth + 1) : OK;
 }
 
 /* ------------------------------------------------------------------- names */
 
 enum err field_texts(struct arena *a, const struct json *value, struct str path, bool dollar, struct str **out, size_t *n)
 {
-	struct found f = {.a = a};
+	struct found f = {.a = a, .walk = {.leaf = leaf, .ctx = &f.walk}};
 	struct str rest = path, part;
-	bool whole = !next_part(&rest, &part) || (dollar && str_eq(path, STR("$")));
+	bool whole = !field_path_next(&rest, &part) || (dollar && str_eq(path, STR("$")));
 
-	TRY(whole ? add_json(&f, json_root(value)) : follow(&f, json_root(value), path, 0));
+	TRY(whole ? add_json(&f, json_root(value)) : field_path_walk(&f.walk, json_root(value), path));
 	*out = f.v;
 	*n = f.n;
 	return OK;

@@ -8,7 +8,7 @@
 #include "index/rank_items_coded.h"
 
 /* So many vectors are read for a question at most, and that many at a time. */
-#define ITEMS_CODED_MAX 6000
+#define ITEMS_CODED_MAX 9000
 #define ITEMS_CODED_STEP 1000
 
 struct items_coded {

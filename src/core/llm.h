@@ -15,6 +15,8 @@
 #define LLM_CALLS_MAX 128		 /* tool calls of an answer */
 #define LLM_TOOL_NAME_MAX 128
 
+struct trace_span;
+
 enum llm_role { LLM_SYSTEM, LLM_USER, LLM_ASSISTANT, LLM_TOOL };
 
 /* A tool that the model wants called. */
@@ -56,6 +58,7 @@ struct llm_request {
 	size_t params_n;
 	llm_text_fn on_text; /* NULL: the answer is wanted whole */
 	void *ctx;
+	const struct trace_span *span; /* the step that this is, whose context the service gets; NULL: nobody traces */
 };
 
 struct llm;

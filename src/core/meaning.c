@@ -21,9 +21,20 @@ static bool encoder_failed(enum err e)
 	return e == E_UPSTREAM || e == E_TIMEOUT || e == E_BUSY || e == E_CORRUPT || e == E_INVALID || e == E_IO;
 }
 
+static enum err ask_encoder(struct meaning *x, struct arena *a, struct str text, float **f, uint32_t *dims)
+{
+	struct trace_span *s = span_below(x->span, SPAN_EMBEDDING, STR("embed"));
+	enum err e;
+
+	span_str(s, "gen_ai.request.model", x->model);
+	e = vectors_question(memory_vectors(x->m), a, x->who, x->model, text, s, f, dims);
+	if (e == OK && *f)
+		span_int(s, "gen_ai.embeddings.dimension.count", *dims);
+	return span_end(s, e);
+}
+
 enum err meaning_of(struct meaning *x, struct arena *a, struct str text, const struct vector_question **out)
 {
-	struct vectors *v = memory_vectors(x->m);
 	struct vector_question *q;
 	uint32_t dims;
 	float *f;
@@ -36,7 +47,7 @@ enum err meaning_of(struct meaning *x, struct arena *a, struct str text, const s
 	if (!q)
 		return E_NOMEM;
 	/* By the model that the search began with: another may be in use by now, but these vectors are still there. */
-	e = vectors_question(v, a, x->who, x->model, text, &f, &dims);
+	e = ask_encoder(x, a, text, &f, &dims);
 	if (e == OK && f)
 		e = vector_question_make(a, f, dims, q);
 	if (e != OK && (x->mode == RANK_BY_VECTORS || !encoder_failed(e)))

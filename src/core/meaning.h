@@ -3,6 +3,7 @@
 #define CENOTE_CORE_MEANING_H
 
 #include "core/memory.h"
+#include "core/trace.h"
 #include "index/rank.h"
 
 struct meaning {
@@ -11,8 +12,9 @@ struct meaning {
 	enum rank_mode mode; /* as asked for */
 	struct str model; /* in use when the search began, "" : none. Scopes are asked for with it whatever the mode, so that there
 			     is one of each in the cache */
-	bool failed;	  /* the encoder did not answer: the search went by words */
-	bool waiting;	  /* there is an encoder, but no model in use yet: no text has its vector, and each is pending */
+	struct trace_span *span; /* the search's, for the step of the encoder; NULL: nobody traces */
+	bool failed;		 /* the encoder did not answer: the search went by words */
+	bool waiting;		 /* there is an encoder, but no model in use yet: no text has its vector, and each is pending */
 };
 /* E_INVALID: by vectors alone where there is no encoder. */
 enum err meaning_begin(struct meaning *x, struct memory *m, struct arena *a, const struct principal *who,

@@ -2,8 +2,6 @@
  * for the hits that are returned. */
 #include "core/recall_impl.h"
 
-#define LIMIT_MAX 1000
-
 static enum err rank_under_lock(void *ctx, const struct scope *s, const struct vector_scope *v)
 {
 	struct recaller *r = ctx;
@@ -84,11 +82,12 @@ enum err recall(struct memory *m, struct arena *a, const struct principal *who, 
 	*n = 0;
 	TRY(principal_check(who, RIGHT_READ));
 	TRY(recall_user(who, rq, &user));
-	if (rq->limit < 1 || rq->limit > LIMIT_MAX)
-		return err_field(E_INVALID, "/limit", -1, "limit must be 1..%d, got %u", LIMIT_MAX, rq->limit);
+	if (rq->limit < 1 || rq->limit > RECALL_LIMIT_MAX)
+		return err_field(E_INVALID, "/limit", -1, "limit must be 1..%d, got %u", RECALL_LIMIT_MAX, rq->limit);
 	if (rq->from_us && rq->to_us && rq->from_us > rq->to_us)
 		return err_field(E_INVALID, "/time", -1, "time.from is later than time.to");
 	TRY(meaning_begin(&r.meaning, m, a, who, rq->mode));
+	r.meaning.span = rq->span;
 	if (both || rq->want_messages)
 		TRY(find_messages(&r));
 	if (both || rq->want_items || rq->want_facts)

@@ -3,7 +3,10 @@
 #define CENOTE_CORE_RECALL_H
 
 #include "core/session.h"
+#include "core/trace.h"
 #include "index/rank.h"
+
+#define RECALL_LIMIT_MAX 1000
 
 struct recall_request {
 	struct str query;
@@ -22,6 +25,7 @@ struct recall_request {
 	uint32_t budget_tokens;
 	enum rank_mode mode; /* RANK_BY_VECTORS without an encoder: E_INVALID */
 	bool explain;
+	struct trace_span *span; /* that this is a step of; NULL: nobody traces */
 	/* out, may be NULL */
 	const char **why;     /* why there are fewer results than limit, or not by meaning; NULL: neither */
 	enum rank_mode *used; /* RANK_AUTO: words and vectors */

@@ -89,13 +89,17 @@ static enum err keep_item(struct recaller *r, const struct item *it, const struc
 static enum err screen(struct recaller *r, struct arena *scratch, const struct items_found *found, size_t want, size_t *kept)
 {
 	struct store *s = memory_store(r->m);
+	/* Mostly all pass, and one more tells that the scores are not equal any more. */
+	size_t fetch = want < FETCH_STEP ? want + 1 : FETCH_STEP;
 	int64_t ids[FETCH_STEP];
 	double last = 0;
 
-	for (size_t at = 0; at < found->n; at += FETCH_STEP) {
-		size_t step = found->n - at < FETCH_STEP ? found->n - at : FETCH_STEP;
-		struct item *items = ARENA_ARRAY(scratch, struct item, step);
+	for (size_t at = 0, step; at < found->n; at += step) {
+		struct item *items;
 
+		step = found->n - at < fetch ? found->n - at : fetch;
+		fetch = FETCH_STEP;
+		items = ARENA_ARRAY(scratch, struct item, step);
 		if (!items)
 			return E_NOMEM;
 		for (size_t i = 0; i < step; i++)
@@ -147,6 +151,15 @@ static enum err count_all(void *ctx, const struct scope *s, const struct vector_
 	return OK;
 }
 
+/* Will many of the hits be left out? Facts may be few among items, items are not expected to be few among facts. */
+static bool screens(const struct recaller *r, struct str prefix)
+{
+	const struct recall_request *rq = r->rq;
+
+	return rq->filter || rq->from_us || rq->to_us || (rq->want_facts && !rq->want_items) ||
+	       (r->who->user_bound && prefix.n == 0);
+}
+
 static enum err find_in_namespace(struct recaller *r, struct str prefix, const struct vector_question *question)
 {
 	struct items_query q = {.prefix = prefix,
@@ -165,7 +178,7 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 	enum err e;
 
 	arena_init(&scratch, SCRATCH_ROOM);
-	if (r->rq->filter || r->who->user_bound || r->rq->from_us || r->rq->to_us || r->rq->want_items != r->rq->want_facts)
+	if (screens(r, prefix))
 		q.want *= 4;
 	for (;;) {
 		CHECK(items_search(r->m, &scratch, r->who, &q, &found));

@@ -172,6 +172,9 @@ struct store_stats {
 	int64_t texts; /* core/text_store.h */
 };
 typedef bool (*name_fn)(void *ctx, struct str name);
+typedef bool (*value_fn)(void *ctx, struct str name, struct str value);
+#define META_OF_THREAD "thread:"
+#define META_OF_ENTRY "entry:"
 
 struct thread_ops;
 struct checkpoint_ops;
@@ -281,10 +284,16 @@ struct store_ops {
 	enum err (*key_get)(struct store *s, struct arena *a, struct str id, struct key_record *out, bool *found) MUST_CHECK;
 	enum err (*key_list)(struct store *s, key_fn fn, void *ctx) MUST_CHECK;
 
-	/* Small durable values of the process ("import:HASH" -> offset); per tenant. An empty value deletes. */
+	/* Small durable values of the process ("import:HASH" -> offset); per tenant. An empty value deletes. The one whose name is
+	 * META_OF_THREAD and a thread's name goes in the same transaction when all entries of the thread are removed; the one whose
+	 * name is META_OF_ENTRY and an entry's number (in decimal digits) goes with that entry, however it is removed here. */
 	enum err (*meta_get)(struct store *s, struct arena *a, const struct principal *who, struct str name, struct str *out,
 			     bool *found) MUST_CHECK;
 	enum err (*meta_put)(struct store *s, const struct principal *who, struct str name, struct str value) MUST_CHECK;
+	/* Those whose names begin with prefix (1.. ASCII bytes), in byte order of the names, strictly after `after` ("" : from the
+	 * start), at most limit. */
+	enum err (*meta_walk)(struct store *s, const struct principal *who, struct str prefix, struct str after, size_t limit,
+			      value_fn fn, void *ctx) MUST_CHECK;
 
 	/* Driver's figures in Prometheus text (without HELP/TYPE duplicates); may be NULL. */
 	void (*metrics)(struct store *s, struct buf *out);

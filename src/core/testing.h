@@ -2,22 +2,13 @@
 #ifndef CENOTE_CORE_TESTING_H
 #define CENOTE_CORE_TESTING_H
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
-
+#include "base/test_util.h"
 #include "core/fake_store.h"
 #include "core/memory.h"
 
-#define OKAY(expr)                                                                                                                 \
-	do {                                                                                                                       \
-		enum err okay_e_ = (expr);                                                                                         \
-		if (okay_e_ != OK)                                                                                                 \
-			fail_msg("%s: %s: %s", #expr, err_name(okay_e_), diag_get()->text);                                        \
-	} while (0)
 #define FAILS(expr, code) assert_string_equal(err_name(expr), err_name(code))
 
 static const struct principal ann

@@ -179,10 +179,16 @@ struct entry_append {
 	 * set. */
 	struct str once;
 	bool look;
-	bool repeated;	  /* out */
+	bool repeated; /* out */
+	/* An entry of the thread that goes, in the same transaction, when these come; 0, and one that is not there any more: none.
+	 * Not together with look. */
+	int64_t instead;
 	bool must_exist;  /* E_NOT_FOUND when the thread has neither record nor entries */
 	bool wants_empty; /* the session must have no entries: else E_CONFLICT (replacing a history: clear, then append, atomically)
 			   */
+	/* The entry that must be the session's newest: else E_CONFLICT, and nothing is stored. 0: any. A repeated call is repeated
+	 * all the same. */
+	int64_t behind;
 };
 
 struct thread_ops {

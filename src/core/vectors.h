@@ -56,9 +56,9 @@ enum err vectors_model(struct vectors *v, struct arena *a, const struct principa
 /* The question's vector by a model that vectors_model gave, into the arena (dims floats); *out NULL: its encoder cannot be had
  * (model
  * "" : there is none). E_UPSTREAM, E_TIMEOUT, ...: the encoder does not answer (in time), then search goes by words; at once when
- * it did not answer a moment ago. */
+ * it did not answer a moment ago. span: as in embed_ops. */
 enum err vectors_question(struct vectors *v, struct arena *a, const struct principal *who, struct str model, struct str text,
-			  float **out, uint32_t *dims) MUST_CHECK;
+			  const struct trace_span *span, float **out, uint32_t *dims) MUST_CHECK;
 /* Returns when every document of the tenant that was there at the call has its vector (or was refused); E_TIMEOUT after ms (0:
  * never) or by the fiber's deadline; when the encoder fails meanwhile, what it failed with (E_UPSTREAM, E_TIMEOUT, ...). */
 enum err vectors_wait(struct vectors *v, const struct principal *who, uint32_t ms) MUST_CHECK;

@@ -90,7 +90,7 @@ void vectors_answered(struct vectors *v, uint64_t ns)
 }
 
 enum err vectors_question(struct vectors *v, struct arena *a, const struct principal *who, struct str model, struct str text,
-			  float **out, uint32_t *dims)
+			  const struct trace_span *span, float **out, uint32_t *dims)
 {
 	char name[MODEL_ROOM];
 	struct embed_vectors got = {0};
@@ -113,7 +113,7 @@ enum err vectors_question(struct vectors *v, struct arena *a, const struct princ
 		return OK;
 	CHECK(pausing(v));
 	before = wait_within(deadline_in_ms(v->opt.question_ms));
-	e = embed_encode(enc, a, &text, 1, &got);
+	e = embed_encode_traced(enc, a, &text, 1, span, &got);
 	wait_restore(before);
 	if (e == OK) {
 		trouble_over(v, &v->question);

@@ -68,10 +68,11 @@ static enum err answer(struct scripted *s, const struct str *texts, size_t n)
 }
 
 static enum err scripted_encode(struct embedder *base, struct arena *a, const struct str *texts, size_t n,
-				struct embed_vectors *out)
+				const struct trace_span *span, struct embed_vectors *out)
 {
 	struct scripted *s = (struct scripted *)base;
 	enum err e;
+	(void)span;
 
 	pthread_mutex_lock(&s->lock);
 	e = answer(s, texts, n);
@@ -407,22 +408,22 @@ static void questions(void **state)
 
 	(void)state;
 	rig_init(&r);
-	OKAY(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("before the first look"), &v, &dims));
+	OKAY(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("before the first look"), NULL, &v, &dims));
 	assert_null(v);
 	OKAY(vectors_wait(r.v, &ann, 0));
-	OKAY(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("what"), &v, &dims));
+	OKAY(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("what"), NULL, &v, &dims));
 	assert_non_null(v);
 	assert_int_equal(dims, DIMS);
 	/* After a failure questions are not asked for a while. */
 	r.enc.fail = E_UPSTREAM;
 	r.enc.fail_n = 1;
-	FAILS(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("who"), &v, &dims), E_UPSTREAM);
+	FAILS(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("who"), NULL, &v, &dims), E_UPSTREAM);
 	unsigned calls = r.enc.calls;
-	FAILS(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("who"), &v, &dims), E_UPSTREAM);
+	FAILS(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("who"), NULL, &v, &dims), E_UPSTREAM);
 	assert_int_equal(r.enc.calls, calls);
-	FAILS(vectors_question(r.v, &r.b.a, NULL, str_c(in_use(&r)), STR("who"), &v, &dims), E_DENIED);
+	FAILS(vectors_question(r.v, &r.b.a, NULL, str_c(in_use(&r)), STR("who"), NULL, &v, &dims), E_DENIED);
 	/* Without vectors. */
-	OKAY(vectors_question(NULL, &r.b.a, &ann, str_c(in_use(&r)), STR("who"), &v, &dims));
+	OKAY(vectors_question(NULL, &r.b.a, &ann, str_c(in_use(&r)), STR("who"), NULL, &v, &dims));
 	assert_null(v);
 	OKAY(vectors_wait(NULL, &ann, 0));
 	rig_release(&r);
@@ -523,7 +524,7 @@ static void change_of_model(void **state)
 		if (strcmp(in_use(&r), "first/8") == 0) {
 			assert_int_equal(count(&r, DOC_MESSAGE, "first/8").good, 100);
 			assert_string_equal(state_of(&r).next.p, "second/16");
-			OKAY(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("what"), &v, &dims));
+			OKAY(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("what"), NULL, &v, &dims));
 			assert_int_equal(dims, DIMS);
 			rounds++;
 		}
@@ -531,7 +532,7 @@ static void change_of_model(void **state)
 	assert_true(rounds > 3);
 	assert_string_equal(in_use(&r), "second/16");
 	assert_int_equal(count(&r, DOC_MESSAGE, "second/16").good, 100);
-	OKAY(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("what"), &v, &dims));
+	OKAY(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("what"), NULL, &v, &dims));
 	assert_int_equal(dims, 16);
 	/* Then the old one's vectors go, when others have heard of it. */
 	struct vtenant *t;
@@ -560,7 +561,7 @@ static void change_without_the_old_encoder(void **state)
 	rig_start(&r, "first", 16); /* the same name, other dimensions: another model */
 	assert_true(round_once(&r));
 	assert_string_equal(in_use(&r), "first/16");
-	OKAY(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("what"), &v, &dims));
+	OKAY(vectors_question(r.v, &r.b.a, &ann, str_c(in_use(&r)), STR("what"), NULL, &v, &dims));
 	assert_int_equal(dims, 16);
 	OKAY(vectors_wait(r.v, &ann, 0));
 	assert_int_equal(count(&r, DOC_MESSAGE, "first/16").good, 50);

@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "core/field_path.h"
 #include "core/session.h"
 
 /* ---------------------------------------------------------------- languages */
@@ -114,136 +115,23 @@ static enum err subtree_texts(struct texts *t, struct jval v)
 	return OK;
 }
 
-static enum err leaf_texts(struct texts *t, struct jval v)
+static enum err leaf_texts(void *ctx, struct jval v)
 {
+	struct texts *t = ctx;
+
 	if (j_is(v, JSON_TRUE) || j_is(v, JSON_FALSE))
 		return text_add(t, j_is(v, JSON_TRUE) ? STR("True") : STR("False"));
 	return subtree_texts(t, v);
 }
 
-/* ------------------------------------------------------------------- paths */
-
-/* The next token of a path: a field, "[...]" or "{...}"; false at the end. Dots separate; empty parts are skipped. */
-static bool path_token(struct str *path, struct str *token)
-{
-	char open, close;
-	unsigned depth = 1;
-	size_t i;
-
-	while (path->n && path->p[0] == '.')
-		*path = str_sub(*path, 1, path->n);
-	if (path->n == 0)
-		return false;
-	open = path->p[0];
-	if (open != '[' && open != '{') {
-		for (i = 0; i < path->n && path->p[i] != '.' && path->p[i] != '[' && path->p[i] != '{'; i++)
-			;
-	} else {
-		close = open == '[' ? ']' : '}';
-		for (i = 1; i < path->n && depth > 0; i++) {
-			if (path->p[i] == open)
-				depth++;
-			else if (path->p[i] == close)
-				depth--;
-		}
-	}
-	*token = str_sub(*path, 0, i);
-	*path = str_sub(*path, i, path->n);
-	return true;
-}
-
-static struct str inside(struct str token)
-{
-	return str_sub(token, 1, token.n - 1);
-}
-
-static bool is_bracketed(struct str token, char open, char close)
-{
-	return token.n >= 2 && token.p[0] == open && token.p[token.n - 1] == close;
-}
-
-/* Like LangGraph, a fresh path without tokens (and one that has run out) is the value itself. */
-static enum err path_texts(struct texts *t, struct jval v, struct str path, unsigned depth);
-
-static enum err each_child(struct texts *t, struct jval v, struct str rest, unsigned depth)
-{
-	struct j_iter it = j_iter(v);
-	struct jval key, child;
-
-	while (j_next(&it, &key, &child))
-		TRY(path_texts(t, child, rest, depth + 1));
-	return OK;
-}
-
-static enum err at_index(struct texts *t, struct jval v, struct str token, struct str rest, unsigned depth)
-{
-	struct j_iter it;
-	struct jval key, child;
-	int64_t index;
-
-	if (!j_is(v, JSON_ARRAY))
-		return OK;
-	if (str_eq(inside(token), STR("*")))
-		return each_child(t, v, rest, depth);
-	if (!str_int(str_trim(inside(token)), INT32_MIN, INT32_MAX, &index))
-		return OK;
-	if (index < 0)
-		index += j_node(v)->count;
-	it = j_iter(v);
-	for (int64_t i = 0; j_next(&it, &key, &child); i++)
-		if (i == index)
-			return path_texts(t, child, rest, depth + 1);
-	return OK;
-}
-
-/* "{a,b.c}": the named fields; what follows it in the path does not matter. */
-static enum err several_fields(struct texts *t, struct jval v, struct str list)
-{
-	struct str part, token;
-	bool more = true;
-
-	while (j_is(v, JSON_OBJECT) && more) {
-		struct jval at = v;
-		bool any = false;
-
-		more = str_cut(list, ',', &part, &list);
-		part = str_trim(part);
-		while (j_ok(at) && path_token(&part, &token)) {
-			at = j_get(at, token);
-			any = true;
-		}
-		if (any && j_ok(at))
-			TRY(leaf_texts(t, at));
-	}
-	return OK;
-}
-
-#define PATH_DEPTH_MAX 64
-
-static enum err path_texts(struct texts *t, struct jval v, struct str path, unsigned depth)
-{
-	struct str token;
-
-	if (depth > PATH_DEPTH_MAX)
-		return OK;
-	if (!path_token(&path, &token))
-		return leaf_texts(t, v);
-	if (is_bracketed(token, '[', ']'))
-		return at_index(t, v, token, path, depth);
-	if (is_bracketed(token, '{', '}'))
-		return several_fields(t, v, inside(token));
-	if (str_eq(token, STR("*")))
-		return each_child(t, v, path, depth);
-	v = j_get(v, token);
-	return j_ok(v) ? path_texts(t, v, path, depth + 1) : OK;
-}
-
 static enum err item_texts(struct texts *t, const struct json *value, const struct str *paths, size_t paths_n)
 {
+	struct field_walk w = {.leaf = leaf_texts, .ctx = t};
+
 	if (!paths)
 		return subtree_texts(t, json_root(value));
 	for (size_t i = 0; i < paths_n; i++)
-		TRY(path_texts(t, json_root(value), paths[i], 0));
+		TRY(field_path_walk(&w, json_root(value), paths[i]));
 	return OK;
 }
 

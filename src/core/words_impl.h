@@ -103,4 +103,49 @@ enum err words_find(struct words *w, struct arena *a, const struct principal *wh
  * tries to load it. */
 void words_maybe_fits(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t bytes);
 
+/* -------------------------------------------------------- words_load.c, for words.c */
+
+/* A scope being read. */
+struct load {
+	const struct words *w;
+	const struct principal *who;
+	const struct doc_scope *scope;
+	size_t limit; /* of the scope's bytes */
+	struct scope *s;
+	struct vector_scope *v;
+	struct marks marks;
+	uint64_t cursor, doc_bytes, docs;
+	struct cache_entry *en; /* whose waiters are looked after; NULL: none */
+	bool too_large;
+	struct remake remake;
+	enum err err;
+	struct diag diag;
+};
+/* A fresh scope from the store; l->s stays NULL when it is too large. The caller sets w to limit, and en. */
+enum err words_load(struct load *l) MUST_CHECK;
+/* Frees what was loaded. */
+void words_load_drop(struct load *l);
+
+/* Has the entry's scope loaded, in the background, and waits for it; *gave_up: items, and it takes too long. */
+enum err words_load_entry(struct words *w, struct cache_entry *en, const struct principal *who, const struct doc_scope *scope,
+			  bool *gave_up) MUST_CHECK;
+
+/* What an entry had. */
+struct words_former {
+	struct scope *scope;
+	struct vector_scope *vectors;
+	struct marks marks;
+};
+/* Empties the entry (l NULL), or fills it with what was loaded, and hands out what it had before, which is to be freed: but a scope
+ * that is being merged is left to the merger. Write lock. */
+struct words_former words_swap_scope(struct cache_entry *en, const struct load *l) MUST_CHECK;
+void words_former_free(struct words_former *f);
+/* Memory that the entry takes. Read lock. */
+size_t words_entry_bytes(const struct cache_entry *en);
+/* Keeps the vector of a document, in a scope that is made when the first one comes. A blob that is damaged, or of other dimensions
+ * than the rest, counts as none: the document is found by words. */
+enum err words_take_vector(struct vector_scope **vs, int64_t id, struct str blob) MUST_CHECK;
+/* Codes instead of vectors, and no marks: changes will make the words again. */
+enum err words_keep_codes(struct vector_scope **v, struct marks *marks) MUST_CHECK;
+
 #endif

@@ -1,6 +1,7 @@
 /* Loading the configuration: defaults, then the file, the environment and the flags over it; problems are collected, not thrown. */
 #include "daemon/config.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/json/json.h"
 #include "base/secret.h"
 #include "core/checkpoint.h"
 #include "embed/open.h"
@@ -17,7 +19,9 @@
 #include "http/server.h"
 #include "index/doc.h"
 #include "index/rank.h"
+#include "obs/traces.h"
 #include "store/open.h"
+#include "tool/uc.h"
 
 #define CONFIG_ARENA (4u << 20)
 #define FILE_READ_MAX ((256u << 10) + 1)
@@ -37,6 +41,26 @@ void problem_add(struct problems *p, struct str file, unsigned line, unsigned co
 	struct problem *q = &p->v[p->n++];
 	*q = (struct problem){arena_str(p->a, file), line, column, arena_str(p->a, key), arena_str(p->a, str_c(text)),
 			      arena_str(p->a, hint)};
+}
+
+void config_warn(struct config *c, struct str file, unsigned line, struct str key, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+	struct str *v, s;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	if (c->warnings.n == PROBLEMS_MAX)
+		return;
+	v = arena_grow(&c->arena, c->warnings.v, c->warnings.n * sizeof *v, (c->warnings.n + 1) * sizeof *v);
+	s = line ? arena_printf(&c->arena, "%.*s:%u: %.*s: %s", STR_ARG(file), line, STR_ARG(key), text)
+		 : arena_printf(&c->arena, "%.*s: %s", STR_ARG(key), text);
+	if (!v || !s.p)
+		return;
+	c->warnings.v = v;
+	v[c->warnings.n++] = s;
 }
 
 enum err config_init(struct config *c)
@@ -195,6 +219,25 @@ static void load_file(struct config *c, const struct config_args *args, struct p
 		config_yaml(c, text, c->file, p);
 }
 
+/* CENOTE_CONN_HOST and the like, where the setting's own variable is not there. */
+static void load_foreign_keys(struct config *c, char **env, struct problems *p)
+{
+	size_t n, rows_n;
+	const struct foreign_key *keys = config_foreign_all(&n);
+	for (size_t i = 0; i < n; i++) {
+		const struct opt as = {.key = keys[i].key}, *o = keys[i].row ? config_row(str_c(keys[i].row)) : NULL;
+		struct str name = opt_env(&c->arena, &as), text;
+		const char *v = name.p ? env_get(env, name) : NULL;
+		if (!v || !*v)
+			continue;
+		text = str_c(v);
+		if (!o)
+			config_warn(c, NONE, 0, name, "%s", keys[i].note);
+		else if (c->origin[o - config_rows(&rows_n)].kind < FROM_ENV)
+			config_set(c, o, &text, 1, (struct opt_origin){FROM_ENV, 0, 0, name}, p);
+	}
+}
+
 static void load_env(struct config *c, char **env, struct problems *p)
 {
 	size_t n;
@@ -303,6 +346,31 @@ static void check_weights(const struct config *c, struct problems *p)
 				problem_add(p, NONE, 0, 0, str_c(forms[f].key), NONE, "%s", diag_get()->text);
 }
 
+bool config_layer(const struct config *c, const char *layer)
+{
+	for (size_t i = 0; i < c->agent_memory.n; i++)
+		if (str_eq(c->agent_memory.v[i], str_c(layer)))
+			return true;
+	return false;
+}
+
+static void check_agent(const struct config *c, struct problems *p)
+{
+	struct arena a;
+	struct json doc;
+
+	for (size_t i = 0; i < c->agent_memory.n; i++)
+		if (!str_eq(c->agent_memory.v[i], STR("short_term")) && !str_eq(c->agent_memory.v[i], STR("long_term")))
+			problem_add(p, NONE, 0, 0, STR("agent.memory"), NONE, "takes short_term and long_term, got \"%.*s\"",
+				    STR_ARG(str_sub(c->agent_memory.v[i], 0, 100)));
+	if (!c->agent_examples.n)
+		return;
+	arena_init(&a, (size_t)8 << 20);
+	if (json_parse(&a, c->agent_examples, &json_default_limits, &doc) != OK || !j_is(json_root(&doc), JSON_ARRAY))
+		problem_add(p, NONE, 0, 0, STR("agent.benchmark_seeds.seed_examples"), NONE, "must be a list");
+	arena_release(&a);
+}
+
 static void check_layout(const struct config *c, struct problems *p)
 {
 	if (c->checkpoints_layout == LAYOUT_LANGGRAPH && str_starts(c->store, STR("sqlite:")))
@@ -351,6 +419,58 @@ static void check_embed(const struct config *c, struct problems *p)
 		problem_add(p, NONE, 0, 0, STR("embed.base_url"), NONE, "needs embed.model, the name of the service's model");
 }
 
+enum err llm_header_check(struct str text)
+{
+	static const char *const own[] = {"host", "content-type", "content-length", "transfer-encoding", "connection", "expect"};
+	struct str name, value;
+
+	if (!str_cut(text, '=', &name, &value) || name.n < 1 || name.n > 128 || value.n < 1)
+		return err_set(E_INVALID, "llm.headers takes NAME=VALUE, NAME=$VARIABLE or NAME=@PATH");
+	for (size_t i = 0; i < name.n; i++)
+		if (!isalnum((unsigned char)name.p[i]) && !strchr("!#$%&'*+-.^_`|~", name.p[i]))
+			return err_set(E_INVALID, "llm.headers: \"%.*s\" is no name of a header", STR_ARG(name));
+	if (str_ieq(name, STR("authorization")))
+		return err_set(E_INVALID, "llm.headers: the key of the model server is llm.api_key, not a header");
+	for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+		if (str_ieq(name, str_c(own[i])))
+			return err_set(E_INVALID, "llm.headers: %.*s is made for each request", STR_ARG(name));
+	return OK;
+}
+
+static bool number_text(struct str s, double *out)
+{
+	struct arena a;
+	struct json doc;
+	bool ok;
+
+	arena_init(&a, (size_t)64 << 10);
+	ok = json_parse(&a, s, &json_default_limits, &doc) == OK && j_double(json_root(&doc), out);
+	arena_release(&a);
+	return ok;
+}
+
+static void check_models(const struct config *c, struct problems *p)
+{
+	const struct {
+		const char *key;
+		struct str name;
+		size_t least;
+	} models[] = {{"llm.model", c->llm_model, 1},
+		      {"llm.extract_model", c->llm_extract_model, 0},
+		      {"llm.summary_model", c->llm_summary_model, 0}};
+	double t = 0;
+
+	for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+		if (models[i].name.n < models[i].least || models[i].name.n > 256)
+			problem_add(p, NONE, 0, 0, str_c(models[i].key), NONE, "must be a name of %zu to 256 bytes",
+				    models[i].least);
+	if (c->llm_temperature.n && (!number_text(c->llm_temperature, &t) || !(t >= 0 && t <= 2)))
+		problem_add(p, NONE, 0, 0, STR("llm.temperature"), NONE, "must be a number from 0 to 2");
+	for (size_t i = 0; i < c->llm_headers.n; i++)
+		if (llm_header_check(c->llm_headers.v[i]) != OK)
+			problem_add(p, NONE, 0, 0, STR("llm.headers"), NONE, "%s", diag_get()->text);
+}
+
 static void check_llm(const struct config *c, struct problems *p)
 {
 	bool url = c->llm_base_url.n > 0, databricks = str_ends(c->llm_base_url, STR("/serving-endpoints"));
@@ -360,8 +480,46 @@ static void check_llm(const struct config *c, struct problems *p)
 	/* The default is a name on Databricks alone. */
 	if (url && !databricks && c->origin[config_row(STR("llm.model")) - config_rows(&n)].kind == FROM_DEFAULT)
 		problem_add(p, NONE, 0, 0, STR("llm.base_url"), NONE, "needs llm.model, the name of the server's model");
-	if (c->llm_model.n < 1 || c->llm_model.n > 256)
-		problem_add(p, NONE, 0, 0, STR("llm.model"), NONE, "must be a name of 1 to 256 bytes");
+	check_models(c, p);
+}
+
+static void check_functions(const struct config *c, struct problems *p)
+{
+	const struct {
+		const char *needs;
+		struct str value;
+	} needed[] = {{"tools.uc_host (or DATABRICKS_HOST), the workspace", c->tools_uc_host},
+		      {"tools.uc_token (or DATABRICKS_TOKEN, with DATABRICKS_HOST)", c->tools_uc_token},
+		      {"tools.uc_warehouse_id (or DATABRICKS_WAREHOUSE_ID), the SQL warehouse", c->tools_uc_warehouse_id}};
+
+	if (uc_names_check(c->tools_uc_functions.v, c->tools_uc_functions.n) != OK)
+		problem_add(p, NONE, 0, 0, STR("tools.uc_functions"), NONE, "%s", diag_get()->text);
+	for (size_t i = 0; c->tools_uc_functions.n && i < sizeof needed / sizeof needed[0]; i++)
+		if (!needed[i].value.n)
+			problem_add(p, NONE, 0, 0, STR("tools.uc_functions"), NONE, "needs %s", needed[i].needs);
+	if (c->tools_uc_host.n && uc_host_check(c->tools_uc_host) != OK)
+		problem_add(p, NONE, 0, 0, STR("tools.uc_host"), NONE, "%s", diag_get()->text);
+	if (c->tools_uc_warehouse_id.n && uc_warehouse_check(c->tools_uc_warehouse_id) != OK)
+		problem_add(p, NONE, 0, 0, STR("tools.uc_warehouse_id"), NONE, "%s", diag_get()->text);
+}
+
+static void check_traces(const struct config *c, struct problems *p)
+{
+	bool url = c->traces_endpoint.n > 0;
+
+	if (url && outbound_base_check(c->traces_endpoint) != OK)
+		problem_add(p, NONE, 0, 0, STR("traces.endpoint"), NONE, "%s", diag_get()->text);
+	if (traces_headers_check(c->traces_headers) != OK)
+		problem_add(p, NONE, 0, 0, STR("traces.headers"), NONE, "%s", diag_get()->text);
+	for (size_t i = 0; i < c->traces_experiment.n; i++)
+		if (!isdigit((unsigned char)c->traces_experiment.p[i])) {
+			problem_add(p, NONE, 0, 0, STR("traces.experiment"), NONE,
+				    "must be the number of an experiment, as MLflow shows it");
+			break;
+		}
+	if (url && str_ends(c->traces_endpoint, STR("/api/2.0/otel/v1/traces")) && !c->traces_table.n)
+		problem_add(p, NONE, 0, 0, STR("traces.endpoint"), NONE,
+			    "needs traces.table, the table for spans: CATALOG.SCHEMA.PREFIX_otel_spans");
 }
 
 void config_check(const struct config *c, struct problems *p)
@@ -382,16 +540,20 @@ void config_check(const struct config *c, struct problems *p)
 	check_languages(c, p);
 	check_weights(c, p);
 	check_layout(c, p);
+	check_agent(c, p);
 	check_retention(c, p);
 	check_pg(c, p);
 	check_embed(c, p);
 	check_llm(c, p);
+	check_functions(c, p);
+	check_traces(c, p);
 }
 
 enum err config_load(struct config *c, const struct config_args *args, struct problems *p)
 {
 	load_file(c, args, p);
 	load_env(c, args->env, p);
+	load_foreign_keys(c, args->env, p);
 	load_platform(c, args->env, p);
 	load_flags(c, args, p);
 	config_foreign_env(c, args->env, p);

@@ -27,6 +27,8 @@ enum opt_attr {
 	OPT_CLIENT = 2u, /* of the commands that talk to a server; `serve` does not read it */
 	OPT_EMBED = 4u,	 /* of the server, and of commands that open a store themselves */
 	OPT_LINES = 8u,	 /* a text that may have several lines */
+	OPT_JSON = 16u,	 /* a text that is JSON; in the file any lists, mappings and values */
+	OPT_WORDS = 32u, /* a list that in the file may be a mapping, too: the keys whose values are not false */
 };
 
 struct opt {
@@ -41,7 +43,11 @@ enum { AUTH_OFF, AUTH_KEYS };
 enum { DURABILITY_FULL, DURABILITY_NORMAL };
 enum { LOGFMT_AUTO, LOGFMT_TEXT, LOGFMT_JSON };
 enum { PREPARE_AUTO, PREPARE_ON, PREPARE_OFF };
+enum { SSL_AUTO, SSL_DISABLE, SSL_ALLOW, SSL_PREFER, SSL_REQUIRE, SSL_VERIFY_CA, SSL_VERIFY_FULL };
+enum { CHAT_CHOICES, CHAT_MESSAGES };
 enum { TOKENS_MAX, TOKENS_COMPLETION };
+enum { EXTRACTING_OFF, EXTRACTING_RULES, EXTRACTING_MODEL };
+enum { SUMMARY_OFF, SUMMARY_ON };
 enum { PG_VECTORS_AUTO, PG_VECTORS_ON, PG_VECTORS_OFF };
 enum { LAYOUT_AUTO, LAYOUT_LANGGRAPH, LAYOUT_COMPACT };
 
@@ -55,7 +61,8 @@ struct opt_origin {
 
 struct config {
 	struct arena arena;
-	struct str file; /* the file that was read, "" : none */
+	struct str file;	  /* the file that was read, "" : none */
+	struct str_list warnings; /* sentences about what was read and cannot be honoured */
 	struct opt_origin origin[CONFIG_ROWS_MAX];
 
 	struct str_list listen;
@@ -79,13 +86,28 @@ struct config {
 	struct str_list recall_weights_full, recall_weights_words, recall_weights_items;
 	int64_t embed_kind, embed_dims, embed_batch, embed_concurrency, embed_timeout, embed_question_timeout, embed_cache_bytes;
 	struct str embed_base_url, embed_model, embed_api_key, embed_ca_file, embed_model_dir;
-	struct str llm_base_url, llm_model, llm_api_key, llm_system_prompt;
+	struct str llm_base_url, llm_model, llm_extract_model, llm_summary_model, llm_api_key, llm_system_prompt, llm_temperature;
+	struct str_list llm_headers;
+	int64_t llm_max_tokens, mlflow_chat_reply;
+	bool llm_streaming;
+	struct str pg_host, pg_database, pg_user;
+	int64_t pg_sslmode;
+	struct str_list agent_memory;
+	struct str agent_examples, smoke_question;
 	int64_t llm_concurrency, llm_timeout, llm_idle_timeout, llm_token_limit;
 	bool llm_stream_usage;
-	int64_t memory_max_history, memory_recall, memory_recall_tokens;
+	int64_t memory_max_history, memory_recall, memory_recall_tokens, memory_extract, memory_summary;
+	bool tools_memory, tools_samples;
+	struct str tools_file, tools_ca_file, tools_uc_host, tools_uc_token, tools_uc_warehouse_id;
+	struct str_list tools_uc_functions;
+	struct str_list tools_allow_hosts;
+	int64_t tools_max_steps, tools_timeout, tools_uc_timeout, tools_max_result;
 	int64_t ttl_default, ttl_sweep_interval;
 	bool ttl_refresh_on_read, ttl_omit_expired;
 	int64_t log_level, log_format;
+	int64_t traces_keep, traces_keep_bytes, traces_timeout, traces_queue, traces_shutdown_timeout;
+	bool traces_content;
+	struct str traces_endpoint, traces_experiment, traces_run, traces_table, traces_token, traces_headers, traces_ca_file;
 	bool metrics_enabled;
 	struct str server, api_key;
 	int64_t timeout;
@@ -137,6 +159,22 @@ struct problems {
 void problem_add(struct problems *p, struct str file, unsigned line, unsigned column, struct str key, struct str hint,
 		 const char *fmt, ...) __attribute__((format(printf, 7, 8)));
 
+/* Adds a sentence to c->warnings: of the file when line is not 0. */
+void config_warn(struct config *c, struct str file, unsigned line, struct str key, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+
+/* ---- keys of other products (foreign_keys.c) ---- */
+/* A key that agents' own files have for a setting; row NULL: none, `note` says why. */
+struct foreign_key {
+	const char *key, *row, *note;
+};
+const struct foreign_key *config_foreign(struct str key); /* NULL: it is none */
+const struct foreign_key *config_foreign_all(size_t *n);
+/* Whether keys begin with it and a dot. */
+bool config_foreign_group(struct str key);
+/* Whether the key lies in a file of an agent's own, which has much that is no concern of Cenote's. */
+bool config_foreign_rest(struct str key);
+
 /* ---- loading (config.c) ---- */
 struct config_flag {
 	const struct opt *row;
@@ -156,8 +194,12 @@ void config_release(struct config *c); /* wipes secrets */
 enum err config_load(struct config *c, const struct config_args *args, struct problems *p) MUST_CHECK;
 /* Only the text of a YAML file, over what is there (yaml.c). name is for messages. */
 void config_yaml(struct config *c, struct str text, struct str name, struct problems *p);
+/* Whether agent.memory has the layer, short_term or long_term. */
+bool config_layer(const struct config *c, const char *layer);
 /* What other products' variables say, for settings that are at their default (foreign_env.c). */
 void config_foreign_env(struct config *c, char **env, struct problems *p);
+/* An entry of llm.headers: NAME=VALUE. E_INVALID says what is wrong with it. */
+enum err llm_header_check(struct str text) MUST_CHECK;
 /* Rules over several settings (listeners beyond loopback need keys, ...). */
 void config_check(const struct config *c, struct problems *p);
 /* Sets one row from texts, reporting to p. */

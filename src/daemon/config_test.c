@@ -415,6 +415,83 @@ static void a_store_from_elsewhere(void **state)
 	config_release(&one);
 }
 
+/* Where traces go, by other products' variables: endpoint, experiment, token, headers; no credential goes to an address that it did
+ * not come with. */
+static void traces_from_elsewhere(void **state)
+{
+	static const struct {
+		const char *env[8];
+		const char *endpoint, *experiment, *token, *headers;
+	} t[] = {
+		{{"HOME=/h", "MLFLOW_TRACKING_TOKEN=tok", "OTEL_EXPORTER_OTLP_HEADERS=a=b"}, "", "", "", ""},
+		{{"HOME=/h", "OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318/", "OTEL_EXPORTER_OTLP_HEADERS=a=b%20c",
+		  "MLFLOW_TRACKING_TOKEN=tok"},
+		 "http://c:4318/v1/traces",
+		 "",
+		 "",
+		 "a=b%20c"},
+		{{"HOME=/h", "OTEL_EXPORTER_OTLP_ENDPOINT=http://c", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://d/x",
+		  "MLFLOW_TRACKING_URI=http://m", "MLFLOW_EXPERIMENT_ID=7"},
+		 "http://d/x",
+		 "7",
+		 "",
+		 ""},
+		{{"HOME=/h", "MLFLOW_TRACKING_URI=https://m/", "MLFLOW_TRACKING_TOKEN=tok"}, "https://m/v1/traces", "0", "tok", ""},
+		{{"HOME=/h", "MLFLOW_TRACKING_URI=https://m", "MLFLOW_TRACKING_USERNAME=u", "MLFLOW_TRACKING_PASSWORD=p",
+		  "MLFLOW_EXPERIMENT_ID=3"},
+		 "https://m/v1/traces",
+		 "3",
+		 "",
+		 "Authorization=Basic%20dTpw"},
+		{{"HOME=/h", "MLFLOW_TRACKING_URI=databricks", "DATABRICKS_HOST=w.example", "DATABRICKS_TOKEN=dapi",
+		  "CENOTE_TRACES_TABLE=c.s.x_otel_spans"},
+		 "https://w.example/api/2.0/otel/v1/traces",
+		 "",
+		 "dapi",
+		 ""},
+		{{"HOME=/h", "MLFLOW_TRACKING_URI=databricks", "DATABRICKS_HOST=w.example", "DATABRICKS_TOKEN=dapi"},
+		 "",
+		 "",
+		 "",
+		 ""},
+		{{"HOME=/h", "MLFLOW_TRACKING_URI=sqlite:///x.db", "MLFLOW_TRACKING_TOKEN=tok"}, "", "", "", ""},
+		{{"HOME=/h", "MLFLOW_TRACKING_URI=https://m", "MLFLOW_TRACKING_TOKEN=tok",
+		  "CENOTE_TRACES_ENDPOINT=http://mine/v1/traces"},
+		 "http://mine/v1/traces",
+		 "",
+		 "",
+		 ""},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		if (load((char **)t[i].env, NULL, 0) != OK)
+			fail_msg("%zu: %s", i, diag_get()->text);
+		if (!str_eq(one.traces_endpoint, str_c(t[i].endpoint)) || !str_eq(one.traces_experiment, str_c(t[i].experiment)) ||
+		    !str_eq(one.traces_token, str_c(t[i].token)) || !str_eq(one.traces_headers, str_c(t[i].headers)))
+			fail_msg("%zu: %.*s, %.*s, %.*s, %.*s", i, STR_ARG(one.traces_endpoint), STR_ARG(one.traces_experiment),
+				 STR_ARG(one.traces_token), STR_ARG(one.traces_headers));
+		config_release(&one);
+	}
+}
+
+static void wrong_traces(void **state)
+{
+	static const struct {
+		const char *env[4], *part;
+	} t[] = {{{"HOME=/h", "CENOTE_TRACES_ENDPOINT=m:5000"}, "must begin with http"},
+		 {{"HOME=/h", "CENOTE_TRACES_ENDPOINT=http://m", "CENOTE_TRACES_EXPERIMENT=mine"}, "must be the number"},
+		 {{"HOME=/h", "CENOTE_TRACES_HEADERS=Authorization: Bearer s3cret"}, "part 1 is not"},
+		 {{"HOME=/h", "CENOTE_TRACES_HEADERS=x=s3cret%0d%0ay"}, "the value of x must be percent-encoded"},
+		 {{"HOME=/h", "CENOTE_TRACES_ENDPOINT=https://w/api/2.0/otel/v1/traces"}, "needs traces.table"}};
+	(void)state;
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		assert_int_equal(load((char **)t[i].env, NULL, 0), E_INVALID);
+		if (!strstr(diag_get()->text, t[i].part) || strstr(diag_get()->text, "s3cret"))
+			fail_msg("%zu: %s", i, diag_get()->text);
+		config_release(&one);
+	}
+}
+
 static void lakebase_password_and_pool(void **state)
 {
 	char *env[] = {"LAKEBASE_HOST=h",
@@ -566,6 +643,127 @@ static void encoder(void **state)
 	config_release(&one);
 }
 
+/* ---------------------------------------------------------- files of agents */
+
+static void agents_files(void **state)
+{
+	struct fix *f = *state;
+	struct config *c = &f->c;
+
+	config_yaml(
+		c,
+		STR("model:\n  endpoint: databricks-gpt-5\n  streaming: false  # Enable for token-by-token\n  system_prompt: |\n"
+		    "    You are a helpful assistant...\nmemory:\n  max_history: 7  # Number of messages\nagent:\n  name: loyalty\n"
+		    "  memory:\n    short_term: true\n    long_term: no\n  benchmark_seeds:\n    seed_examples:\n"
+		    "      - How much, \"exactly\"?\n      - question: And 7?\n        expected: 7\n        deep: [a, {b: null}]\n"
+		    "governance:\n  verification:\n    smoke_test_question: Are you there?\n    owner: [a, b]\ninstance_name: "
+		    "mine\n"),
+		STR("t.yaml"), &f->p);
+	if (f->p.n)
+		fail_msg("%.*s: %.*s", STR_ARG(f->p.v[0].key), STR_ARG(f->p.v[0].message));
+	assert_true(str_eq(c->llm_model, STR("databricks-gpt-5")) && !c->llm_streaming);
+	assert_true(str_eq(c->llm_system_prompt, STR("You are a helpful assistant...\n")));
+	assert_int_equal(c->memory_max_history, 7);
+	assert_true(config_layer(c, "short_term") && !config_layer(c, "long_term"));
+	assert_true(str_eq(c->agent_examples, STR("[\"How much, \\\"exactly\\\"?\",{\"question\":\"And 7?\",\"expected\":7,"
+						  "\"deep\":[\"a\",{\"b\":null}]}]")));
+	assert_true(str_eq(c->smoke_question, STR("Are you there?")));
+	assert_int_equal(c->warnings.n, 3);
+	assert_true(str_eq(c->warnings.v[0], STR("t.yaml:9: agent.name: is not used by Cenote")));
+	assert_true(str_starts(c->warnings.v[1], STR("t.yaml:22: governance.verification.owner: ")));
+	assert_true(str_starts(c->warnings.v[2], STR("t.yaml:23: instance_name: is not used: conn_host")));
+}
+
+static void agents_files_refused(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned line, column;
+		const char *part;
+	} t[] = {
+		{"model:\n  endpint: x\n", 2, 3, "no such setting"},
+		{"model:\n  streaming: maybe\n", 2, 14, "true or false"},
+		{"model: x\n", 1, 1, "group of settings"},
+		{"llm:\n  model: a\nmodel:\n  endpoint: b\n", 4, 3, "is set twice: it is llm.model"},
+		{"llm_prompt_template: a\nmodel.system_prompt: b\n", 2, 1, "is set twice"},
+		{"conn_ssl_mode: maybe\n", 1, 16, "must be one of"},
+		{"agent:\n  memory: {? [a] : b}\n", 2, 14, "words"},
+		{"agent.benchmark_seeds.seed_examples: [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]\n", 1, 54, "nested too deeply"},
+	};
+
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		struct fix *f = *state;
+
+		f->p.n = 0;
+		config_yaml(&f->c, str_c(t[i].text), STR("t.yaml"), &f->p);
+		if (f->p.n == 0)
+			fail_msg("accepted: %s", t[i].text);
+		const struct problem *q = &f->p.v[0];
+		if (q->line != t[i].line || q->column != t[i].column || !strstr(q->message.p, t[i].part))
+			fail_msg("%s at %u:%u: %.*s", t[i].text, q->line, q->column, STR_ARG(q->message));
+	}
+}
+
+static void a_store_in_parts(void **state)
+{
+	static const struct {
+		const char *env[5], *store, *problem; /* of the two, the one that is there */
+	} t[] = {
+		{{"CENOTE_CONN_HOST=h.example", "CENOTE_CONN_DB_NAME=db x", "CENOTE_CONN_SSL_MODE=require"},
+		 "postgresql://h.example/db%20x?sslmode=require",
+		 NULL},
+		{{"CENOTE_PG_HOST=h:5433", "CENOTE_PG_USER=me@x"},
+		 "postgresql://me%40x@h:5433/databricks_postgres?sslmode=require",
+		 NULL},
+		{{"CENOTE_CONN_HOST=localhost"}, "postgresql://localhost/databricks_postgres", NULL},
+		{{"CENOTE_CONN_HOST=h", "PGSSLMODE=verify-full"}, "postgresql://h/databricks_postgres", NULL},
+		{{"CENOTE_CONN_HOST=h", "CENOTE_PG_HOST=other"}, "postgresql://other/databricks_postgres?sslmode=require", NULL},
+		{{"CENOTE_CONN_HOST=h", "CENOTE_STORE=sqlite:/x"}, NULL, "pg.host"},
+		{{"CENOTE_CONN_DB_NAME=d"}, NULL, "pg.database"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		const char *env[7] = {"HOME=/h"};
+
+		memcpy(env + 1, t[i].env, sizeof t[i].env);
+		assert_int_equal(load((char **)env, NULL, 0), t[i].store ? OK : E_INVALID);
+		if (t[i].store && !str_eq(one.store, str_c(t[i].store)))
+			fail_msg("%zu: %.*s", i, STR_ARG(one.store));
+		if (t[i].problem)
+			assert_true(one_p.n == 1 && str_eq(one_p.v[0].key, str_c(t[i].problem)));
+		config_release(&one);
+	}
+}
+
+/* The model server's settings. */
+static void models(void **state)
+{
+	static const struct {
+		const char *env, *key, *part;
+	} t[] = {
+		{"CENOTE_LLM_TEMPERATURE=2.5", "llm.temperature", "0 to 2"},
+		{"CENOTE_LLM_TEMPERATURE=warm", "llm.temperature", "0 to 2"},
+		{"CENOTE_LLM_HEADERS=X-Org", "llm.headers", "NAME=VALUE"},
+		{"CENOTE_LLM_HEADERS=X Org=a", "llm.headers", "no name of a header"},
+		{"CENOTE_LLM_HEADERS=authorization=a", "llm.headers", "llm.api_key"},
+		{"CENOTE_LLM_HEADERS=Content-Length=1", "llm.headers", "is made for each request"},
+		{"CENOTE_AGENT_MEMORY=short_term, medium", "agent.memory", "got \"medium\""},
+		{"CENOTE_AGENT_BENCHMARK_SEEDS_SEED_EXAMPLES={}", "agent.benchmark_seeds.seed_examples", "list"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		char *env[] = {"HOME=/h", (char *)t[i].env, NULL};
+
+		assert_int_equal(load(env, NULL, 0), E_INVALID);
+		const struct problem *q = &one_p.v[0];
+		if (one_p.n != 1 || !str_eq(q->key, str_c(t[i].key)) || !strstr(q->message.p, t[i].part))
+			fail_msg("%zu: %zu problems, %.*s: %.*s", i, one_p.n, STR_ARG(q->key), STR_ARG(q->message));
+		config_release(&one);
+	}
+}
+
 /* docs/configuration.md is what the table gives. CENOTE_SOURCE_ROOT: where the tree is, else found from the working directory. */
 static void reference_is_fresh(void **state)
 {
@@ -614,9 +812,15 @@ int main(void)
 					   T(secrets),
 					   T(a_store_from_elsewhere),
 					   T(lakebase_password_and_pool),
+					   T(traces_from_elsewhere),
+					   T(wrong_traces),
 					   T(postgres_rules),
 					   T(threads_and_checkpoints),
 					   T(encoder),
+					   T(agents_files),
+					   T(agents_files_refused),
+					   T(a_store_in_parts),
+					   T(models),
 					   T(reference_is_fresh)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,10 +32,12 @@
 #include "core/texts.h"
 #include "core/vectors.h"
 #include "daemon/admin.h"
+#include "daemon/agents.h"
 #include "daemon/assist.h"
 #include "daemon/auth.h"
 #include "daemon/background.h"
 #include "index/rank.h"
+#include "obs/traces.h"
 #include "rt/fiber.h"
 #include "rt/work.h"
 #include "store/open.h"
@@ -65,10 +67,21 @@ struct node {
 	struct openai_models models;
 	struct vectors *vectors;
 	struct texts *texts;
-	struct background *maker;  /* of vectors; NULL: none */
-	struct background *reader; /* of threads, for texts; NULL: none */
+	struct background *maker;		      /* of vectors; NULL: none */
+	struct background *reader;		      /* of threads, for texts; NULL: none */
+	struct background *learners[EXTRACT_WORKERS]; /* NULL: none */
+	struct watched {
+		struct mcp_servers *servers;
+		size_t i;
+		struct background *thread; /* NULL: none */
+	} watched[MCP_SERVERS_MAX];	   /* asks them which tools they have */
+	struct background *functions;	   /* asks the workspace what they are; NULL: there are none */
 	struct memory *memory;
+	struct traces *traces;	   /* NULL: nobody wants any */
+	struct trace *setup;	   /* the trace of opening the store, for the log of a server; NULL: none */
+	struct background *tracer; /* sends them; NULL: nowhere */
 	struct assist assist;
+	struct agents agents;	     /* what asks it */
 	struct retention *retention; /* NULL: no rules */
 	struct auth *auth;
 	struct http_router *router;
@@ -200,6 +213,31 @@ static enum err set_weights(const struct config *c, struct rank_weights *w)
 	return OK;
 }
 
+static enum err open_traces(struct node *n)
+{
+	const struct config *c = n->cfg;
+	const struct traces_options to = {
+		.contents = c->traces_content,
+		.keep = (uint32_t)c->traces_keep,
+		.keep_bytes = (size_t)c->traces_keep_bytes,
+		.endpoint = c->traces_endpoint,
+		.experiment = c->traces_experiment,
+		.run = c->traces_run,
+		.table = c->traces_table,
+		.token = c->traces_token,
+		.headers = c->traces_headers,
+		.ca_file = c->traces_ca_file,
+		.timeout_ms = (uint32_t)c->traces_timeout,
+		.queue = (uint32_t)c->traces_queue,
+	};
+
+	TRY(traces_open(&to, &n->traces));
+	if (traces_sends(n->traces))
+		LOG(LOG_INFO, "traces", "traces are sent", LF_STR("url", c->traces_endpoint),
+		    LF_C("content", c->traces_content ? "yes" : "no"));
+	return OK;
+}
+
 static enum err open_encoder(struct node *n)
 {
 	struct embed_settings es = node_embed_settings(n->cfg);
@@ -270,6 +308,27 @@ static enum err open_store(struct node *n, uint32_t busy_ms)
 	return memory_new(n->store, &mo, &n->memory);
 }
 
+/* The memory is set up: a trace of its own, as those know it who have traced theirs with MLflow. It is nobody's: collectors get it,
+ * tenants do not see it. */
+static enum err open_store_traced(struct node *n, uint32_t busy_ms)
+{
+	static const struct principal nobody = {.tenant = STR_INIT(""), .id = STR_INIT("setup")};
+	struct trace_span *s;
+	struct buf url;
+	enum err e;
+
+	n->setup = trace_begin(traces_tracer(n->traces), &n->arena, &nobody, STR(""), STR(""));
+	s = span_begin(n->setup, NULL, SPAN_MEMORY, STR("setup_memory_store"));
+	span_str(s, "embedding_endpoint", n->embed.encoder ? n->embed.encoder->model : STR("none"));
+	e = open_store(n, busy_ms);
+	buf_init(&url, &n->arena, 64 << 10);
+	store_url_redact(n->cfg->store, &url);
+	span_str(s, "instance_name", buf_slice(&url));
+	if (e == OK)
+		span_str(s, "status", STR("success"));
+	return span_end(s, e);
+}
+
 static void more_metrics(void *arg, struct buf *out)
 {
 	struct node *n = arg;
@@ -279,6 +338,10 @@ static void more_metrics(void *arg, struct buf *out)
 	vectors_metrics(n->vectors, out);
 	texts_metrics(n->texts, out);
 	assistant_metrics(out);
+	extract_metrics(n->assist.learner, out);
+	mcp_metrics(n->assist.tools.mcp, out);
+	uc_metrics(n->assist.tools.uc, out);
+	traces_metrics(n->traces, out);
 }
 
 static enum err add_routes(struct node *n)
@@ -289,9 +352,10 @@ static enum err add_routes(struct node *n)
 	n->admin = (struct admin){.store = n->store, .auth = n->auth, .cfg = n->cfg};
 	TRY(api_langgraph_add(n->router, n->memory));
 	TRY(api_native_add(n->router, n->memory));
+	TRY(api_native_traces_add(n->router, traces_tracer(n->traces)));
 	TRY(api_openai_add(n->router, n->memory));
 	TRY(api_openai_models_add(n->router, &n->models));
-	TRY(api_openai_assistant_add(n->router, &n->assist.openai));
+	TRY(agents_add(n->router, n->cfg, &n->assist.service, &n->agents));
 	n->ops.memory = n->memory;
 	n->ops.no_metrics = !n->cfg->metrics_enabled;
 	n->ops.metrics = more_metrics;
@@ -320,9 +384,10 @@ enum err node_open(struct config *c, uint32_t busy_ms, struct node **out)
 	for (unsigned i = 0; i < n->loops; i++)
 		n->workers[i].node = n;
 	CHECK(retention_parse(c->privacy_retention, &n->retention));
+	CHECK(open_traces(n));
 	CHECK(open_encoder(n));
-	CHECK(open_store(n, busy_ms));
-	CHECK(assist_open(c, n->memory, &n->assist));
+	CHECK(open_store_traced(n, busy_ms));
+	CHECK(assist_open(c, n->memory, traces_tracer(n->traces), &n->assist));
 	n->models.chat = n->assist.llm ? n->assist.llm->model : str_of(NULL, 0);
 	CHECK(add_routes(n));
 out:
@@ -547,6 +612,53 @@ static void make_texts(void *arg)
 		LOG(LOG_ERROR, "texts", "indexing threads has stopped", LF_C("err", diag_get()->text));
 }
 
+static void send_traces(void *arg)
+{
+	struct node *n = arg;
+	traces_send(n->traces);
+}
+
+static void learn(void *arg)
+{
+	struct node *n = arg;
+	enum err e = extract_forever(n->assist.learner);
+	if (e != OK && e != E_CANCELLED)
+		LOG(LOG_ERROR, "extract", "learning from turns has stopped", LF_C("err", diag_get()->text));
+}
+
+/* Rules take no time; a model does. */
+static enum err start_learners(struct node *n)
+{
+	const struct config *c = n->cfg;
+	size_t most = c->memory_extract == EXTRACTING_MODEL || c->memory_summary == SUMMARY_ON ? EXTRACT_WORKERS : 1;
+	for (size_t i = 0; n->assist.learner && i < most; i++)
+		TRY(background_start("extract", learn, n, &n->learners[i]));
+	return OK;
+}
+
+static void watch(void *arg)
+{
+	const struct watched *w = arg;
+	mcp_watch(w->servers, w->i);
+}
+
+static void watch_functions(void *arg)
+{
+	struct node *n = arg;
+	uc_watch(n->assist.tools.uc);
+}
+
+/* Each has a thread of its own, so that one that does not answer holds up no other. */
+static enum err start_watches(struct node *n)
+{
+	struct mcp_servers *m = n->assist.tools.mcp;
+	for (size_t i = 0; m && i < mcp_count(m); i++) {
+		n->watched[i] = (struct watched){.servers = m, .i = i};
+		TRY(background_start("tools", watch, &n->watched[i], &n->watched[i].thread));
+	}
+	return n->assist.tools.uc ? background_start("tools", watch_functions, n, &n->functions) : OK;
+}
+
 enum err node_start(struct node *n, bool sweep)
 {
 	sigset_t all, old;
@@ -578,6 +690,14 @@ enum err node_start(struct node *n, bool sweep)
 		e = background_start("vectors", make_vectors, n, &n->maker);
 	if (e == OK && sweep)
 		e = background_start("texts", make_texts, n, &n->reader);
+	if (e == OK && sweep)
+		e = start_learners(n);
+	if (e == OK && sweep)
+		e = start_watches(n);
+	if (e == OK && traces_sends(n->traces))
+		e = background_start("traces", send_traces, n, &n->tracer);
+	if (e == OK && sweep)
+		trace_end(n->setup);
 	atomic_store(&n->ops.ready, e == OK);
 	return e;
 }
@@ -677,6 +797,15 @@ void node_close(struct node *n)
 		if (w->loop)
 			loop_free(w->loop);
 	}
+	/* Nobody makes traces any more. */
+	if (n->tracer)
+		(void)traces_drain(n->traces, (uint32_t)n->cfg->traces_shutdown_timeout);
+	background_stop(n->tracer);
+	for (size_t i = 0; i < EXTRACT_WORKERS; i++)
+		background_stop(n->learners[i]);
+	for (size_t i = 0; i < MCP_SERVERS_MAX; i++)
+		background_stop(n->watched[i].thread);
+	background_stop(n->functions);
 	background_stop(n->reader);
 	background_stop(n->maker);
 	if (n->router)
@@ -684,6 +813,7 @@ void node_close(struct node *n)
 	auth_free(n->auth);
 	retention_free(n->retention);
 	assist_close(&n->assist);
+	traces_close(n->traces);
 	if (n->memory)
 		memory_free(n->memory);
 	vectors_free(n->vectors);

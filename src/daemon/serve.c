@@ -288,6 +288,8 @@ int serve_run(struct config *c, const struct config_args *args)
 	const char *what = "cannot open the store";
 	umask(077);
 	serve_logging(c);
+	for (size_t i = 0; i < c->warnings.n; i++)
+		LOG(LOG_WARN, "config", "a setting is not used", LF_STR("what", c->warnings.v[i]));
 	raise_nofile();
 	arena_init(&s.arena, 1 << 20);
 	enum err e = take_signals(&s);

@@ -1,26 +1,13 @@
 /* The YAML file: libyaml's events become dotted keys and texts, each with its line and column. Only what a configuration needs is
  * allowed: mappings, scalars, lists of scalars; no anchors, aliases, tags, merge keys, duplicate keys or further documents. */
-#include "daemon/config.h"
+#include "daemon/yaml_impl.h"
 
 #include <stdio.h>
-#include <yaml.h>
 
 #define FILE_MAX (256u << 10)
 #define DEPTH_MAX 4
 #define LIST_MAX 256
 
-struct reader {
-	yaml_parser_t parser;
-	yaml_event_t ev; /* the event under way; valid when have */
-	bool have;
-	struct config *c;
-	struct str file;
-	struct problems *p;
-	bool seen[CONFIG_ROWS_MAX]; /* per row: duplicates */
-	bool stop;		    /* a problem after which the rest makes no sense */
-	struct str groups[64];
-	size_t groups_n;
-};
 static unsigned line_of(const struct reader *r)
 {
 	return (unsigned)r->ev.start_mark.line + 1;
@@ -31,14 +18,13 @@ static unsigned column_of(const struct reader *r)
 	return (unsigned)r->ev.start_mark.column + 1;
 }
 
-static void refuse(struct reader *r, struct str key, const char *what)
+void yaml_refuse(struct reader *r, struct str key, const char *what)
 {
 	problem_add(r->p, r->file, line_of(r), column_of(r), key, str_of(NULL, 0), "%s", what);
 	r->stop = true;
 }
 
-/* The next event; false at a syntax error or at something that is not allowed anywhere. */
-static bool next(struct reader *r)
+bool yaml_next(struct reader *r)
 {
 	if (r->have)
 		yaml_event_delete(&r->ev);
@@ -56,7 +42,7 @@ static bool next(struct reader *r)
 	const yaml_char_t *anchor = NULL, *tag = NULL;
 	switch (r->ev.type) {
 	case YAML_ALIAS_EVENT:
-		refuse(r, str_of(NULL, 0), "aliases are not allowed");
+		yaml_refuse(r, str_of(NULL, 0), "aliases are not allowed");
 		return false;
 	case YAML_SCALAR_EVENT:
 		anchor = r->ev.data.scalar.anchor;
@@ -74,19 +60,18 @@ static bool next(struct reader *r)
 		break;
 	}
 	if (anchor || tag) {
-		refuse(r, str_of(NULL, 0), anchor ? "anchors are not allowed" : "tags are not allowed");
+		yaml_refuse(r, str_of(NULL, 0), anchor ? "anchors are not allowed" : "tags are not allowed");
 		return false;
 	}
 	return true;
 }
 
-static struct str scalar(const struct reader *r)
+struct str yaml_scalar_text(const struct reader *r)
 {
 	return str_of((const char *)r->ev.data.scalar.value, r->ev.data.scalar.length);
 }
 
-/* Steps over the value that has begun (the event under way), however deep. */
-static bool skip(struct reader *r)
+bool yaml_skip(struct reader *r)
 {
 	int depth = 0;
 	for (;;) {
@@ -96,15 +81,27 @@ static bool skip(struct reader *r)
 			depth--;
 		if (depth == 0)
 			return true;
-		if (!next(r))
+		if (!yaml_next(r))
 			return false;
 	}
 }
 
 static bool empty_scalar(const struct reader *r)
 {
-	struct str s = scalar(r);
+	struct str s = yaml_scalar_text(r);
 	return r->ev.data.scalar.style == YAML_PLAIN_SCALAR_STYLE && (s.n == 0 || str_eq(s, STR("~")) || str_eq(s, STR("null")));
+}
+
+static bool read_json(struct reader *r, const struct opt *o, struct opt_origin from)
+{
+	struct buf b;
+	struct str text;
+	buf_init(&b, &r->c->arena, (size_t)1 << 20);
+	if (!yaml_json(r, str_c(o->key), &b))
+		return false;
+	text = buf_slice(&b);
+	config_set(r->c, o, &text, 1, from, r->p);
+	return true;
 }
 
 /* The event under way begins the value of row o. */
@@ -114,34 +111,42 @@ static bool read_value(struct reader *r, const struct opt *o)
 	struct str key = str_c(o->key), texts[LIST_MAX];
 	size_t n = 0;
 	bool list = r->ev.type == YAML_SEQUENCE_START_EVENT;
+	if (o->attr & OPT_JSON && (list || r->ev.type == YAML_MAPPING_START_EVENT))
+		return read_json(r, o, from);
+	if (o->attr & OPT_WORDS && r->ev.type == YAML_MAPPING_START_EVENT) {
+		if (!yaml_words(r, key, texts, LIST_MAX, &n))
+			return false;
+		config_set(r->c, o, texts, n, from, r->p);
+		return true;
+	}
 	if (r->ev.type == YAML_MAPPING_START_EVENT) {
 		problem_add(r->p, r->file, from.line, from.column, key, str_of(NULL, 0), "takes a value, not a group of settings");
-		return skip(r);
+		return yaml_skip(r);
 	}
 	if (list && o->type != OPT_LIST && o->type != OPT_ADDR) {
 		problem_add(r->p, r->file, from.line, from.column, key, str_of(NULL, 0), "takes one value, not a list");
-		return skip(r);
+		return yaml_skip(r);
 	}
-	if (list && !next(r))
+	if (list && !yaml_next(r))
 		return false;
 	for (; r->ev.type != YAML_SEQUENCE_END_EVENT; n++) {
 		if (r->ev.type != YAML_SCALAR_EVENT || empty_scalar(r) || n == LIST_MAX) {
-			refuse(r, key,
-			       n == LIST_MAX			 ? "has more than 256 entries"
-			       : r->ev.type == YAML_SCALAR_EVENT ? "has no value"
-								 : "a list may hold only plain values");
+			yaml_refuse(r, key,
+				    n == LIST_MAX		      ? "has more than 256 entries"
+				    : r->ev.type == YAML_SCALAR_EVENT ? "has no value"
+								      : "a list may hold only plain values");
 			return false;
 		}
-		texts[n] = arena_str(&r->c->arena, scalar(r));
+		texts[n] = arena_str(&r->c->arena, yaml_scalar_text(r));
 		if (texts[n].p == NULL) {
-			refuse(r, key, "the file needs too much memory");
+			yaml_refuse(r, key, "the file needs too much memory");
 			return false;
 		}
 		if (!list) {
 			n++;
 			break;
 		}
-		if (!next(r))
+		if (!yaml_next(r))
 			return false;
 	}
 	config_set(r->c, o, texts, n, from, r->p);
@@ -166,7 +171,7 @@ static bool is_group(struct str key)
 		if (str_starts(k, key) && k.n > key.n && k.p[key.n] == '.')
 			return true;
 	}
-	return false;
+	return config_foreign_group(key);
 }
 
 static bool read_group(struct reader *r, struct str prefix, int depth);
@@ -176,8 +181,9 @@ static bool read_known(struct reader *r, struct str key, const struct opt *o, un
 	size_t n;
 	bool *seen = &r->seen[o - config_rows(&n)];
 	if (*seen) {
-		problem_add(r->p, r->file, line, column, key, str_of(NULL, 0), "is set twice");
-		return skip(r);
+		problem_add(r->p, r->file, line, column, key, str_of(NULL, 0),
+			    str_eq(key, str_c(o->key)) ? "is set twice" : "is set twice: it is %s", o->key);
+		return yaml_skip(r);
 	}
 	*seen = true;
 	if (o->type != OPT_SECRET)
@@ -187,13 +193,13 @@ static bool read_known(struct reader *r, struct str key, const struct opt *o, un
 		problem_add(r->p, r->file, line, column, key, str_of(NULL, 0),
 			    "a secret does not belong into this file; name a file with %s_file, or set the environment variable",
 			    o->key);
-		return skip(r);
+		return yaml_skip(r);
 	}
 	if (r->ev.type != YAML_SCALAR_EVENT || empty_scalar(r)) {
 		problem_add(r->p, r->file, line, column, key, str_of(NULL, 0), "must be the path of a file");
-		return skip(r);
+		return yaml_skip(r);
 	}
-	config_secret_file(r->c, o, scalar(r), (struct opt_origin){FROM_FILE, line, column, {0}}, r->p);
+	config_secret_file(r->c, o, yaml_scalar_text(r), (struct opt_origin){FROM_FILE, line, column, {0}}, r->p);
 	return true;
 }
 
@@ -202,23 +208,28 @@ static bool read_member(struct reader *r, struct str prefix, int depth)
 {
 	unsigned line = line_of(r), column = column_of(r);
 	if (r->ev.type != YAML_SCALAR_EVENT) {
-		refuse(r, prefix, "a key must be a plain word");
+		yaml_refuse(r, prefix, "a key must be a plain word");
 		return false;
 	}
-	struct str word = scalar(r);
+	struct str word = yaml_scalar_text(r);
 	if (word.n > 200 || str_eq(word, STR("<<"))) {
-		refuse(r, prefix, word.n > 200 ? "the key is too long" : "merge keys are not allowed");
+		yaml_refuse(r, prefix, word.n > 200 ? "the key is too long" : "merge keys are not allowed");
 		return false;
 	}
 	struct str key =
 		prefix.n ? arena_printf(&r->c->arena, "%.*s.%.*s", STR_ARG(prefix), STR_ARG(word)) : arena_str(&r->c->arena, word);
 	if (key.p == NULL) {
-		refuse(r, prefix, "the file needs too much memory");
+		yaml_refuse(r, prefix, "the file needs too much memory");
 		return false;
 	}
-	if (!next(r))
+	if (!yaml_next(r))
 		return false;
-	const struct opt *o = config_row(key);
+	const struct foreign_key *other = config_foreign(key);
+	const struct opt *o = config_row(other && other->row ? str_c(other->row) : key);
+	if (other && !other->row) {
+		config_warn(r->c, r->file, line, key, "%s", other->note);
+		return yaml_skip(r);
+	}
 	if (o == NULL)
 		o = secret_file_row(key);
 	if (o)
@@ -234,17 +245,21 @@ static bool read_member(struct reader *r, struct str prefix, int depth)
 		}
 		if (r->ev.type != YAML_SCALAR_EVENT || !empty_scalar(r))
 			problem_add(r->p, r->file, line, column, key, str_of(NULL, 0), "is a group of settings, not a setting");
-		return skip(r);
+		return yaml_skip(r);
+	}
+	if (config_foreign_rest(key)) {
+		config_warn(r->c, r->file, line, key, "is not used by Cenote");
+		return yaml_skip(r);
 	}
 	const struct opt *close = config_closest(key);
 	problem_add(r->p, r->file, line, column, key, close ? str_c(close->key) : str_of(NULL, 0), "there is no such setting");
-	return skip(r);
+	return yaml_skip(r);
 }
 
 /* The mapping has begun; ends behind its end event. */
 static bool read_group(struct reader *r, struct str prefix, int depth)
 {
-	while (next(r)) {
+	while (yaml_next(r)) {
 		if (r->ev.type == YAML_MAPPING_END_EVENT)
 			return true;
 		if (!read_member(r, prefix, depth))
@@ -255,23 +270,23 @@ static bool read_group(struct reader *r, struct str prefix, int depth)
 
 static void read_stream(struct reader *r)
 {
-	if (!next(r) || !next(r)) /* stream start, then document start or stream end */
+	if (!yaml_next(r) || !yaml_next(r)) /* stream start, then document start or stream end */
 		return;
 	if (r->ev.type == YAML_STREAM_END_EVENT)
 		return;
-	if (!next(r))
+	if (!yaml_next(r))
 		return;
 	if (r->ev.type == YAML_MAPPING_START_EVENT) {
 		if (!read_group(r, str_of(NULL, 0), 0))
 			return;
 	} else if (r->ev.type != YAML_SCALAR_EVENT || !empty_scalar(r)) {
-		refuse(r, str_of(NULL, 0), "the file must hold settings: `key: value` lines");
+		yaml_refuse(r, str_of(NULL, 0), "the file must hold settings: `key: value` lines");
 		return;
 	}
-	if (!next(r) || !next(r)) /* document end, then stream end */
+	if (!yaml_next(r) || !yaml_next(r)) /* document end, then stream end */
 		return;
 	if (r->ev.type != YAML_STREAM_END_EVENT)
-		refuse(r, str_of(NULL, 0), "a second document is not allowed");
+		yaml_refuse(r, str_of(NULL, 0), "a second document is not allowed");
 }
 
 void config_yaml(struct config *c, struct str text, struct str name, struct problems *p)

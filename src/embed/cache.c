@@ -161,7 +161,8 @@ static void learn_dims(struct ecache *c)
 }
 
 /* One text: the way of questions. */
-static enum err encode_one(struct ecache *c, struct arena *a, const struct str *text, const uint8_t *key, struct embed_vectors *out)
+static enum err encode_one(struct ecache *c, struct arena *a, const struct str *text, const uint8_t *key,
+			   const struct trace_span *span, struct embed_vectors *out)
 {
 	uint32_t dims = __atomic_load_n(&c->base.dims, __ATOMIC_ACQUIRE);
 	struct flight mine;
@@ -197,7 +198,7 @@ static enum err encode_one(struct ecache *c, struct arena *a, const struct str *
 				return E_NOMEM;
 		}
 	}
-	e = embed_encode(c->inner, a, text, 1, out);
+	e = embed_encode_traced(c->inner, a, text, 1, span, out);
 	learn_dims(c);
 	pthread_mutex_lock(&c->lock);
 	if (e == OK)
@@ -216,6 +217,7 @@ struct many {
 	uint8_t (*keys)[SHA256_BYTES];
 	size_t *from;	     /* per text: its place in `missing`, SIZE_MAX: was found */
 	struct str *missing; /* each text once */
+	const struct trace_span *span;
 	size_t missing_n;
 };
 
@@ -263,7 +265,7 @@ static enum err encode_many(struct many *m, struct embed_vectors *out)
 	TRY(sift(m, out));
 	if (m->missing_n == 0)
 		return OK;
-	TRY(embed_encode(c->inner, m->a, m->missing, m->missing_n, &got));
+	TRY(embed_encode_traced(c->inner, m->a, m->missing, m->missing_n, m->span, &got));
 	learn_dims(c);
 	if (!out->v)
 		out->v = arena_array(m->a, m->n * got.dims, sizeof(float));
@@ -291,10 +293,11 @@ static enum err hash_all(void *arg)
 	return OK;
 }
 
-static enum err encode(struct embedder *e, struct arena *a, const struct str *texts, size_t n, struct embed_vectors *out)
+static enum err encode(struct embedder *e, struct arena *a, const struct str *texts, size_t n, const struct trace_span *span,
+		       struct embed_vectors *out)
 {
 	struct ecache *c = CONTAINER(e, struct ecache, base);
-	struct many m = {.c = c, .a = a, .texts = texts, .n = n};
+	struct many m = {.c = c, .a = a, .texts = texts, .n = n, .span = span};
 	size_t bytes = 0;
 
 	*out = (struct embed_vectors){.dims = __atomic_load_n(&c->base.dims, __ATOMIC_ACQUIRE)};
@@ -310,7 +313,7 @@ static enum err encode(struct embedder *e, struct arena *a, const struct str *te
 	for (size_t i = 0; i < n; i++)
 		bytes += texts[i].n;
 	TRY(bytes > HASH_HERE ? work_run(hash_all, &m) : hash_all(&m));
-	return n == 1 ? encode_one(c, a, texts, m.keys[0], out) : encode_many(&m, out);
+	return n == 1 ? encode_one(c, a, texts, m.keys[0], span, out) : encode_many(&m, out);
 }
 
 static void close_cache(struct embedder *e)

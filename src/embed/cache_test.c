@@ -14,9 +14,11 @@ struct counter {
 };
 
 /* The vector of a text is its first byte. */
-static enum err count(struct embedder *e, struct arena *a, const struct str *texts, size_t n, struct embed_vectors *out)
+static enum err count(struct embedder *e, struct arena *a, const struct str *texts, size_t n, const struct trace_span *span,
+		      struct embed_vectors *out)
 {
 	struct counter *c = CONTAINER(e, struct counter, base);
+	(void)span;
 
 	pthread_mutex_lock(&c->lock);
 	c->calls++;

@@ -31,11 +31,12 @@ static unsigned long long get(const atomic_uint_fast64_t *v)
 	return (unsigned long long)atomic_load_explicit(v, memory_order_relaxed);
 }
 
-static enum err encode(struct embedder *e, struct arena *a, const struct str *texts, size_t n, struct embed_vectors *out)
+static enum err encode(struct embedder *e, struct arena *a, const struct str *texts, size_t n, const struct trace_span *span,
+		       struct embed_vectors *out)
 {
 	struct meter *m = CONTAINER(e, struct meter, base);
 	uint64_t begun = clock_mono_ns(), us;
-	enum err err = embed_encode(m->inner, a, texts, n, out);
+	enum err err = embed_encode_traced(m->inner, a, texts, n, span, out);
 	unsigned b = 0;
 
 	us = (clock_mono_ns() - begun) / 1000;

@@ -13,6 +13,7 @@
 #include "base/json/json.h"
 #include "base/list.h"
 #include "base/utf8.h"
+#include "core/trace.h"
 #include "embed/remote_impl.h"
 #include "http/outbound.h"
 #include "rt/wait.h"
@@ -44,6 +45,7 @@ struct batch {
 	const struct str *texts;
 	size_t n;
 	struct str body;
+	const struct trace_context *trace;
 	struct outbound_reply reply;
 	/* out */
 	uint32_t dims;
@@ -128,6 +130,7 @@ static enum err try_once(struct batch *b, bool *again)
 		.path = STR("/embeddings"),
 		.bearer = r->key,
 		.body = b->body,
+		.trace = b->trace,
 		.deadline_ns = deadline_in_ms(r->timeout_ms),
 		.max_body = ((size_t)1 << 20) + b->n * ((size_t)most * VALUE_BYTES + 256),
 	};
@@ -210,18 +213,21 @@ static size_t cut(const struct remote *r, const struct str *texts, size_t n)
 	return k;
 }
 
-static enum err encode(struct embedder *e, struct arena *a, const struct str *texts, size_t n, struct embed_vectors *out)
+static enum err encode(struct embedder *e, struct arena *a, const struct str *texts, size_t n, const struct trace_span *span,
+		       struct embed_vectors *out)
 {
 	struct remote *r = CONTAINER(e, struct remote, base);
+	struct trace_context trace;
 	struct arena scratch;
 	enum err err = OK;
 
 	*out = (struct embed_vectors){.n = n, .dims = __atomic_load_n(&e->dims, __ATOMIC_ACQUIRE)};
 	if (n > EMBED_BATCH_MAX)
 		return err_set(E_LIMIT, "%zu texts at once, allowed are %d", n, EMBED_BATCH_MAX);
+	span_context(span, &trace);
 	arena_init(&scratch, SCRATCH_MAX);
 	for (size_t done = 0, k; done < n && err == OK; done += k) {
-		struct batch b = {.r = r, .scratch = &scratch, .texts = texts + done};
+		struct batch b = {.r = r, .scratch = &scratch, .texts = texts + done, .trace = &trace};
 
 		b.n = k = cut(r, b.texts, n - done);
 		b.a = k == n ? a : &scratch;

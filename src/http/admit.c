@@ -6,7 +6,8 @@
 
 static const char cors_headers[] =
 	"authorization, content-type, accept, if-match, if-none-match, idempotency-key, x-request-id, traceparent, x-api-key, "
-	"x-cenote-user, last-event-id, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name";
+	"x-cenote-user, x-cenote-thread, x-cenote-tools, x-cenote-why, last-event-id, mcp-protocol-version, mcp-session-id, "
+	"mcp-method, mcp-name";
 
 static bool host_ok(const struct http_req *rq)
 {
@@ -180,7 +181,17 @@ static void set_log_context(struct http_req *rq)
 	rq->log_fields[0] = LF_STR("request_id", rq->id);
 	rq->log_fields[1] = LF_STR("method", rq->method);
 	rq->log_fields[2] = LF_C("route", rq->ep ? rq->ep->route->path : "none");
-	log_context(rq->log_fields, 3);
+	rq->log_fields[3] = LF_C("trace_id", rq->trace);
+	log_context(rq->log_fields, rq->trace[0] ? 4 : 3);
+}
+
+void rs_trace(struct http_req *rq, struct str id)
+{
+	if (id.n != TRACE_ID_HEX)
+		return;
+	memcpy(rq->trace, id.p, id.n);
+	rs_header(rq, "X-Cenote-Trace", id);
+	set_log_context(rq);
 }
 
 void admit_early(struct http_req *rq)

@@ -2,6 +2,8 @@
 #include <curl/curl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "http/client.h"
 #include "base/buf.h"
@@ -13,6 +15,7 @@ struct http_client {
 	bool is_unix;
 	const char *key, *user;
 	uint32_t timeout_ms;
+	bool breaking_off; /* what is closed now is reset: so a server that is at work notices at once */
 };
 
 struct call {
@@ -23,8 +26,12 @@ struct call {
 	bool too_large;
 	CURL *curl;
 	enum err (*fn)(void *ctx, struct str piece); /* NULL: the body is collected */
+	bool (*stop)(void *ctx);
 	void *ctx;
+	const char *const *heads;
+	size_t heads_n;
 	enum err fn_err;
+	struct http_client *client;
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -58,6 +65,16 @@ static enum err parse_server(struct http_client *c, struct str server, const cha
 	return c->base.p ? OK : E_NOMEM;
 }
 
+static int on_close(void *arg, curl_socket_t fd)
+{
+	const struct http_client *c = arg;
+	const struct linger reset = {1, 0};
+
+	if (c->breaking_off)
+		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+	return close(fd);
+}
+
 static void set_common(struct http_client *c, const char *socket_path)
 {
 	curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
@@ -66,6 +83,8 @@ static void set_common(struct http_client *c, const char *socket_path)
 	curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)(c->timeout_ms < 10000 ? c->timeout_ms : 10000));
 	curl_easy_setopt(c->curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(c->curl, CURLOPT_TCP_NODELAY, 1L);
+	curl_easy_setopt(c->curl, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+	curl_easy_setopt(c->curl, CURLOPT_CLOSESOCKETDATA, c);
 	if (socket_path)
 		curl_easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, socket_path);
 	/* A proxy of the environment must not see what is said to this machine. */
@@ -164,6 +183,8 @@ static enum err result(const struct http_client *c, const struct call *k, CURLco
 	if (code == CURLE_OPERATION_TIMEDOUT)
 		return err_set(E_TIMEOUT, "the server at %.*s did not answer within %u ms", STR_ARG(c->base),
 			       (unsigned)c->timeout_ms);
+	if (code == CURLE_ABORTED_BY_CALLBACK)
+		return err_set(E_CANCELLED, "stopped");
 	if (code == CURLE_OUT_OF_MEMORY)
 		return err_set(E_LIMIT, "out of memory for the HTTP client");
 	return err_set(E_UPSTREAM, "the server is not reachable: %s", text);
@@ -176,6 +197,25 @@ static bool add(struct curl_slist **list, const char *line)
 	if (l)
 		*list = l;
 	return l != NULL || !line;
+}
+
+static int on_progress(void *arg, curl_off_t down, curl_off_t down_now, curl_off_t up, curl_off_t up_now)
+{
+	struct call *k = arg;
+
+	(void)down, (void)down_now, (void)up, (void)up_now;
+	if (!k->stop || !k->stop(k->ctx))
+		return 0;
+	k->client->breaking_off = true;
+	return 1;
+}
+
+static bool add_all(struct curl_slist **list, const struct call *k)
+{
+	for (size_t i = 0; i < k->heads_n; i++)
+		if (!add(list, k->heads[i]))
+			return false;
+	return true;
 }
 
 static enum err perform(struct http_client *c, struct arena *a, const char *method, struct str path, const char *content_type,
@@ -195,7 +235,7 @@ static enum err perform(struct http_client *c, struct arena *a, const char *meth
 		return E_NOMEM;
 	buf_init(&k->body, a, k->max_reply + 1);
 	if (!add(&heads, c->key) || !add(&heads, c->user) || !add(&heads, body.n ? type.p : "Content-Type:") ||
-	    !add(&heads, "Expect:")) {
+	    !add(&heads, "Expect:") || !add_all(&heads, k)) {
 		e = err_set(E_LIMIT, "out of memory for the HTTP client");
 		goto out;
 	}
@@ -206,6 +246,9 @@ static enum err perform(struct http_client *c, struct arena *a, const char *meth
 	curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, k);
 	curl_easy_setopt(c->curl, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(c->curl, CURLOPT_HEADERDATA, k);
+	curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, k->stop ? 0L : 1L);
+	curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, k);
 	curl_easy_setopt(c->curl, CURLOPT_NOBODY, strcmp(method, "HEAD") == 0 ? 1L : 0L);
 	if (sends) {
 		curl_easy_setopt(c->curl, CURLOPT_POST, 1L);
@@ -215,7 +258,9 @@ static enum err perform(struct http_client *c, struct arena *a, const char *meth
 		curl_easy_setopt(c->curl, CURLOPT_HTTPGET, 1L);
 	}
 	curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, strcmp(method, "HEAD") == 0 ? NULL : method);
+	k->client = c;
 	code = curl_easy_perform(c->curl);
+	c->breaking_off = false;
 	if (code != CURLE_OK) {
 		/* What fn refused is its own error and diagnostic. */
 		e = k->fn_err != OK ? k->fn_err : result(c, k, code, why);
@@ -239,19 +284,41 @@ enum err http_client_call(struct http_client *c, struct arena *a, const char *me
 	return perform(c, a, method, path, content_type, body, &k, out);
 }
 
-enum err http_client_stream(struct http_client *c, struct arena *a, struct str path, enum err (*fn)(void *ctx, struct str piece),
-			    void *ctx, size_t max_reply, struct http_reply *out)
+/* Slower than a byte a second for as long as the timeout is a standstill; the whole may take any time. */
+static enum err piecewise(struct http_client *c, struct arena *a, const char *method, struct str path, struct str body,
+			  struct call *k, struct http_reply *out)
 {
-	struct call k = {.arena = a, .out = out, .max_reply = max_reply, .curl = c->curl, .fn = fn, .ctx = ctx};
 	enum err e;
 
-	/* Slower than a byte a second for as long as the timeout is a standstill. */
+	k->curl = c->curl;
 	curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, 0L);
 	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
 	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_TIME, (long)(c->timeout_ms + 999) / 1000);
-	e = perform(c, a, "GET", path, NULL, STR(""), &k, out);
+	e = perform(c, a, method, path, NULL, body, k, out);
 	curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, (long)c->timeout_ms);
 	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_LIMIT, 0L);
 	curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_TIME, 0L);
 	return e;
+}
+
+enum err http_client_stream(struct http_client *c, struct arena *a, struct str path, enum err (*fn)(void *ctx, struct str piece),
+			    void *ctx, size_t max_reply, struct http_reply *out)
+{
+	struct call k = {.arena = a, .out = out, .max_reply = max_reply, .fn = fn, .ctx = ctx};
+
+	return piecewise(c, a, "GET", path, STR(""), &k, out);
+}
+
+enum err http_client_post(struct http_client *c, struct arena *a, const struct http_client_post *p, struct http_reply *out)
+{
+	struct call k = {.arena = a,
+			 .out = out,
+			 .max_reply = p->max_reply,
+			 .fn = p->fn,
+			 .stop = p->stop,
+			 .ctx = p->ctx,
+			 .heads = p->heads,
+			 .heads_n = p->heads_n};
+
+	return piecewise(c, a, "POST", p->path, p->body, &k, out);
 }

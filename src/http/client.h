@@ -23,6 +23,20 @@ enum err http_client_call(struct http_client *c, struct arena *a, const char *me
  * cut off is E_UPSTREAM. */
 enum err http_client_stream(struct http_client *c, struct arena *a, struct str path, enum err (*fn)(void *ctx, struct str piece),
 			    void *ctx, size_t max_reply, struct http_reply *out) MUST_CHECK;
+/* POST of JSON whose answer comes piece by piece, as http_client_stream has it. heads: further header lines ("Name: value"). stop
+ * is asked at least once a second, and at once when a signal came to this thread; true ends the call with E_CANCELLED
+ * and resets the connection, which a server notices at once. */
+struct http_client_post {
+	struct str path, body;
+	const char *const *heads;
+	size_t heads_n;
+	enum err (*fn)(void *ctx, struct str piece);
+	bool (*stop)(void *ctx);
+	void *ctx; /* of both */
+	size_t max_reply;
+};
+enum err http_client_post(struct http_client *c, struct arena *a, const struct http_client_post *p,
+			  struct http_reply *out) MUST_CHECK;
 /* Prepares curl once for the process; thread-safe. For http/outbound.c. */
 void http_curl_init(void);
 /* Percent-encodes everything but unreserved characters. */

@@ -290,10 +290,11 @@ static void count_and_log(struct http_req *rq, struct MHD_Connection *mhd, enum 
 					   LF_INT("status", rq->status),
 					   LF_MS("duration_ms", (double)took / 1e6),
 					   LF_INT("bytes", (int64_t)rq->sent),
-					   LF_STR("tenant", rq->has_principal ? rq->principal.tenant : STR(""))};
+					   LF_STR("tenant", rq->has_principal ? rq->principal.tenant : STR("")),
+					   LF_C("trace_id", rq->trace)};
 
 	/* Written together at the end of the tick: one write(2) a request would cost more than the request. */
-	log_collect(&rq->server->log, level, "http", "request", fields, sizeof fields / sizeof fields[0]);
+	log_collect(&rq->server->log, level, "http", "request", fields, sizeof fields / sizeof fields[0] - (rq->trace[0] ? 0 : 1));
 }
 
 void conn_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode how)

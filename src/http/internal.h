@@ -11,6 +11,7 @@
 
 #include "base/list.h"
 #include "base/log.h"
+#include "base/traceparent.h"
 #include "base/uuid7.h"
 #include "http/server.h"
 #include "rt/fiber.h"
@@ -140,6 +141,7 @@ enum known_header {
 	H_CONNECTION,
 	H_AC_METHOD,
 	H_AC_PRIVATE,
+	H_TRACEPARENT,
 	H_COUNT
 };
 
@@ -148,9 +150,12 @@ struct rs_head {
 	const char *name, *value;
 };
 
+/* Streams that are read in time, of which there may be thousands, never need more than the first. */
+#define STREAM_ROOM_FIRST 2048u
 #define STREAM_ROOM 65536u
 struct stream {
-	char *ring; /* STREAM_ROOM bytes */
+	char *ring;
+	size_t size; /* of the ring, STREAM_ROOM_FIRST to STREAM_ROOM */
 	size_t head, n;
 	bool ended, aborted;
 	bool hungry;	   /* libmicrohttpd's side is suspended for want of data */
@@ -215,8 +220,9 @@ struct http_req {
 	struct stream *stream;
 	uint64_t sent;
 
-	uint64_t began; /* monotonic */
-	struct log_field log_fields[3];
+	uint64_t began;			    /* monotonic */
+	char trace[2 * TRACE_ID_BYTES + 1]; /* hex digits; "" : none */
+	struct log_field log_fields[4];
 };
 
 struct listener {

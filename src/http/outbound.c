@@ -6,6 +6,7 @@
  * Invariants
  *  1. A lane is in o->idle, or it is held by exactly one stream; only its holder touches curl's handles.
  *  2. At most `concurrency` lanes exist. Whoever finds none waits in o->line; a lane that is given back goes to the first in line.
+ * Of those in o->idle the first `warm` have curl's handles, at most `kept`: what a burst has made goes with it.
  *  3. Every wait ends at the request's deadline, at its silence limit, at the fiber's deadline or with its cancellation.
  *  4. Until the first byte of an answer over TLS, curl's steps run on the CPU pool: reading the certificates of authorities and the
  *     handshake take longer than a loop may stand still.
@@ -28,7 +29,7 @@
 #include "rt/wait.h"
 #include "rt/work.h"
 
-#define CONCURRENCY_MAX 256
+#define CONCURRENCY_MAX 4096
 #define HOLD_MAX ((size_t)256 << 10)
 #define EVENTS 8
 #define MS UINT64_C(1000000)
@@ -45,11 +46,14 @@ struct outbound {
 	struct str base, host; /* host: for sentences, "HOST[:PORT]" */
 	bool secure;
 	uint32_t connect_ms;
-	const char *ca_file;  /* NULL: the system's certificates */
+	const char *ca_file; /* NULL: the system's certificates */
+	bool (*address_ok)(const void *ctx, const struct sockaddr *to);
+	const void *address_ctx;
 	pthread_mutex_t lock; /* guards what follows */
 	struct list idle;     /* last used first, so that few connections do the work */
 	struct list line;
 	unsigned waiting;
+	unsigned warm, kept; /* kept does not change */
 	unsigned lanes_n;
 	struct lane lanes[];
 };
@@ -73,7 +77,8 @@ struct outbound_stream {
 	size_t total, max_body;
 	uint64_t deadline, idle_ns, last; /* last: something came or went */
 	bool head_done, started, paused, done, too_large, no_memory;
-	bool handed; /* what lies in `in` has been read */
+	bool refused; /* an address that the host leads to may not be connected to */
+	bool handed;  /* what lies in `in` has been read */
 	CURLcode code;
 	char why[CURL_ERROR_SIZE];
 };
@@ -151,6 +156,9 @@ enum err outbound_new(const struct outbound_options *opt, struct outbound **out)
 	list_init(&o->idle);
 	list_init(&o->line);
 	o->connect_ms = opt->connect_ms;
+	o->address_ok = opt->address_ok;
+	o->address_ctx = opt->address_ctx;
+	o->kept = opt->kept ? opt->kept : OUTBOUND_KEPT;
 	o->lanes_n = n;
 	for (unsigned i = n; i-- > 0;) {
 		o->lanes[i].epoll = -1;
@@ -247,8 +255,17 @@ static void lane_give(struct outbound *o, struct lane *l)
 	struct turn *t = NULL;
 
 	pthread_mutex_lock(&o->lock);
+	if (list_empty(&o->line) && l->multi && o->warm >= o->kept) {
+		pthread_mutex_unlock(&o->lock); /* closing takes its time */
+		lane_clear(l);
+		pthread_mutex_lock(&o->lock);
+	}
 	if (list_empty(&o->line)) {
-		list_add_head(&o->idle, &l->node);
+		if (l->multi)
+			list_add_head(&o->idle, &l->node);
+		else
+			list_add_tail(&o->idle, &l->node);
+		o->warm += l->multi != NULL;
 	} else {
 		t = CONTAINER(o->line.next, struct turn, node);
 		list_del(&t->node);
@@ -289,6 +306,7 @@ static enum err lane_take(struct outbound *o, uint64_t deadline, struct lane **o
 	if (!list_empty(&o->idle)) {
 		t.lane = CONTAINER(o->idle.next, struct lane, node);
 		list_del(&t.lane->node);
+		o->warm -= t.lane->multi != NULL;
 	} else if (o->waiting >= OUTBOUND_LINE_MAX) {
 		full = true;
 	} else if ((t.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) >= 0) {
@@ -450,6 +468,8 @@ static enum err failure(const struct outbound_stream *s)
 		return err_set(E_LIMIT, "out of memory for the answer of %.*s", STR_ARG(o->host));
 	if (s->code == CURLE_OPERATION_TIMEDOUT)
 		return err_set(E_TIMEOUT, "no connection to %.*s within %u ms", STR_ARG(o->host), (unsigned)o->connect_ms);
+	if (s->refused && !s->started)
+		return err_set(E_DENIED, "%.*s leads to an address that may not be connected to", STR_ARG(o->host));
 	if (s->started)
 		return err_set(E_UPSTREAM, "%.*s broke off its answer: %s", STR_ARG(o->host),
 			       s->why[0] ? s->why : curl_easy_strerror(s->code));
@@ -475,6 +495,25 @@ static bool one_line(struct str s)
 	return true;
 }
 
+static bool says(const struct outbound_request *rq, const char *name)
+{
+	for (size_t i = 0; i < rq->headers_n; i++)
+		if (str_ieq(rq->headers[i].name, str_c(name)))
+			return true;
+	return false;
+}
+
+static bool add_trace(struct outbound_stream *s, const struct outbound_request *rq)
+{
+	const struct trace_context *t = rq->trace;
+
+	if (!t || !t->parent[0] || says(rq, "traceparent"))
+		return true;
+	if (!add(s, arena_printf(s->arena, "traceparent: %s", t->parent)))
+		return false;
+	return !t->state.n || !one_line(t->state) || add(s, arena_printf(s->arena, "tracestate: %.*s", STR_ARG(t->state)));
+}
+
 static enum err set_headers(struct outbound_stream *s, const struct outbound_request *rq)
 {
 	struct arena *a = s->arena;
@@ -492,7 +531,19 @@ static enum err set_headers(struct outbound_stream *s, const struct outbound_req
 			return err_set(E_INVALID, "a header for %.*s has control characters", STR_ARG(s->o->host));
 		ok = add(s, arena_printf(a, "%.*s: %.*s", STR_ARG(rq->headers[i].name), STR_ARG(rq->headers[i].value)));
 	}
+	ok = ok && add_trace(s, rq);
 	return ok ? OK : err_set(E_LIMIT, "out of memory for a request to %.*s", STR_ARG(s->o->host));
+}
+
+static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *to)
+{
+	struct outbound_stream *s = ctx;
+
+	if (purpose != CURLSOCKTYPE_IPCXN || !s->o->address_ok(s->o->address_ctx, &to->addr)) {
+		s->refused = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
 }
 
 static void set_options(struct outbound_stream *s, const struct outbound_request *rq, struct str url)
@@ -514,6 +565,11 @@ static void set_options(struct outbound_stream *s, const struct outbound_request
 	curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
 	/* A proxy of the environment must not see what is said to this machine. */
 	curl_easy_setopt(c, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
+	if (s->o->address_ok) {
+		curl_easy_setopt(c, CURLOPT_PROXY, "");
+		curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+		curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, s);
+	}
 	curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, s->why);
 	curl_easy_setopt(c, CURLOPT_HTTPHEADER, s->heads);
@@ -521,6 +577,8 @@ static void set_options(struct outbound_stream *s, const struct outbound_request
 	curl_easy_setopt(c, CURLOPT_WRITEDATA, s);
 	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(c, CURLOPT_HEADERDATA, s);
+	if (rq->small)
+		curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 4096L);
 	if (head)
 		curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
 	if (rq->body.n || strcmp(rq->method, "POST") == 0) {
@@ -548,7 +606,8 @@ static enum err begin(struct outbound_stream *s, const struct outbound_request *
 	s->last = clock_mono_ns();
 	while (!s->head_done && !s->done)
 		TRY(step(s));
-	return s->done && (s->code != CURLE_OK || !s->head_done) ? failure(s) : OK;
+	/* An answer that has broken off by now is still one as far as it goes: whoever reads it finds its end. */
+	return s->head_done ? OK : failure(s);
 }
 
 enum err outbound_open(struct outbound *o, struct arena *a, const struct outbound_request *rq, struct outbound_reply *out,

@@ -7,17 +7,26 @@
 #ifndef CENOTE_HTTP_OUTBOUND_H
 #define CENOTE_HTTP_OUTBOUND_H
 
+#include <sys/socket.h>
+
 #include "base/arena.h"
+#include "base/traceparent.h"
 
 #define OUTBOUND_HEADERS_MAX 64		/* kept of an answer */
 #define OUTBOUND_HEAD_BYTES (32u << 10) /* of the headers that are kept */
 #define OUTBOUND_LINE_MAX 1024		/* requests that wait for their turn; the next one is E_BUSY */
+#define OUTBOUND_KEPT 128		/* connections that stay for later requests */
 
 struct outbound_options {
 	struct str base;      /* "http://HOST[:PORT][/PREFIX]" or "https://..." */
-	unsigned concurrency; /* requests under way, 1..256 */
+	unsigned concurrency; /* requests under way, 1..4096 */
+	unsigned kept;	      /* connections that stay for later requests, beside those under way; 0: OUTBOUND_KEPT */
 	uint32_t connect_ms;  /* for resolving, connecting and TLS */
 	struct str ca_file;   /* certificates (PEM) that https is trusted by, instead of the system's; "": the system's */
+	/* NULL: any. Whether a connection to this address may be made; then no proxy is used, since it would be the one that
+	 * connects. From any thread; must not wait. */
+	bool (*address_ok)(const void *ctx, const struct sockaddr *to);
+	const void *address_ctx;
 };
 struct outbound;
 /* E_INVALID: base is no such URL, or has a user or password, a query or a fragment; ca_file cannot be read, or has no certificate.
@@ -40,9 +49,11 @@ struct outbound_request {
 	struct str body;	  /* must stay until the request has ended */
 	const struct outbound_header *headers;
 	size_t headers_n;
+	const struct trace_context *trace; /* sent along, unless headers have a traceparent of their own; NULL: none */
 	uint64_t deadline_ns; /* of the whole, waiting for its turn included; NEVER: none. The fiber's deadline counts besides */
 	uint32_t idle_ms;     /* longest silence of the service; 0: no limit */
 	size_t max_body;      /* bytes of the answer; more is E_LIMIT */
+	bool small;	      /* the answer comes in small pieces: a small buffer does, when there are thousands at a time */
 };
 struct outbound_reply {
 	int status;			 /* 0: none came */
@@ -52,7 +63,7 @@ struct outbound_reply {
 };
 
 /* One request with its whole answer, of any status. E_UPSTREAM: the service is not reachable, or broke off; E_TIMEOUT; E_CANCELLED;
- * E_BUSY: too many wait already; E_LIMIT: the answer is too large. */
+ * E_BUSY: too many wait already; E_LIMIT: the answer is too large; E_DENIED: address_ok refused. */
 enum err outbound_call(struct outbound *o, struct arena *a, const struct outbound_request *rq,
 		       struct outbound_reply *out) MUST_CHECK;
 /* "" when absent; name in lower case. */

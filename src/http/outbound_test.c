@@ -13,6 +13,7 @@ struct test {
 	struct peer peer;
 	struct outbound *o;
 	unsigned conc; /* 0: 2 */
+	unsigned kept;
 	void (*fn)(struct test *t);
 };
 
@@ -64,7 +65,7 @@ static void in_fiber(void *arg)
 
 static void fixture(struct test *t, const char *const *script, size_t n)
 {
-	struct outbound_options opt = {.concurrency = t->conc ? t->conc : 2, .connect_ms = 5000};
+	struct outbound_options opt = {.concurrency = t->conc ? t->conc : 2, .kept = t->kept, .connect_ms = 5000};
 
 	t->peer.script = script;
 	t->peer.script_n = n;
@@ -397,6 +398,41 @@ static void test_limit(void **state)
 	done(&m.t);
 }
 
+/* Three at a time, twice. */
+static void bursts(void *arg)
+{
+	struct many *m = arg;
+
+	for (unsigned n = 0; n < 2; n++) {
+		peer_hold(&m->t.peer, true);
+		for (unsigned i = 0; i < 3; i++)
+			spawn_one(m, i, deadline_in_ms(20000));
+		await(m, 3);
+		peer_hold(&m->t.peer, false);
+		while (m->finished < 3 * (n + 1))
+			EXPECT(wait_until(clock_mono_ns() + 1000000) == OK);
+		for (unsigned i = 0; i < 3; i++)
+			EXPECT(m->errs[i] == OK);
+	}
+}
+
+/* Of what a burst has opened only so much stays. */
+static void test_kept(void **state)
+{
+	static const char *const script[] = {OK_JSON};
+	static const unsigned kept[] = {0, 1, 2}, opened[] = {3, 5, 4};
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		struct many m = {.t.conc = 3, .t.kept = kept[i]};
+
+		fixture(&m.t, script, 1);
+		run_in_loop(bursts, &m);
+		assert_int_equal(m.t.peer.conns_n, opened[i]);
+		done(&m.t);
+	}
+}
+
 static void *hammer(void *arg)
 {
 	for (int i = 0; i < 40; i++)
@@ -464,8 +500,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_calls),	cmocka_unit_test(test_forms), cmocka_unit_test(test_retry_after),
 		cmocka_unit_test(test_breaks),	cmocka_unit_test(test_late),  cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_streams), cmocka_unit_test(test_limit), cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_bases),
+		cmocka_unit_test(test_streams), cmocka_unit_test(test_limit), cmocka_unit_test(test_kept),
+		cmocka_unit_test(test_threads), cmocka_unit_test(test_bases),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -116,6 +116,10 @@ void problem_write(struct buf *b, struct http_req *rq, int status, const struct 
 		jw_key(&w, "request_id");
 		jw_str(&w, rq->id);
 	}
+	if (rq && rq->trace[0]) {
+		jw_key(&w, "trace_id");
+		jw_cstr(&w, rq->trace);
+	}
 	if (d->field[0] || d->position >= 0)
 		write_error_item(&w, d);
 	jw_end_obj(&w);

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/utf8.h"
 #include "http/client.h"
 #include "http/internal.h"
@@ -173,6 +174,7 @@ static const struct str known_names[H_COUNT] = {
 	[H_CONNECTION] = STR_INIT("Connection"),
 	[H_AC_METHOD] = STR_INIT("Access-Control-Request-Method"),
 	[H_AC_PRIVATE] = STR_INIT("Access-Control-Request-Private-Network"),
+	[H_TRACEPARENT] = STR_INIT("traceparent"),
 };
 
 static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_n, const char *value,
@@ -206,6 +208,20 @@ static bool id_ok(struct str s)
 	return true;
 }
 
+/* Whoever calls with a trace finds the log lines of the call by it. */
+static void join_trace(struct http_req *rq)
+{
+	struct traceparent tp;
+
+	if (rq->known_n[H_TRACEPARENT] == 1 && traceparent_parse(rq->known[H_TRACEPARENT], &tp))
+		hex_encode(tp.trace, TRACE_ID_BYTES, rq->trace);
+}
+
+struct str rq_trace(struct http_req *rq)
+{
+	return str_c(rq->trace);
+}
+
 void request_headers(struct http_req *rq)
 {
 	struct str id;
@@ -221,6 +237,7 @@ void request_headers(struct http_req *rq)
 		id = str_of(rq->id_text, UUID_TEXT);
 	}
 	rq->id = id;
+	join_trace(rq);
 	rq->content_length = -1;
 	if (rq->known_n[H_CONTENT_LENGTH] && !str_int(str_trim(rq->known[H_CONTENT_LENGTH]), 0, INT64_MAX, &rq->content_length))
 		rq->content_length = INT64_MAX; /* malformed ones are refused by libmicrohttpd; what is left is too large */

@@ -10,14 +10,13 @@
 
 #include "http/internal.h"
 
-#define ARENA_BLOCK ((size_t)16384)
 #define PARTS_JOINED ((size_t)32768) /* up to here parts are joined: one piece costs libmicrohttpd one call less */
 
 enum { PIECES = 32 }; /* of an answer in parts */
 
 static const char exposed[] = "etag, x-request-id, mcp-session-id, www-authenticate, retry-after, ratelimit, ratelimit-policy, "
 			      "link, idempotency-replayed, "
-			      "content-location, x-pagination-total, x-pagination-next";
+			      "content-location, x-cenote-trace, x-pagination-total, x-pagination-next";
 
 void rs_header(struct http_req *rq, const char *name, struct str value)
 {
@@ -35,12 +34,6 @@ void rs_header(struct http_req *rq, const char *name, struct str value)
 	rq->heads = h;
 }
 
-/* Certainly inside the arena: within the block that is being filled (16 KiB, handed out up to cur). */
-static bool in_arena(const struct arena *a, struct str s)
-{
-	return a->end && s.p >= a->end - ARENA_BLOCK && s.p + s.n <= a->cur;
-}
-
 void rs_send(struct http_req *rq, int status, const char *content_type, struct str body)
 {
 	if (rq->answered) {
@@ -50,7 +43,7 @@ void rs_send(struct http_req *rq, int status, const char *content_type, struct s
 	rq->answered = true;
 	rq->status = status;
 	rq->type = content_type;
-	if (body.n && !in_arena(&rq->arena, body)) {
+	if (body.n && !arena_has(&rq->arena, body)) {
 		body = arena_str(&rq->arena, body);
 		if (!body.p) {
 			rq->status = 500;

@@ -102,6 +102,7 @@ struct str rq_method(struct http_req *rq);
 struct str rq_path(struct http_req *rq);		/* raw path as received, without query */
 const struct http_route *rq_route(struct http_req *rq); /* NULL before routing */
 struct str rq_id(struct http_req *rq);			/* X-Request-Id or a new UUIDv7 */
+struct str rq_trace(struct http_req *rq);		/* hex digits of the caller's trace, or of rs_trace's; "" : none */
 const struct principal *rq_principal(struct http_req *rq);
 /* Path parameter, percent-decoded; .p NULL when there is none of that name. */
 struct str rq_param(struct http_req *rq, const char *name);
@@ -120,6 +121,9 @@ struct str rq_body(struct http_req *rq);
 
 /* Sets an answer header; values with CR or LF are refused (assert). */
 void rs_header(struct http_req *rq, const char *name, struct str value);
+/* The request belongs to this trace (32 hex digits): its answer says so in X-Cenote-Trace, an error in trace_id, as do its lines in
+ * the log. Before the answer, in the request's fiber. */
+void rs_trace(struct http_req *rq, struct str id);
 /* Ends the request: status, content type, body (copied unless it lies in rq_arena). Exactly once. */
 void rs_send(struct http_req *rq, int status, const char *content_type, struct str body);
 void rs_json(struct http_req *rq, int status, struct str body);

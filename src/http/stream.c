@@ -9,6 +9,10 @@
 
 #include "http/internal.h"
 
+/* What is handed over at a time, for which each stream has memory of its own: of events there may be thousands at a time. */
+#define BLOCK 16384
+#define BLOCK_OF_EVENTS 1024
+
 static void wake_writer(struct stream *st)
 {
 	if (st->writer_waits) {
@@ -27,12 +31,12 @@ static ssize_t take(void *cls, uint64_t pos, char *out, size_t max)
 	if (st->aborted)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	while (st->n && n < max) {
-		size_t part = STREAM_ROOM - st->head;
+		size_t part = st->size - st->head;
 
 		part = part > st->n ? st->n : part;
 		part = part > max - n ? max - n : part;
 		memcpy(out + n, st->ring + st->head, part);
-		st->head = (st->head + part) % STREAM_ROOM;
+		st->head = (st->head + part) % st->size;
 		st->n -= part;
 		n += part;
 	}
@@ -49,12 +53,17 @@ static ssize_t take(void *cls, uint64_t pos, char *out, size_t max)
 	return 0;
 }
 
+static bool of_events(const struct http_req *rq)
+{
+	return rq->type && strncmp(rq->type, "text/event-stream", 17) == 0;
+}
+
 enum MHD_Result stream_queue(struct http_req *rq)
 {
 	struct MHD_Response *r;
 	enum MHD_Result ret;
 
-	r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, take, rq, NULL);
+	r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, of_events(rq) ? BLOCK_OF_EVENTS : BLOCK, take, rq, NULL);
 	if (!r)
 		return MHD_NO;
 	ret = response_hand_over(rq, r);
@@ -92,11 +101,12 @@ enum err rs_begin(struct http_req *rq, int status, const char *content_type)
 		return err_set(E_INTERNAL, "the request has been answered already");
 	st = calloc(1, sizeof *st);
 	if (st)
-		st->ring = malloc(STREAM_ROOM);
+		st->ring = malloc(STREAM_ROOM_FIRST);
 	if (!st || !st->ring) {
 		free(st);
 		return err_set(E_LIMIT, "out of memory for a streamed answer");
 	}
+	st->size = STREAM_ROOM_FIRST;
 	rq->stream = st;
 	rq->answered = true;
 	rq->status = status;
@@ -112,6 +122,26 @@ static void more_time(const struct http_req *rq)
 	request_time(rq, clock_mono_ns());
 }
 
+/* False: it is as large as it may be, or there is no memory; then the writer waits for room. */
+static bool widen(struct stream *st, size_t want)
+{
+	size_t size = st->size, part = st->size - st->head;
+	char *ring;
+
+	while (size < STREAM_ROOM && size - st->n < want)
+		size *= 2;
+	if (size == st->size || !(ring = malloc(size)))
+		return false;
+	part = part > st->n ? st->n : part;
+	memcpy(ring, st->ring + st->head, part);
+	memcpy(ring + part, st->ring, st->n - part);
+	free(st->ring);
+	st->ring = ring;
+	st->size = size;
+	st->head = 0;
+	return true;
+}
+
 enum err rs_write(struct http_req *rq, struct str piece)
 {
 	struct stream *st = rq->stream;
@@ -123,7 +153,7 @@ enum err rs_write(struct http_req *rq, struct str piece)
 
 		if (!rq->conn || fiber_cancelled())
 			return err_set(E_CANCELLED, "the client has gone");
-		if (st->n == STREAM_ROOM) {
+		if (st->n == st->size && !widen(st, piece.n)) {
 			if (clock_mono_ns() > fiber_deadline())
 				return err_set(E_TIMEOUT, "the client reads too slowly");
 			event_init(&st->room);
@@ -131,8 +161,8 @@ enum err rs_write(struct http_req *rq, struct str piece)
 			event_wait(&st->room);
 			continue;
 		}
-		at = (st->head + st->n) % STREAM_ROOM;
-		part = at < st->head ? st->head - at : STREAM_ROOM - at;
+		at = (st->head + st->n) % st->size;
+		part = at < st->head ? st->head - at : st->size - at;
 		part = part > piece.n ? piece.n : part;
 		memcpy(st->ring + at, piece.p, part);
 		st->n += part;

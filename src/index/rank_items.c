@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "index/scores.h"
 #include "index/top.h"
 
 #define PER_ARM 100
@@ -17,8 +18,9 @@ struct pool {
 	uint8_t *taken; /* the same */
 	struct ranked_item *r;
 	size_t n, cap;
-	double rest_v; /* no vector outside of the pool has more */
-	bool complete; /* every item with a vector is in it */
+	double rest_v;	/* no vector outside of the pool has more */
+	double rest_bm; /* no document outside of it has more */
+	bool complete;	/* every item with a vector is in it */
 };
 
 bool rank_items_ready(const struct scope *s, const struct vector_scope *vectors)
@@ -114,26 +116,43 @@ static enum err take_arms(struct pool *p, size_t per_arm)
 	for (size_t i = 0; i < lex_n; i++)
 		if (scope_slot(p->s, lex[i].id, &slot))
 			TRY(add(p, lex[i].id, slot, NULL));
+	p->rest_bm = lex_n < per_arm ? 0 : lex[lex_n - 1].score;
 	p->complete = found.n < per_arm;
 	p->rest_v = p->complete ? 0 : v_of(p->out, found.hits[found.n - 1].score);
 	return OK;
 }
 
-/* Every item whose lex is above 0 and at least that; all: of 0, too. */
-static enum err take_rows(struct pool *p, double least, bool all)
+/* Every item. */
+static enum err take_all(struct pool *p)
 {
-	/* A little less than the BM25 of that lex: what is below need not be divided. */
-	double enough = least > 0 ? least * p->out->best * (1 - 1e-9) : 0;
 	size_t slot = 0;
 
-	for (unsigned i = 0; i < p->s->segs_n; i++) {
+	for (unsigned i = 0; i < p->s->segs_n; i++)
+		for (uint32_t row = 0; row < p->s->segs[i]->rows; row++, slot++)
+			if (!segment_row_dead(p->s->segs[i], row))
+				TRY(add(p, p->s->segs[i]->ids[row], (uint32_t)slot, NULL));
+	return OK;
+}
+
+/* Every item whose lex is above 0 and at least that. */
+static enum err take_rows(struct pool *p, double least)
+{
+	/* A little less than the BM25 of that lex: what is not above it need not be divided. */
+	double above = least > 0 ? least * p->out->best * (1 - 1e-9) : 0;
+	size_t base = 0;
+
+	if (above >= p->rest_bm)
+		return OK;
+	for (unsigned i = 0; i < p->s->segs_n; base += p->s->segs[i++]->rows) {
 		const struct segment *seg = p->s->segs[i];
 
-		for (uint32_t row = 0; row < seg->rows; row++, slot++) {
-			if (all ? segment_row_dead(seg, row) : !(p->bm[slot] > 0 && p->bm[slot] >= enough))
+		for (uint32_t at = 0, n; at < seg->rows; at += n) {
+			n = seg->rows - at < SCORES_BLOCK ? seg->rows - at : SCORES_BLOCK;
+			if (scores_above(p->bm + base + at, n, above) == 0)
 				continue;
-			if (all || lex_of(p->out, p->bm[slot]) >= least)
-				TRY(add(p, seg->ids[row], (uint32_t)slot, NULL));
+			for (uint32_t row = at; row < at + n; row++)
+				if (p->bm[base + row] > above && lex_of(p->out, p->bm[base + row]) >= least)
+					TRY(add(p, seg->ids[row], (uint32_t)(base + row), NULL));
 		}
 	}
 	return OK;
@@ -192,7 +211,7 @@ static enum err find_best(struct pool *p, size_t *n)
 	if (rq->lex > 0)
 		least = fmin((last - rq->v * p->rest_v) / rq->lex, last / (rq->lex + rq->v));
 	/* A little less: the same sum, reached by another way of rounding, must not be missed. */
-	TRY(take_rows(p, least - 1e-9, all));
+	TRY(all ? take_all(p) : take_rows(p, least - 1e-9));
 	p->complete = all || (p->complete && least <= 0);
 	return best_first(p, rq->want, n);
 }

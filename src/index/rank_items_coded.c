@@ -139,10 +139,11 @@ enum err rank_items_coded(const struct scope *s, struct arena *a, const struct r
 	double *bm;
 	float *est;
 
-	*out = (struct coded_items){.error = vector_code_error(rq->question->dims)};
+	*out = (struct coded_items){.n = 0};
 	if (!best.v)
 		return E_NOMEM;
-	TRY(vector_code_question(a, rq->question, &q));
+	TRY(vector_code_question(a, rq->question, rq->vectors->centre, &q));
+	out->error = vector_code_error(rq->question->dims) * q.distance * rq->vectors->spread;
 	bm = calloc(slots + 1, sizeof *bm);
 	est = malloc(((size_t)rq->vectors->rows + 1) * sizeof *est);
 	if (!bm || !est) {

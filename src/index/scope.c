@@ -1,9 +1,11 @@
 /* Scopes: bookkeeping of documents and segments, and scoring of items. Ranking of messages is in rank.c. */
 #include "index/scope.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "index/order.h"
+#include "index/scores.h"
 #include "index/top.h"
 
 /* Joins up to this many bytes are done within scope_commit (well below 1 ms). */
@@ -453,65 +455,96 @@ int scored_cmp(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
-#define BLOCK 64 /* rows that are looked at together: hardly any block has one that counts, once the heap is full */
+/* The scores that may be among the best, in the order of their rows. */
+struct best_rows {
+	struct arena *a;
+	struct best_row {
+		double score;
+		size_t slot;
+	} * v;
+	size_t n, cap, want;
+	double *heap; /* of the `want` highest */
+	size_t heap_n;
+	double above; /* what is not above it does not count: 0, then a little less than the lowest in the full heap */
+};
 
-/* The want-th highest score above 0, or the lowest of fewer; 0: there is none. *total: scores above 0. */
-static double least_of_best(const double *score, size_t slots, size_t want, double *heap, size_t *total)
+static void best_drop(struct best_rows *b)
 {
-	size_t heap_n = 0, many = 0;
-	double least = 0;
+	size_t kept = 0;
 
-	for (size_t at = 0; at < slots; at += BLOCK) {
-		size_t end = slots - at < BLOCK ? slots : at + BLOCK;
-		int64_t above = 0, some = 0;
+	for (size_t i = 0; i < b->n; i++)
+		if (b->v[i].score > b->above)
+			b->v[kept++] = b->v[i];
+	b->n = kept;
+}
 
-		for (size_t r = at; r < end; r++) {
-			above += score[r] > least;
-			some += score[r] > 0;
-		}
-		many += (size_t)some;
-		for (size_t r = at; above && r < end; r++) {
-			if (!(score[r] > least))
-				continue;
-			top_put(heap, &heap_n, want, score[r]);
-			if (heap_n == want)
-				least = heap[0];
-		}
+static enum err best_room(struct best_rows *b)
+{
+	size_t cap = b->cap ? b->cap * 2 : 4 * SCORES_BLOCK;
+
+	b->v = arena_grow(b->a, b->v, b->cap * sizeof *b->v, cap * sizeof *b->v);
+	if (!b->v)
+		return E_NOMEM;
+	b->cap = cap;
+	return OK;
+}
+
+static enum err best_add(struct best_rows *b, double score, size_t slot)
+{
+	if (b->n == b->cap) {
+		best_drop(b);
+		if (b->n * 2 >= b->cap)
+			TRY(best_room(b));
 	}
-	*total = many;
-	return heap_n ? heap[0] : 0;
+	b->v[b->n++] = (struct best_row){score, slot};
+	top_put(b->heap, &b->heap_n, b->want, score);
+	if (b->heap_n == b->want)
+		b->above = nextafter(b->heap[0], 0);
+	return OK;
+}
+
+/* All scores that are not below the want-th highest, all above 0 if these are fewer. *total: scores above 0. */
+static enum err best_rows(struct best_rows *b, const double *score, size_t slots, size_t *total)
+{
+	for (size_t at = 0; at < slots; at += SCORES_BLOCK) {
+		size_t n = slots - at < SCORES_BLOCK ? slots - at : SCORES_BLOCK, some = scores_above(score + at, n, 0);
+
+		*total += some;
+		if (some == 0 || (b->above > 0 && scores_above(score + at, n, b->above) == 0))
+			continue;
+		for (size_t r = at; r < at + n; r++)
+			if (score[r] > b->above)
+				TRY(best_add(b, score[r], r));
+	}
+	best_drop(b);
+	return OK;
 }
 
 enum err scope_best(const struct scope *s, const double *score, size_t want, size_t extra, struct arena *a, struct scored **out,
 		    size_t *n, size_t *total)
 {
-	size_t slots = scope_row_slots(s), found = 0, base = 0;
-	int64_t enough = 0;
-	double *heap, least;
+	size_t slots = scope_row_slots(s), base = 0;
+	struct best_rows b = {.a = a, .want = want < slots ? want : slots};
 
 	*out = NULL;
 	*n = *total = 0;
-	if (want > slots)
-		want = slots;
-	if (want == 0)
+	if (b.want == 0)
 		return OK;
-	heap = ARENA_ARRAY(a, double, want);
-	if (!heap)
+	b.heap = ARENA_ARRAY(a, double, b.want);
+	if (!b.heap)
 		return E_NOMEM;
-	least = least_of_best(score, slots, want, heap, total);
-	if (*total == 0)
-		return OK;
-	for (size_t r = 0; r < slots; r++)
-		enough += score[r] >= least;
-	*out = ARENA_ARRAY(a, struct scored, (size_t)enough);
+	TRY(best_rows(&b, score, slots, total));
+	*out = ARENA_ARRAY(a, struct scored, b.n);
 	if (!*out)
 		return E_NOMEM;
-	for (unsigned i = 0; i < s->segs_n; base += s->segs[i++]->rows)
-		for (uint32_t r = 0; r < s->segs[i]->rows; r++)
-			if (score[base + r] >= least)
-				(*out)[found++] = (struct scored){score[base + r], s->segs[i]->ids[r]};
-	qsort(*out, found, sizeof **out, scored_cmp);
-	*n = found < want + extra ? found : want + extra;
+	for (size_t i = 0, seg = 0; i < b.n; i++) {
+		while (b.v[i].slot - base >= s->segs[seg]->rows)
+			base += s->segs[seg++]->rows;
+		(*out)[i] = (struct scored){b.v[i].score, s->segs[seg]->ids[b.v[i].slot - base]};
+	}
+	if (b.n)
+		qsort(*out, b.n, sizeof **out, scored_cmp);
+	*n = b.n < want + extra ? b.n : want + extra;
 	return OK;
 }
 

@@ -9,7 +9,8 @@
 struct vector_block {
 	uint8_t *high, *low; /* cap padded planes each; coded: codes, NULL */
 	int64_t *ids;
-	float *scales; /* coded: factors */
+	float *scales;		       /* coded: NULL */
+	struct vector_code_row *codes; /* coded: what belongs to each code; else NULL */
 	uint32_t cap;
 };
 

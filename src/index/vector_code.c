@@ -52,7 +52,7 @@ static void hadamard(float *x, uint32_t n)
 }
 
 /* Where dims is no power of two: its first and its last part that are one, which overlap. */
-static void rotate(float *x, uint32_t dims)
+void vector_code_rotate(float *x, uint32_t dims)
 {
 	uint32_t n = 1;
 
@@ -68,23 +68,28 @@ static void rotate(float *x, uint32_t dims)
 	}
 }
 
-float vector_code_make(const struct vector *v, float *scratch, uint64_t *code)
+struct vector_code_row vector_code_make(const struct vector *v, const float *centre, float *scratch, uint64_t *code)
 {
-	float dot = 0;
+	float dot = 0, square = 0, shift = 0;
 
 	vector_floats(v, scratch);
-	rotate(scratch, v->dims);
+	vector_code_rotate(scratch, v->dims);
 	memset(code, 0, vector_code_words(v->dims) * sizeof *code);
 	for (uint32_t i = 0; i < v->dims; i++) {
-		code[i / 64] |= (uint64_t)(scratch[i] > 0) << i % 64;
-		dot += fabsf(scratch[i]);
+		float left = scratch[i] - centre[i];
+
+		code[i / 64] |= (uint64_t)(left > 0) << i % 64;
+		dot += fabsf(left);
+		square += left * left;
+		shift += left * centre[i];
 	}
-	return 1 / dot; /* not 0: the vector has a direction */
+	return (struct vector_code_row){dot > 0 ? square / dot : 0, shift};
 }
 
 /* ---------------------------------------------------------------- questions */
 
-enum err vector_code_question(struct arena *a, const struct vector_question *q, struct vector_code_question *out)
+enum err vector_code_question(struct arena *a, const struct vector_question *q, const float *centre,
+			      struct vector_code_question *out)
 {
 	float *x = ARENA_ARRAY(a, float, q->dims), least = INFINITY, most = -INFINITY;
 
@@ -94,12 +99,16 @@ enum err vector_code_question(struct arena *a, const struct vector_question *q, 
 		return E_NOMEM;
 	for (uint32_t i = 0; i < q->dims; i++)
 		x[i] = (float)(q->fine[i] * q->fine_scale);
-	rotate(x, q->dims);
+	vector_code_rotate(x, q->dims);
 	for (uint32_t i = 0; i < q->dims; i++) {
+		out->base += x[i] * centre[i];
+		x[i] -= centre[i];
+		out->distance += (double)x[i] * (double)x[i];
 		least = fminf(least, x[i]);
 		most = fmaxf(most, x[i]);
 		out->sum += x[i];
 	}
+	out->distance = sqrt(out->distance);
 	out->least = least;
 	out->step = most > least ? (most - least) / TOP : 1;
 	for (uint32_t i = 0; i < q->dims; i++) {
@@ -115,7 +124,7 @@ enum err vector_code_question(struct arena *a, const struct vector_question *q, 
 
 /* The sum of the question's components where the code has a 1, twice, less the sum of all, is their product with the signs. */
 static inline __attribute__((always_inline)) void scan(const struct vector_code_question *q, const uint64_t *codes,
-						       const float *factors, size_t n, size_t words, float *out)
+						       const struct vector_code_row *rows, size_t n, size_t words, float *out)
 {
 	for (size_t i = 0; i < n; i++, codes += words) {
 		const uint64_t *plane = q->planes;
@@ -126,29 +135,31 @@ static inline __attribute__((always_inline)) void scan(const struct vector_code_
 			for (int p = 0; p < VECTOR_CODE_PLANES; p++)
 				levels += __builtin_popcountll(codes[w] & plane[p]) << p;
 		}
-		out[i] = (2 * (q->least * (float)ones + q->step * (float)levels) - q->sum) * factors[i];
+		out[i] = (2 * (q->least * (float)ones + q->step * (float)levels) - q->sum) * rows[i].factor + rows[i].shift +
+			 q->base;
 	}
 }
 
 #if defined(__x86_64__)
 __attribute__((target("popcnt"))) static void scan_popcnt(const struct vector_code_question *q, const uint64_t *codes,
-							  const float *factors, size_t n, float *out)
+							  const struct vector_code_row *rows, size_t n, float *out)
 {
 	if (q->words == 6) /* 384 dimensions: the loop is unrolled */
-		scan(q, codes, factors, n, 6, out);
+		scan(q, codes, rows, n, 6, out);
 	else
-		scan(q, codes, factors, n, q->words, out);
+		scan(q, codes, rows, n, q->words, out);
 }
 #endif
 
-void vector_code_scan(const struct vector_code_question *q, const uint64_t *codes, const float *factors, size_t n, float *out)
+void vector_code_scan(const struct vector_code_question *q, const uint64_t *codes, const struct vector_code_row *rows, size_t n,
+		      float *out)
 {
 #if defined(__x86_64__)
 	__builtin_cpu_init();
 	if (__builtin_cpu_supports("popcnt")) {
-		scan_popcnt(q, codes, factors, n, out);
+		scan_popcnt(q, codes, rows, n, out);
 		return;
 	}
 #endif
-	scan(q, codes, factors, n, q->words, out);
+	scan(q, codes, rows, n, q->words, out);
 }

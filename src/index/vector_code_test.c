@@ -59,29 +59,39 @@ static double cosine(const float *a, const float *b, uint32_t dims)
 	return ab / sqrt(aa * bb);
 }
 
-/* The estimates of ROWS vectors that are more or less near to the question: no bias, and an error as promised. */
-static void errors_of(uint32_t dims, bool sparse)
+/* The estimates of ROWS vectors that are more or less near to the question: no bias, and an error as promised. common: what all
+ * of them and the question have in common, as long as what is their own; then the codes are made of a scope that has a centre. */
+static void errors_of(uint32_t dims, bool sparse, bool common)
 {
-	struct vector_scope *s = vector_scope_new_coded(dims);
+	struct vector_scope *s = common ? vector_scope_new(dims) : vector_scope_new_coded(dims);
+	float *shared = arena_zalloc(&arena, dims * sizeof *shared);
 	float *q = ARENA_ARRAY(&arena, float, dims), *x = ARENA_ARRAY(&arena, float, dims), *est = ARENA_ARRAY(&arena, float, ROWS);
 	double *right = ARENA_ARRAY(&arena, double, ROWS), sum = 0, squares = 0, error = vector_code_error(dims);
 	struct vector_question question;
 	struct vector_code_question code;
 
 	assert_non_null(s);
+	if (common)
+		random_vector(shared, dims, sparse);
 	random_vector(q, dims, sparse);
+	for (uint32_t i = 0; i < dims; i++)
+		q[i] += shared[i];
 	for (uint32_t row = 0; row < ROWS; row++) {
 		struct vector v;
 
 		random_vector(x, dims, sparse);
 		for (uint32_t i = 0; i < dims; i++)
-			x[i] += q[i] * (float)(row % 4) / 3;
+			x[i] += common ? shared[i] : q[i] * (float)(row % 4) / 3;
 		v = packed(x, dims);
 		right[row] = cosine(q, x, dims);
 		assert_int_equal(vector_scope_put(s, row + 1, &v), OK);
 	}
+	if (common)
+		assert_int_equal(vector_scope_code(&s), OK);
 	assert_int_equal(vector_question_make(&arena, q, dims, &question), OK);
-	assert_int_equal(vector_code_question(&arena, &question, &code), OK);
+	assert_int_equal(vector_code_question(&arena, &question, s->centre, &code), OK);
+	assert_true(common ? s->spread < 0.9 : s->spread == 1);
+	error *= s->spread * code.distance;
 	vector_scope_estimate(s, &code, est);
 	for (uint32_t row = 0; row < ROWS; row++) {
 		double d = (double)est[row] - right[row];
@@ -99,11 +109,13 @@ static void errors_of(uint32_t dims, bool sparse)
 static void estimates(void **state)
 {
 	(void)state;
-	errors_of(384, false);
-	errors_of(384, true);
-	errors_of(768, false);
-	errors_of(100, false);
-	errors_of(1536, true);
+	errors_of(384, false, false);
+	errors_of(384, true, false);
+	errors_of(768, false, false);
+	errors_of(100, false, false);
+	errors_of(1536, true, false);
+	errors_of(384, false, true);
+	errors_of(100, true, true);
 }
 
 /* The row of an id has the code of the vector that was put last. */
@@ -118,19 +130,19 @@ static void check_rows(const struct vector_scope *s, struct vector *const *v, in
 
 	random_vector(q, dims, false);
 	assert_int_equal(vector_question_make(&arena, q, dims, &question), OK);
-	assert_int_equal(vector_code_question(&arena, &question, &asked), OK);
+	assert_int_equal(vector_code_question(&arena, &question, s->centre, &asked), OK);
 	vector_scope_estimate(s, &asked, est);
 	for (int64_t id = 1; id <= n; id++) {
 		int64_t row = vector_scope_row_near(s, id, &hint);
-		float factor;
+		struct vector_code_row of;
 
 		assert_true(row == vector_scope_row(s, id));
 		assert_true((row >= 0) == (v[id] != NULL));
 		if (!v[id])
 			continue;
 		assert_true(vector_scope_id(s, (uint32_t)row) == id);
-		factor = vector_code_make(v[id], scratch, code);
-		vector_code_scan(&asked, code, &factor, 1, &one);
+		of = vector_code_make(v[id], s->centre, scratch, code);
+		vector_code_scan(&asked, code, &of, 1, &one);
 		assert_true(one == est[row]);
 		rows++;
 	}

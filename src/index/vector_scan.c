@@ -13,6 +13,7 @@
  * alike the largest errors count, and the question's error is common to these. */
 #define COLLECT 8
 #define STOP 5
+#define AHEAD 2 /* rows that are fetched while another one is worked on */
 
 enum err vector_scope_mark(const struct vector_scope *s, struct arena *a, const int64_t *ids, size_t n, uint64_t **rows)
 {
@@ -42,6 +43,17 @@ static double row_cosine(const struct vector_scope *s, const struct vector_quest
 	struct vector_row r = vector_row_at(s, row);
 
 	return vector_cosine(q, r.block->high + r.i * s->size, r.block->low + r.i * s->size, r.block->scales[r.i]);
+}
+
+/* Has a row fetched into the processor's cache. */
+static void row_ahead(const struct vector_scope *s, uint32_t row)
+{
+	struct vector_row r = vector_row_at(s, row);
+
+	for (size_t at = 0; at < s->size; at += 64) {
+		__builtin_prefetch(r.block->high + r.i * s->size + at);
+		__builtin_prefetch(r.block->low + r.i * s->size + at);
+	}
 }
 
 /* Standard deviation of the error of a coarse score. Rounding the components of one unit vector to steps errs by step / sqrt(12)
@@ -177,17 +189,23 @@ static void scan_all(struct vector_scan *scan, uint32_t row, uint32_t n)
 	struct vector_row at = vector_row_at(scan->scope, row);
 	const float *scales = at.block->scales + at.i;
 	float scores[VECTOR_CHUNK], factor = scan->factor;
-	int32_t dots[VECTOR_CHUNK], notable = 0;
+	uint8_t notable[VECTOR_CHUNK] = {0};
+	int32_t dots[VECTOR_CHUNK];
 
 	q->kernel->scan(at.block->high + at.i * size, n, size, q->coarse, q->coarse_sum, dots);
-	/* Nearly always no row is notable, and this is all that is done. */
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < n; i++)
 		scores[i] = (float)dots[i] * scales[i] * factor;
-		notable |= (int32_t)(scores[i] >= floor) | (int32_t)(scores[i] <= lowest);
+	/* Hardly any row is notable: eight of them are passed over at a time. */
+	for (uint32_t i = 0; i < n; i++)
+		notable[i] = (uint8_t)(scores[i] >= floor) | (uint8_t)(scores[i] <= lowest);
+	for (uint32_t i = 0; i < n; i += 8) {
+		uint64_t eight;
+
+		memcpy(&eight, notable + i, sizeof eight);
+		for (uint32_t k = i; eight && k < i + 8; k++)
+			if (notable[k])
+				consider(scan, (struct vector_candidate){scores[k], row + k, at.block->ids[at.i + k]});
 	}
-	for (uint32_t i = 0; notable && i < n; i++)
-		if (scores[i] >= floor || scores[i] <= lowest)
-			consider(scan, (struct vector_candidate){scores[i], row + i, at.block->ids[at.i + i]});
 }
 
 /* Rows [row, row + n) as far as their bits are set; bit 0 of `bits` is that of `row`. */
@@ -298,6 +316,8 @@ static enum err rank_exactly(const struct vector_scan *scan, const struct vector
 	for (size_t i = 0; i < n; i++) {
 		double cosine;
 
+		if (i + AHEAD < n)
+			row_ahead(scan->scope, c[i + AHEAD].row);
 		if (top_n == scan->want && (double)c[i].score < top[0] - error)
 			break;
 		cosine = row_cosine(scan->scope, scan->question, c[i].row);

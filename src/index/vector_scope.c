@@ -1,6 +1,7 @@
 /* The vectors of a scope: blocks of rows, the table of ids, scans. Invariants are in vector_scope.h. */
 #include "index/vector_block.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -8,6 +9,7 @@
 #define HUGE_PAGE ((size_t)2 << 20)
 #define PAGE_MAX ((size_t)64 << 10)
 #define ROWS_FIRST 8
+#define CENTRE_ROWS 1000
 
 static enum err no_memory(void)
 {
@@ -57,7 +59,9 @@ static size_t plane_bytes(const struct vector_scope *s, uint32_t cap)
 
 static size_t block_bytes(const struct vector_scope *s, uint32_t cap)
 {
-	return (s->scratch ? 1 : 2) * plane_bytes(s, cap) + cap * (sizeof(int64_t) + sizeof(float));
+	size_t row = sizeof(int64_t) + (s->scratch ? sizeof(struct vector_code_row) : sizeof(float));
+
+	return (s->scratch ? 1 : 2) * plane_bytes(s, cap) + cap * row;
 }
 
 static void block_free(const struct vector_scope *s, struct vector_block *b)
@@ -67,6 +71,7 @@ static void block_free(const struct vector_scope *s, struct vector_block *b)
 		plane_free(b->low, plane_bytes(s, b->cap));
 	free(b->ids);
 	free(b->scales);
+	free(b->codes);
 }
 
 /* A block of cap rows with the first n rows of old (may be NULL). False: out of memory. */
@@ -79,8 +84,9 @@ static bool block_new(const struct vector_scope *s, uint32_t cap, const struct v
 	b.high = plane_new(plane_bytes(s, cap), huge);
 	b.low = s->scratch ? NULL : plane_new(plane_bytes(s, cap), false);
 	b.ids = malloc(cap * sizeof *b.ids);
-	b.scales = malloc(cap * sizeof *b.scales);
-	if (!b.high || (!b.low && !s->scratch) || !b.ids || !b.scales) {
+	b.scales = s->scratch ? NULL : malloc(cap * sizeof *b.scales);
+	b.codes = s->scratch ? malloc(cap * sizeof *b.codes) : NULL;
+	if (!b.high || !b.ids || (s->scratch ? !b.codes : !b.low || !b.scales)) {
 		block_free(s, &b);
 		return false;
 	}
@@ -89,7 +95,10 @@ static bool block_new(const struct vector_scope *s, uint32_t cap, const struct v
 		if (b.low)
 			memcpy(b.low, old->low, n * s->size);
 		memcpy(b.ids, old->ids, n * sizeof *b.ids);
-		memcpy(b.scales, old->scales, n * sizeof *b.scales);
+		if (b.scales)
+			memcpy(b.scales, old->scales, n * sizeof *b.scales);
+		if (b.codes)
+			memcpy(b.codes, old->codes, n * sizeof *b.codes);
 	}
 	*out = b;
 	return true;
@@ -117,11 +126,13 @@ struct vector_scope *vector_scope_new_coded(uint32_t dims)
 	s->size = vector_code_words(dims) * sizeof(uint64_t);
 	s->per_block = (uint32_t)(PLANE_BYTES / s->size / VECTOR_CHUNK * VECTOR_CHUNK);
 	s->scratch = malloc(dims * sizeof *s->scratch);
-	if (!s->scratch) {
-		free(s);
+	s->centre = calloc(dims, sizeof *s->centre);
+	if (!s->scratch || !s->centre) {
+		vector_scope_free(s);
 		return NULL;
 	}
-	s->bytes += dims * sizeof *s->scratch;
+	s->spread = 1;
+	s->bytes += dims * (sizeof *s->scratch + sizeof *s->centre);
 	return s;
 }
 
@@ -130,6 +141,7 @@ void vector_scope_free(struct vector_scope *s)
 	if (!s)
 		return;
 	free(s->scratch);
+	free(s->centre);
 	for (uint32_t i = 0; i < s->blocks_n; i++)
 		block_free(s, &s->blocks[i]);
 	free(s->blocks);
@@ -283,7 +295,7 @@ static void row_set(struct vector_scope *s, uint32_t row, int64_t id, const stru
 
 	r.block->ids[r.i] = id;
 	if (s->scratch) {
-		r.block->scales[r.i] = vector_code_make(v, s->scratch, (uint64_t *)(void *)high);
+		r.block->codes[r.i] = vector_code_make(v, s->centre, s->scratch, (uint64_t *)(void *)high);
 		return;
 	}
 	low = r.block->low + r.i * s->size;
@@ -301,7 +313,10 @@ static void row_copy(struct vector_scope *s, uint32_t to, uint32_t from)
 	memcpy(t.block->high + t.i * s->size, f.block->high + f.i * s->size, s->size);
 	if (t.block->low)
 		memcpy(t.block->low + t.i * s->size, f.block->low + f.i * s->size, s->size);
-	t.block->scales[t.i] = f.block->scales[f.i];
+	if (t.block->scales)
+		t.block->scales[t.i] = f.block->scales[f.i];
+	if (t.block->codes)
+		t.block->codes[t.i] = f.block->codes[f.i];
 	t.block->ids[t.i] = f.block->ids[f.i];
 }
 
@@ -346,6 +361,11 @@ bool vector_scope_remove(struct vector_scope *s, int64_t id)
 	return true;
 }
 
+static struct vector vector_at(const struct vector_scope *s, struct vector_row r)
+{
+	return (struct vector){s->dims, r.block->scales[r.i], r.block->high + r.i * s->size, r.block->low + r.i * s->size};
+}
+
 bool vector_scope_get(const struct vector_scope *s, int64_t id, struct vector *out)
 {
 	int64_t row = vector_scope_row(s, id);
@@ -354,21 +374,45 @@ bool vector_scope_get(const struct vector_scope *s, int64_t id, struct vector *o
 	if (row < 0)
 		return false;
 	r = vector_row_at(s, (uint32_t)row);
-	*out = (struct vector){s->dims, r.block->scales[r.i], r.block->high + r.i * s->size, r.block->low + r.i * s->size};
+	*out = vector_at(s, r);
 	return true;
 }
 
 /* ---------------------------------------------------------------- codes */
+
+/* Puts the centre of the codes where the vectors of a scope have theirs. Of so many that the mean says something. */
+static void find_centre(struct vector_scope *coded, const struct vector_scope *s)
+{
+	double square = 0;
+
+	if (s->rows < CENTRE_ROWS)
+		return;
+	for (uint32_t row = 0; row < s->rows; row++) {
+		struct vector v = vector_at(s, vector_row_at(s, row));
+
+		vector_floats(&v, coded->scratch);
+		for (uint32_t i = 0; i < s->dims; i++)
+			coded->centre[i] += coded->scratch[i];
+	}
+	for (uint32_t i = 0; i < s->dims; i++) {
+		coded->centre[i] /= (float)s->rows;
+		square += (double)coded->centre[i] * (double)coded->centre[i];
+	}
+	vector_code_rotate(coded->centre, s->dims);
+	/* Vectors have length 1, so what is left of them has the mean square 1 - |centre|^2. */
+	coded->spread = sqrt(fmax(0, 1 - square));
+}
 
 enum err vector_scope_code(struct vector_scope **s)
 {
 	struct vector_scope *coded = vector_scope_new_coded((*s)->dims);
 	enum err e = coded ? OK : no_memory();
 
+	if (coded)
+		find_centre(coded, *s);
 	for (uint32_t row = 0; row < (*s)->rows && e == OK; row++) {
 		struct vector_row r = vector_row_at(*s, row);
-		struct vector v = {(*s)->dims, r.block->scales[r.i], r.block->high + r.i * (*s)->size,
-				   r.block->low + r.i * (*s)->size};
+		struct vector v = vector_at(*s, r);
 
 		e = vector_scope_put(coded, r.block->ids[r.i], &v);
 	}
@@ -402,7 +446,7 @@ static enum err row_take(struct vector_scope *s, const struct vector_scope *from
 	TRY(rows_grow(s));
 	t = vector_row_at(s, s->rows);
 	memcpy(t.block->high + t.i * s->size, f.block->high + f.i * s->size, s->size);
-	t.block->scales[t.i] = f.block->scales[f.i];
+	t.block->codes[t.i] = f.block->codes[f.i];
 	t.block->ids[t.i] = r->id;
 	s->rows++;
 	s->slots[slot_of(s, r->id)] = s->rows;
@@ -415,6 +459,10 @@ enum err vector_scope_sort(struct vector_scope **s)
 	struct id_row *r = malloc(((size_t)(*s)->rows + 1) * sizeof *r);
 	enum err e = sorted && r ? OK : no_memory();
 
+	if (e == OK) {
+		memcpy(sorted->centre, (*s)->centre, sorted->dims * sizeof *sorted->centre);
+		sorted->spread = (*s)->spread;
+	}
 	for (uint32_t row = 0; row < (*s)->rows && e == OK; row++)
 		r[row] = (struct id_row){vector_scope_id(*s, row), row};
 	if (e == OK)
@@ -436,6 +484,6 @@ void vector_scope_estimate(const struct vector_scope *s, const struct vector_cod
 	for (uint32_t i = 0; i < s->blocks_n && i * s->per_block < s->rows; i++) {
 		uint32_t first = i * s->per_block, n = s->rows - first < s->blocks[i].cap ? s->rows - first : s->blocks[i].cap;
 
-		vector_code_scan(q, (const uint64_t *)(const void *)s->blocks[i].high, s->blocks[i].scales, n, out + first);
+		vector_code_scan(q, (const uint64_t *)(const void *)s->blocks[i].high, s->blocks[i].codes, n, out + first);
 	}
 }

@@ -16,8 +16,8 @@
  *  2. Rows 0..rows-1 are all live; every block but the last is full. Removing moves the last row into the gap.
  *  3. An answer depends on the set of vectors only, not on the order of rows, nor on how a scan was cut (unless more candidates
  *     than fit are nearly alike).
- *  4. A coded scope keeps a code of each vector (index/vector_code.h: dims / 8 bytes) instead of its planes. Of the functions below
- *     only those that change it, vector_scope_bytes, vector_scope_row and those of codes may be used with it. */
+ *  4. A coded scope keeps a code of each vector (index/vector_code.h: dims / 8 + 8 bytes) instead of its planes. Of the functions
+ * below only those that change it, vector_scope_bytes, vector_scope_row and those of codes may be used with it. */
 #ifndef CENOTE_INDEX_VECTOR_SCOPE_H
 #define CENOTE_INDEX_VECTOR_SCOPE_H
 
@@ -33,6 +33,8 @@ struct vector_scope {
 	uint32_t per_block; /* rows of a full block, a multiple of 64 */
 	size_t size;	    /* of a padded plane; of a code */
 	float *scratch;	    /* coded: dims; else NULL */
+	float *centre;	    /* of codes: dims; else NULL */
+	double spread;	    /* coded: how far from the centre vectors are, root of the mean square; 1 with a centre of 0 */
 	struct vector_block *blocks;
 	uint32_t blocks_n, blocks_cap;
 	uint32_t *slots; /* hash table: row + 1, 0: empty */

@@ -14,8 +14,7 @@ enum err chat_answer_init(struct chat_answer *w, struct arena *a)
 {
 	*w = (struct chat_answer){.a = a, .tokens_in = -1, .tokens_out = -1, .finish = LLM_CUT};
 	buf_init(&w->text, a, LLM_ANSWER_MAX);
-	w->calls = arena_array(a, LLM_CALLS_MAX, sizeof *w->calls);
-	return w->calls ? OK : E_NOMEM;
+	return OK;
 }
 
 static enum err too_long(void)
@@ -95,6 +94,11 @@ static enum err call_of(struct chat_answer *w, struct jval fragment, bool whole,
 	}
 	if (w->calls_n == LLM_CALLS_MAX)
 		return err_set(E_LIMIT, "the model wants more than %d tools called at once", LLM_CALLS_MAX);
+	/* Most answers have none, and there may be thousands at a time. */
+	if (!w->calls)
+		w->calls = arena_array(w->a, LLM_CALLS_MAX, sizeof *w->calls);
+	if (!w->calls)
+		return E_NOMEM;
 	*out = w->calls_n++;
 	memset(&w->calls[*out], 0, sizeof w->calls[*out]);
 	w->calls[*out].index = index >= 0 ? index : (int64_t)*out;

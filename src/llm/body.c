@@ -57,14 +57,27 @@ static void write_message(struct jw *w, const struct chat_body *how, const struc
 	jw_end_obj(w);
 }
 
+static void write_param(struct jw *w, const struct chat_body *how, const struct llm_param *p)
+{
+	jw_key(w, strcmp(p->name, "max_tokens") == 0 && how->completion_tokens ? "max_completion_tokens" : p->name);
+	jw_raw(w, p->json);
+}
+
+static bool says(const struct llm_request *rq, const char *name)
+{
+	for (size_t i = 0; i < rq->params_n; i++)
+		if (strcmp(rq->params[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 static void write_params(struct jw *w, const struct chat_body *how, const struct llm_request *rq)
 {
-	for (size_t i = 0; i < rq->params_n; i++) {
-		const struct llm_param *p = &rq->params[i];
-
-		jw_key(w, strcmp(p->name, "max_tokens") == 0 && how->completion_tokens ? "max_completion_tokens" : p->name);
-		jw_raw(w, p->json);
-	}
+	for (size_t i = 0; i < rq->params_n; i++)
+		write_param(w, how, &rq->params[i]);
+	for (size_t i = 0; i < how->defaults_n; i++)
+		if (!says(rq, how->defaults[i].name))
+			write_param(w, how, &how->defaults[i]);
 }
 
 enum err chat_body_write(const struct chat_body *how, const struct llm_request *rq, struct buf *out)

@@ -38,7 +38,13 @@ static void in_fiber(void *arg)
 static void run(void (*fn)(struct test *t), bool stream, const char *const *script, size_t n)
 {
 	struct test t = {.fn = fn, .stream = stream};
+	static const struct outbound_header headers[] = {{STR_INIT("X-Org"), STR_INIT("org-9")}};
+	static const struct llm_param defaults[] = {{"temperature", STR_INIT("0.25")}, {"max_tokens", STR_INIT("77")}};
 	struct chat_options opt = {.model = STR("m"),
+				   .headers = headers,
+				   .headers_n = 1,
+				   .defaults = defaults,
+				   .defaults_n = 2,
 				   .api_key = STR(KEY),
 				   .concurrency = 4,
 				   .timeout_ms = 10000,
@@ -119,7 +125,7 @@ static void sends(struct test *t)
 
 	EXPECT(llm_chat(t->llm, &t->a, &rq, &out) == OK);
 	EXPECT(strstr(t->peer.heads[0], "POST /v1/chat/completions HTTP/1.1\r\n"));
-	EXPECT(strstr(t->peer.heads[0], "\r\nAuthorization: Bearer " KEY));
+	EXPECT(strstr(t->peer.heads[0], "\r\nAuthorization: Bearer " KEY) && strstr(t->peer.heads[0], "\r\nX-Org: org-9\r\n"));
 #define BODY                                                                                                                       \
 	"{\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"be \\\"kind\\\"\"},{\"role\":\"user\",\"content\":["    \
 	"{\"type\":\"text\",\"text\":\"x\"}]},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"c1\",\"type\":"   \
@@ -127,13 +133,19 @@ static void sends(struct test *t)
 	"\"tool_call_id\":\"c1\"}],\"tools\":[1],\"temperature\":0.5,\"max_tokens\":9"
 	EXPECT(strcmp(t->peer.bodies[0],
 		      t->stream ? BODY ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}" : BODY "}") == 0);
+	/* What a request does not say is said by the settings. */
+	EXPECT(llm_chat(t->llm, &t->a, &(struct llm_request){.messages = messages, .n = 1, .params = params, .params_n = 1},
+			&out) == OK);
+	EXPECT(strcmp(t->peer.bodies[1], "{\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"be \\\"kind\\\"\"}],"
+					 "\"temperature\":0.5,\"max_tokens\":77}") == 0);
 }
 
 static void test_sends(void **state)
 {
 	(void)state;
-	RUN(sends, false, WHOLE("{\"content\":\"x\"}", "\"stop\""));
-	RUN(sends, true, SSE(CHUNK("{\"content\":\"x\"}", "\"stop\"") "data: [DONE]\n\n"));
+	RUN(sends, false, WHOLE("{\"content\":\"x\"}", "\"stop\""), WHOLE("{\"content\":\"x\"}", "\"stop\""));
+	RUN(sends, true, SSE(CHUNK("{\"content\":\"x\"}", "\"stop\"") "data: [DONE]\n\n"),
+	    WHOLE("{\"content\":\"x\"}", "\"stop\""));
 }
 
 /* ------------------------------------------------------------------ what it takes */
@@ -164,6 +176,9 @@ static void test_takes_text(void **state)
 	    WHOLE("{\"content\":[{\"type\":\"text\",\"text\":\"Hello, \"},{\"type\":\"text\",\"text\":\"you\"}]}", "null"));
 	RUN(is_hello, true, SSE(HELLO_LINES "data: [DONE]\n\n"));
 	RUN(is_hello, true, SSE(HELLO_LINES)); /* the end of the body is one, too */
+	/* What is said has its end; then the connection is cut, or nothing comes any more. */
+	RUN(is_hello, true, "|" HTTP("200", "Content-Length: 9999\r\n", HELLO_LINES));
+	RUN(is_hello, true, HTTP("200", "Content-Length: 9999\r\n", HELLO_LINES));
 	RUN(is_hello, true, "~" HTTP("200", "Connection: close\r\nContent-Length: 607\r\n", HELLO_LINES "data: [DONE]\n\n"));
 }
 
@@ -207,21 +222,22 @@ static void test_takes_calls(void **state)
 static void again(struct test *t)
 {
 	is_hello(t);
-	EXPECT(t->peer.requests == 3);
+	EXPECT(peer_requests(&t->peer) == 3);
 }
 static void broken_off(struct test *t)
 {
 	struct llm_answer out;
 
 	EXPECT(ask(t, &out) == E_UPSTREAM && out.finish == LLM_CUT && str_eq(out.text, STR("Hel")));
-	EXPECT(t->peer.requests == 1); /* something was handed on */
+	EXPECT(peer_requests(&t->peer) == 1); /* something was handed on */
 }
 static void stopped(struct test *t)
 {
 	struct llm_answer out;
 
 	t->stop_with = E_CANCELLED;
-	EXPECT(ask(t, &out) == E_CANCELLED && out.finish == LLM_CUT && str_eq(out.text, STR("Hel")) && t->peer.requests == 1);
+	EXPECT(ask(t, &out) == E_CANCELLED && out.finish == LLM_CUT && str_eq(out.text, STR("Hel")) &&
+	       peer_requests(&t->peer) == 1);
 }
 
 static void test_tries_again(void **state)
@@ -252,7 +268,7 @@ static void forbidden(struct test *t)
 static void words(struct test *t)
 {
 	fails(t, E_INVALID, "refused the messages (400): temperature is too warm");
-	EXPECT(t->peer.requests == 1);
+	EXPECT(peer_requests(&t->peer) == 1);
 }
 static void echo(struct test *t)
 {
@@ -266,7 +282,7 @@ static void window(struct test *t)
 static void rate(struct test *t)
 {
 	fails(t, E_BUSY, "too many requests");
-	EXPECT(diag_get()->retry_after_s == 90 && t->peer.requests == 1);
+	EXPECT(diag_get()->retry_after_s == 90 && peer_requests(&t->peer) == 1);
 }
 static void no_answer(struct test *t)
 {
@@ -286,6 +302,7 @@ static void test_refusals(void **state)
 		RUN(forbidden, stream, REFUSAL("403", "no"));
 		RUN(words, stream, REFUSAL("400", "temperature is too warm"));
 		RUN(echo, stream, REFUSAL("400", "I do not like '" WORDS "'"));
+		RUN(echo, stream, REFUSAL("400", "who is org-9?"));
 		RUN(window, stream, REFUSAL("400", "This model's maximum context length is 8 tokens"));
 		RUN(rate, stream, HTTP("429", "Retry-After: 90\r\nContent-Length: 2\r\n", "{}"));
 	}

@@ -13,6 +13,7 @@
 #include "rt/internal.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #ifdef RT_ASAN
 #include <sanitizer/asan_interface.h>
@@ -26,6 +27,7 @@
 #endif
 
 #define STACK_BYTES (256u << 10)
+#define STACK_MARGIN 1024u /* below the frame that gives memory back: the frames of doing so */
 /* Wider than a page, so that a function with large locals cannot step over it. */
 #define GUARD_BYTES (64u << 10)
 #define POOL_MAX 256u	  /* stacks kept for use again, per loop */
@@ -225,7 +227,8 @@ enum err fiber_spawn(void (*fn)(void *arg), void *arg, struct fiber **out, bool 
 	l->fibers++;
 	f->fn = fn;
 	f->arg = arg;
-	f->cancelled = false;
+	f->cancelled = f->cancelled_since = false;
+	f->shields = 0;
 	f->deadline = NEVER;
 	f->log = NULL;
 	f->log_n = 0;
@@ -299,14 +302,56 @@ void fiber_run_ready(struct loop *l)
 void fiber_cancel(struct fiber *f)
 {
 	RT_ASSERT(rt_thread.loop == f->loop, "fiber_cancel from another thread");
+	if (f->shields) {
+		f->cancelled_since = true;
+		return;
+	}
 	f->cancelled = true;
 	if (f->cancellable)
 		fiber_wake(f, E_CANCELLED);
 }
 
+bool fiber_shield(void)
+{
+	struct fiber *f = rt_thread.fiber;
+	bool before;
+
+	if (!f)
+		return false;
+	before = f->cancelled;
+	f->cancelled = false;
+	f->shields++;
+	return before;
+}
+
+void fiber_unshield(bool cancelled)
+{
+	struct fiber *f = rt_thread.fiber;
+
+	if (!f)
+		return;
+	f->cancelled = cancelled;
+	if (--f->shields == 0 && f->cancelled_since)
+		f->cancelled = true;
+}
+
 bool fiber_cancelled(void)
 {
 	return rt_thread.fiber && rt_thread.fiber->cancelled;
+}
+
+void fiber_stack_release(void)
+{
+	const struct fiber *f = rt_thread.fiber;
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0), low, high;
+
+	if (!f)
+		return;
+	/* What is below this frame and a little more is nobody's. */
+	low = (uintptr_t)f->map + GUARD_BYTES;
+	high = (here - STACK_MARGIN) & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+	if (high > low && high < (uintptr_t)f)
+		(void)madvise((void *)low, high - low, MADV_DONTNEED);
 }
 
 void fiber_set_deadline(uint64_t at_ns)

@@ -17,6 +17,9 @@ struct fiber *fiber_current(void);
 /* Asks it to stop: every cancellable wait, now and later, returns E_CANCELLED. Loop's thread only. */
 void fiber_cancel(struct fiber *f);
 bool fiber_cancelled(void); /* of the running fiber; false outside */
+/* Gives back the memory that deeper calls of the running fiber have used of its stack; for one that waits long, in thousands.
+ * Outside a fiber: nothing. */
+void fiber_stack_release(void);
 /* The deadline every wait of this fiber respects besides its own (the earlier wins). Outside a fiber: kept per thread. NEVER at
  * start. */
 void fiber_set_deadline(uint64_t at_ns);

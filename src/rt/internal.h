@@ -87,8 +87,10 @@ struct fiber {
 	void *arg;
 	enum fiber_state state;
 	bool cancelled;
-	bool cancellable; /* the wait it is parked in */
-	enum err result;  /* why it was woken */
+	bool cancelled_since; /* while it was shielded */
+	unsigned shields;     /* calls of wait_shielded it is in */
+	bool cancellable;     /* the wait it is parked in */
+	enum err result;      /* why it was woken */
 	uint64_t deadline;
 	struct due due;
 	const struct log_field *log;
@@ -103,6 +105,9 @@ struct fiber {
 /* Parks the running fiber until fiber_wake, or E_TIMEOUT at at_ns, or (cancellable) E_CANCELLED at once when it was or is
  * cancelled. */
 enum err fiber_park(uint64_t at_ns, bool cancellable) MUST_CHECK;
+/* Puts off cancellation; returns what fiber_unshield puts back. Outside a fiber: nothing. */
+bool fiber_shield(void);
+void fiber_unshield(bool cancelled);
 /* Makes a parked fiber ready with this result; nothing when it is not parked (the first reason to wake wins). Loop's thread only.
  */
 void fiber_wake(struct fiber *f, enum err result);

@@ -147,6 +147,19 @@ void wait_restore(uint64_t deadline_ns)
 	fiber_set_deadline(deadline_ns);
 }
 
+enum err wait_shielded(uint64_t at_ns, enum err (*fn)(void *arg), void *arg)
+{
+	uint64_t before = fiber_deadline();
+	bool cancelled = fiber_shield();
+	enum err e;
+
+	fiber_set_deadline(at_ns);
+	e = fn(arg);
+	fiber_set_deadline(before);
+	fiber_unshield(cancelled);
+	return e;
+}
+
 bool wait_expired(void)
 {
 	uint64_t at = fiber_deadline();

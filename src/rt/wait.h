@@ -21,6 +21,11 @@ uint64_t wait_within(uint64_t at_ns);
 void wait_restore(uint64_t deadline_ns);
 bool wait_expired(void); /* that deadline has passed */
 
+/* For what must be done though the request was given up: calls fn, whose waits end at at_ns at the latest and know nothing of the
+ * fiber's own deadline and cancellation, be it from before or from meanwhile. Both hold again afterwards. Returns what fn returned.
+ */
+enum err wait_shielded(uint64_t at_ns, enum err (*fn)(void *arg), void *arg) MUST_CHECK;
+
 /* A one-shot event that another thread sets: event_init by the waiter, then hand it out, event_wait by the waiter, once; event_set
  * exactly once by the other side, from any thread. The memory is the waiter's.
  *

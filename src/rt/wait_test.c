@@ -294,6 +294,71 @@ static void test_event_set_before(void **state)
 	run_in_loop(set_before, NULL);
 }
 
+/* ---- what must be done anyway ---- */
+
+struct shielded {
+	struct fiber *f;
+	bool ended;
+};
+
+static enum err sleep_on(void *arg)
+{
+	(void)arg;
+	EXPECT(!fiber_cancelled());
+	TRY(wait_until(soon(5)));
+	return wait_until(soon(5));
+}
+
+static enum err sleep_long(void *arg)
+{
+	(void)arg;
+	return wait_until(soon(10000));
+}
+
+static void given_up(void *arg)
+{
+	struct shielded *s = arg;
+
+	EXPECT(wait_until(soon(10000)) == E_CANCELLED);
+	EXPECT(wait_shielded(NEVER, sleep_on, NULL) == OK);
+	EXPECT(fiber_cancelled() && wait_until(soon(1)) == E_CANCELLED);
+	EXPECT(wait_shielded(soon(5), sleep_long, NULL) == E_TIMEOUT);
+	s->ended = true;
+}
+
+static void given_up_meanwhile(void *arg)
+{
+	struct shielded *s = arg;
+
+	fiber_set_deadline(0);
+	EXPECT(wait_shielded(NEVER, sleep_on, NULL) == OK);
+	EXPECT(wait_until(soon(1)) == E_CANCELLED);
+	EXPECT(fiber_deadline() == 0);
+	s->ended = true;
+}
+
+static void shield(void *arg)
+{
+	void (*const fns[])(void *) = {given_up, given_up_meanwhile};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct shielded s = {.f = NULL};
+
+		EXPECT(fiber_spawn(fns[i], &s, &s.f, NULL) == OK);
+		fiber_cancel(s.f);
+		while (!s.ended)
+			EXPECT(wait_until(soon(1)) == OK);
+	}
+	(void)arg;
+}
+
+static void test_shield(void **state)
+{
+	run_in_loop(shield, NULL);
+	assert_int_equal(wait_shielded(soon(2), sleep_long, NULL), E_TIMEOUT);
+	assert_int_equal(wait_until(soon(1)), OK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -305,6 +370,7 @@ int main(void)
 		cmocka_unit_test(test_event_race_fibers),
 		cmocka_unit_test(test_event_race_threads),
 		cmocka_unit_test(test_event_batch),
+		cmocka_unit_test(test_shield),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,9 +61,12 @@ async def write(load, c, rng, thread):
     if kind < 0.4 and len(thread.kept) > 3:
         return await prune(load, c, thread)
     count, ops, blobs, new = rng.choice((1, 1, 3)), [], [], []
+    # A parent is one that is there: of a name that may be pruned by now nobody could say what it should be.
+    there = sorted(set(thread.kept) - thread.unsure)
     for _ in range(count):
         # mostly the next step; sometimes a fork of an older one
-        parent = rng.choice(sorted(thread.kept)) if thread.kept and rng.random() < 0.15 else (new[-1][0] if new else thread.acked if thread.acked >= 0 else None)
+        latest = new[-1][0] if new else thread.acked if thread.acked in there else None
+        parent = rng.choice(there) if there and rng.random() < 0.15 else latest
         more, bytes_ = thread.put_op(thread.n, parent)
         ops, blobs = ops + more, blobs + bytes_
         new.append((thread.n, parent))
@@ -83,12 +86,12 @@ async def write(load, c, rng, thread):
 
 async def prune(load, c, thread):
     head = max(thread.kept)
-    thread.unsure |= set(thread.kept) - {head}
+    # What an unanswered request of before had stored may be the head.
+    thread.unsure |= set(thread.kept) - ({head} if head == thread.tried else set())
     status, body = await c.ask("POST", PATH, frames([{"op": "prune", "threads": [thread.name]}]))
     if not load.done(c, (status, body), 200):
         return False
     assert "ok" in unframe(body)[0][0], body[:300]
-    # What an unanswered request of before had stored may have been the head.
     thread.kept = {head: None} if head == thread.tried else {}
     thread.unsure = set() if head == thread.tried else {head}
     return True

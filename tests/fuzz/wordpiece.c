@@ -1,5 +1,5 @@
 /* Fuzz target: the tokenizer. The first byte chooses: the rest is a vocabulary, which is refused or finds its own entries again; or
- * a text for a small vocabulary, where windows and chunks are cut from one sequence of pieces, and where the pieces of an ASCII
+ * a text for a small vocabulary, where windows are cut from one sequence of pieces, and where the pieces of an ASCII
  * text, put together, are the text in lower case without its blanks and control characters. */
 #include <string.h>
 
@@ -111,7 +111,6 @@ static void tokenize(struct str text)
 {
 	static uint32_t all[WIDE], some[WIDE];
 	const struct wordpiece *w = small();
-	struct wordpiece_chunks cut;
 	size_t n = wordpiece_encode(w, text, all, WIDE), k;
 
 	MUST(n >= 2 && n < WIDE && all[0] == 2 && all[n - 1] == 3);
@@ -122,13 +121,6 @@ static void tokenize(struct str text)
 		k = wordpiece_encode(w, text, some, window);
 		MUST(k == (n < window ? n : window) && some[k - 1] == 3 && memcmp(some, all, (k - 1) * sizeof *all) == 0);
 	}
-	k = wordpiece_first_chunk(w, text, some, &cut);
-	MUST(cut.pieces == n - 2 && cut.chunks >= 1 && cut.bytes <= text.n);
-	MUST(cut.pieces <= cut.chunks * WORDPIECE_CHUNK && (cut.chunks == 1 || cut.pieces > (cut.chunks - 1) * WORDPIECE_CHUNK));
-	MUST(k - 2 == (cut.pieces + cut.chunks - 1) / cut.chunks && some[k - 1] == 3 &&
-	     memcmp(some, all, (k - 1) * sizeof *all) == 0);
-	n = wordpiece_encode(w, str_sub(text, 0, cut.bytes), all, WIDE);
-	MUST(n >= k && n <= k + 2 && memcmp(some, all, (k - 1) * sizeof *all) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -203,6 +203,32 @@ static void silence(void **state)
 	end();
 }
 
+/* Nor does it answer the request to cancel: then no other connection is waited for, and no login. */
+static void silence_of_all(void **state)
+{
+	bool repeated;
+	(void)state;
+	begin_behind((struct pg_options){.pool_max = 4, .connect_ms = 20000}, PROXY_OPEN);
+	assert_int_equal(twice(1), OK);
+	assert_int_equal(write_one(1, 0, &repeated), OK);
+	pg_proxy_set(proxy, PROXY_SILENT);
+	fiber_set_deadline(deadline_in_ms(300));
+	assert_int_equal(twice(1), E_TIMEOUT);
+	fiber_set_deadline(NEVER);
+	uint64_t t0 = clock_mono_ns();
+	assert_int_equal(write_one(2, 0, &repeated), E_BUSY);
+	assert_non_null(strstr(diag_get()->text, "does not answer; whether the write was done is not known"));
+	assert_int_equal(write_one(3, 0, &repeated), E_BUSY);
+	assert_non_null(strstr(diag_get()->text, "does not answer; nothing was written"));
+	assert_int_equal(twice(1), E_BUSY);
+	assert_true(took_ms(t0) < AT_MOST(5000));
+	pg_proxy_set(proxy, PROXY_CUT);
+	t0 = clock_mono_ns();
+	while (twice(1) != OK)
+		assert_true(took_ms(t0) < AT_MOST(5000));
+	end();
+}
+
 static atomic_uint found_done;
 
 static void write_unheard(unsigned i)
@@ -284,8 +310,8 @@ static void stop_while_busy(void **state)
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(killed_backends), TEST(repeats_are_recognised), TEST(not_there),	   TEST(outage),
-		TEST(silence),	       TEST(lost_answers),	     TEST(stop_while_busy)};
+		TEST(killed_backends), TEST(repeats_are_recognised), TEST(not_there),	 TEST(outage),
+		TEST(silence),	       TEST(silence_of_all),	     TEST(lost_answers), TEST(stop_while_busy)};
 	return cmocka_run_group_tests_name("outage", tests, NULL, NULL);
 }
 

@@ -1,11 +1,7 @@
 /* Ranking is the same on both drivers, bit by bit: for items that went through Cenote, and for those that another client wrote into
  * the shared table. On the server in CENOTE_TEST_PG; without the variable the program is skipped (exit 77). */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "base/test_util.h"
 
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,13 +10,6 @@
 #include "core/memory.h"
 #include "store/postgres/pg.h"
 #include "temp_store.h"
-
-#define OKAY(expr)                                                                                                                 \
-	do {                                                                                                                       \
-		enum err okay_e_ = (expr);                                                                                         \
-		if (okay_e_ != OK)                                                                                                 \
-			fail_msg("%s: %s: %s", #expr, err_name(okay_e_), diag_get()->text);                                        \
-	} while (0)
 
 enum { ITEMS = 300, QUERIES = 50, LIMIT = 40 };
 static const struct principal me = {.tenant = STR_INIT("default"), .rights = RIGHT_ALL, .id = STR_INIT("test")};

@@ -781,6 +781,31 @@ static void read_only(void **state)
 	s->ops->close(s);
 }
 
+static PGconn *connected(const char *to)
+{
+	PGconn *c = PQconnectdb(to);
+
+	if (PQstatus(c) != CONNECTION_OK) {
+		fprintf(stderr, "%s", PQerrorMessage(c));
+		return NULL;
+	}
+	PQclear(PQexec(c, "SET client_min_messages = error"));
+	return c;
+}
+
+/* `given` with the name of the test's own database: CREATE INDEX CONCURRENTLY waits for every transaction of a database, and the
+ * neighbours' last as long as they like. */
+static void own_database(const char *given)
+{
+	static char mine[1024];
+	const char *query = strchr(given, '?'), *name = query ? query : given + strlen(given);
+
+	while (name > given && name[-1] != '/')
+		name--;
+	snprintf(mine, sizeof mine, "%.*s%s%s", (int)(name - given), given, home, query ? query : "");
+	url = mine;
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -806,24 +831,30 @@ int main(void)
 		TEST(examined),
 		TEST(read_only),
 	};
-	url = getenv("CENOTE_TEST_PG");
-	if (!url || !*url) {
+	const char *given = getenv("CENOTE_TEST_PG");
+	if (!given || !*given) {
 		fprintf(stderr, "CENOTE_TEST_PG is not set: skipped\n");
 		return 77;
 	}
 	log_setup(LOG_ERROR + 1, LOG_TEXT);
 	snprintf(home, sizeof home, "sch%ld", (long)getpid());
 	snprintf(role, sizeof role, "schrole%ld", (long)getpid());
-	admin = PQconnectdb(url);
-	if (PQstatus(admin) != CONNECTION_OK) {
-		fprintf(stderr, "%s", PQerrorMessage(admin));
+	PGconn *other = connected(given);
+	if (!other)
 		return 1;
-	}
-	PQclear(PQexec(admin, "SET client_min_messages = error"));
+	admin = other;
+	must("CREATE DATABASE %s TEMPLATE template0", home);
+	own_database(given);
+	admin = connected(url);
+	if (!admin)
+		return 1;
 	snprintf(role_url, sizeof role_url, "postgresql://%s@%s:%s/%s", role, PQhost(admin), PQport(admin), PQdb(admin));
 	arena_init(&scratch, 64u << 20);
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	arena_release(&scratch);
+	PQfinish(admin);
+	admin = other;
+	must("DROP DATABASE %s WITH (FORCE)", home);
 	PQfinish(admin);
 	return failed;
 }

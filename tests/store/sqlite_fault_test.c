@@ -305,9 +305,9 @@ static void loop(enum fault_kind kind, int at)
 	for (int sticky = 0; sticky < 2; sticky++) {
 		int n = 1;
 		/* Densely at first, then in growing steps: later faults meet the same code with other pages. */
-		int step = getenv("CENOTE_VALGRIND") ? 1 : sticky ? 2 : 6;
+		int wide = (int)temp_slowness(), step = sticky || wide > 1 ? 2 : 6;
 		while (one_run(kind, n, sticky, at) && n < 100000)
-			n += 1 + n / step;
+			n += 1 + n * wide / step;
 		assert_true(n > 1 || at == 3);
 	}
 }

@@ -239,6 +239,104 @@ static void clearing(void **state)
 	assert_true(found && t.entries == 0 && t.version == 1);
 }
 
+static bool value_there(const char *name)
+{
+	struct str v;
+	bool found;
+	assert_ok(S->ops->meta_get(S, &scratch, &ALICE, str_c(name), &v, &found));
+	return found;
+}
+
+/* The small value of a thread goes with all of its entries, however they go, and by nobody who may not remove them. */
+static void value_of_a_thread(void **state)
+{
+	(void)state;
+	static const char *const names[] = {META_OF_THREAD "s", META_OF_THREAD "s2", META_OF_THREAD "p"};
+	for (int way = 0; way < 3; way++) {
+		int64_t ids[2];
+		add("s", 0, 2, ids);
+		for (size_t i = 0; i < 3; i++)
+			assert_ok(S->ops->meta_put(S, &ALICE, str_c(names[i]), STR("x")));
+		assert_ok(OPS->entry_delete(S, &ALICE, STR("s"), ids[0]));
+		assert_true(value_there(names[0]));
+		if (way == 0)
+			assert_ok(OPS->clear(S, &ALICE, STR("s"), NULL));
+		else if (way == 1)
+			assert_ok(OPS->remove(S, &ALICE, STR("s"), THREAD_ALL));
+		else
+			assert_ok(OPS->remove(S, &ALICE, STR("s"), THREAD_ENTRIES));
+		assert_false(value_there(names[0]));
+		assert_true(value_there(names[1]) && value_there(names[2]));
+	}
+	assert_ok(add_n(&ANN, "p", 0, 1, NULL));
+	assert_ok(OPS->clear(S, &BEN, STR("p"), NULL));
+	assert_err(E_NOT_FOUND, OPS->remove(S, &BEN, STR("p"), THREAD_ALL));
+	assert_true(value_there(names[2]));
+	for (size_t i = 0; i < 3; i++)
+		assert_ok(S->ops->meta_put(S, &ALICE, str_c(names[i]), STR("")));
+	assert_ok(OPS->clear(S, &ANN, STR("p"), NULL));
+}
+
+/* The small value of an entry goes with it, however it goes. */
+static void values_of_entries(void **state)
+{
+	(void)state;
+	for (int way = 0; way < 5; way++) {
+		char names[3][48];
+		int64_t ids[3];
+		add("s", 0, 3, ids);
+		for (int i = 0; i < 3; i++) {
+			snprintf(names[i], sizeof names[i], META_OF_ENTRY "%lld", (long long)ids[i]);
+			assert_ok(S->ops->meta_put(S, &ALICE, str_c(names[i]), STR("x")));
+		}
+		if (way == 0)
+			assert_ok(OPS->entry_delete(S, &ALICE, STR("s"), ids[2]));
+		else if (way == 1)
+			assert_string_equal(pop_as(&ALICE, "s"), "{\"n\":2}");
+		assert_int_equal(value_there(names[2]), way >= 2);
+		assert_true(value_there(names[0]) && value_there(names[1]));
+		if (way < 2)
+			assert_ok(OPS->clear(S, &ALICE, STR("s"), NULL));
+		else
+			assert_ok(OPS->remove(S, &ALICE, STR("s"), way == 2 ? THREAD_ALL : THREAD_ENTRIES));
+		for (int i = 0; i < 3; i++)
+			assert_false(value_there(names[i]));
+	}
+}
+
+/* An append that counts on the session's end. */
+static void behind_the_end(void **state)
+{
+	struct session_entry v[2] = {{.data = STR("{\"n\":7}")}, {.data = STR("{\"n\":8}")}};
+	char name[32] = "0123456789abcdef0123456789abcdef";
+	int64_t ids[2];
+	struct entry_append a = {.thread = STR("s"), .v = v, .n = 2};
+	(void)state;
+	a.behind = 1;
+	assert_err(E_CONFLICT, OPS->append(S, &ALICE, &a)); /* nothing is there */
+	list_as(&ALICE, "s", false, 0, 5, E_NOT_FOUND);
+	add("s", 1, 2, ids);
+	a.behind = ids[0];
+	assert_err(E_CONFLICT, OPS->append(S, &ALICE, &a));
+	assert_string_equal(list("s"), "1 2 ");
+	a.behind = ids[1];
+	a.once = str_of(name, 32);
+	assert_ok(OPS->append(S, &ALICE, &a));
+	assert_string_equal(list("s"), "1 2 7 8 ");
+	a.look = true;
+	assert_ok(OPS->append(S, &ALICE, &a)); /* over again */
+	assert_true(a.repeated);
+	a.look = false;
+	assert_err(E_CONFLICT, OPS->append(S, &ALICE, &a));
+	assert_string_equal(list("s"), "1 2 7 8 ");
+	add("other", 5, 1, NULL);
+	a.behind = v[1].id;
+	assert_ok(OPS->append(S, &ALICE, &a)); /* others' sessions do not count */
+	assert_string_equal(list("s"), "1 2 7 8 7 8 ");
+	assert_ok(OPS->clear(S, &ALICE, STR("s"), NULL));
+	assert_ok(OPS->clear(S, &ALICE, STR("other"), NULL));
+}
+
 static void conditions(void **state)
 {
 	struct session_entry v[1] = {{.data = STR("{\"n\":1}")}};
@@ -298,6 +396,33 @@ static void repeated_calls(void **state)
 	a.thread = STR("other");
 	assert_ok(OPS->append(S, &ALICE, &a));
 	assert_false(a.repeated);
+}
+
+/* One entry goes when others come; not one of another thread, and not twice. */
+static void in_the_place_of(void **state)
+{
+	struct session_entry v[2] = {{.data = STR("{\"n\":7}")}, {.data = STR("{\"n\":8}")}};
+	struct entry_append a = {.thread = STR("s"), .v = v, .n = 2};
+	int64_t ids[3], other[1];
+	(void)state;
+	add("s", 1, 3, ids);
+	add("t", 1, 1, other);
+	a.instead = ids[1];
+	assert_ok(OPS->append(S, &ALICE, &a));
+	assert_string_equal(list("s"), "1 3 7 8 ");
+	a.n = 1;
+	assert_ok(OPS->append(S, &ALICE, &a));
+	assert_string_equal(list("s"), "1 3 7 8 7 ");
+	a.instead = other[0];
+	assert_ok(OPS->append(S, &ALICE, &a));
+	assert_string_equal(list("s"), "1 3 7 8 7 7 ");
+	assert_string_equal(list("t"), "1 ");
+	S = suite_driver->reopen(S);
+	assert_string_equal(list("s"), "1 3 7 8 7 7 ");
+	struct thread_info t;
+	bool found;
+	assert_ok(OPS->get(S, &scratch, &ALICE, STR("s"), &t, &found));
+	assert_true(found && t.entries == 6);
 }
 
 /* What an entry says is its own affair: bytes, size, number. */
@@ -524,11 +649,15 @@ int suite_entries(void)
 		SUITE_TEST(long_sessions),
 		SUITE_TEST(from_the_end),
 		SUITE_TEST(clearing),
+		SUITE_TEST(value_of_a_thread),
+		SUITE_TEST(values_of_entries),
+		SUITE_TEST(behind_the_end),
 		SUITE_TEST(conditions),
 		SUITE_TEST(repeated_calls),
 		SUITE_TEST(any_object),
 		SUITE_TEST(odd_names),
 		SUITE_TEST(owners),
+		SUITE_TEST(in_the_place_of),
 		SUITE_TEST(appends_and_pops_at_once),
 		SUITE_TEST(replaced_at_once),
 	};

@@ -208,6 +208,35 @@ static void small_values(void **state)
 	assert_false(found);
 }
 
+static bool add_value(void *ctx, struct str name, struct str value)
+{
+	struct buf *b = ctx;
+	buf_printf(b, "%.*s=%.*s ", STR_ARG(name), STR_ARG(value));
+	return b->n < 60;
+}
+
+static void small_values_by_prefix(void **state)
+{
+	(void)state;
+	static const char *const names[] = {"turn:2", "turn:10", "turn:a\xc3\xa9", "turn:Z", "turn", "turn;", "turm:z"};
+	struct principal other = ALICE;
+	struct buf b;
+	other.tenant = STR("elsewhere");
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		assert_ok(S->ops->meta_put(S, &ALICE, str_c(names[i]), str_c(names[i])));
+	buf_init(&b, &scratch, 1000);
+	assert_ok(S->ops->meta_walk(S, &ALICE, STR("turn:"), STR(""), 2, add_value, &b));
+	assert_str(STR("turn:10=turn:10 turn:2=turn:2 "), buf_slice(&b));
+	buf_clear(&b);
+	assert_ok(S->ops->meta_walk(S, &ALICE, STR("turn:"), STR("turn:2"), 100, add_value, &b));
+	assert_str(STR("turn:Z=turn:Z turn:a\xc3\xa9=turn:a\xc3\xa9 "), buf_slice(&b));
+	buf_clear(&b);
+	assert_ok(S->ops->meta_walk(S, &other, STR("turn:"), STR(""), 100, add_value, &b));
+	assert_int_equal(b.n, 0);
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		assert_ok(S->ops->meta_put(S, &ALICE, str_c(names[i]), STR("")));
+}
+
 static void statistics(void **state)
 {
 	(void)state;
@@ -254,7 +283,8 @@ static int group_teardown(void **state)
 int suite_tenants(void)
 {
 	const struct CMUnitTest tests[] = {
-		SUITE_TEST(isolated), SUITE_TEST(fails_closed), SUITE_TEST(keys), SUITE_TEST(small_values), SUITE_TEST(statistics),
+		SUITE_TEST(isolated),	  SUITE_TEST(fails_closed),	      SUITE_TEST(keys),
+		SUITE_TEST(small_values), SUITE_TEST(small_values_by_prefix), SUITE_TEST(statistics),
 	};
 	return cmocka_run_group_tests_name("tenants", tests, group_setup, group_teardown);
 }

@@ -87,3 +87,14 @@ enum err temp_open(const char *vfs, struct store **out)
 	struct store_options opt = {.durable = true};
 	return sqlite_store_open(str_c(temp_dir), &opt, vfs, out);
 }
+
+unsigned temp_slowness(void)
+{
+#if defined(__SANITIZE_THREAD__)
+	return 6;
+#elif defined(__SANITIZE_ADDRESS__)
+	return 3;
+#else
+	return getenv("CENOTE_VALGRIND") ? 6 : 1;
+#endif
+}

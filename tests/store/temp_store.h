@@ -16,5 +16,8 @@ enum err temp_open(const char *vfs, struct store **out) MUST_CHECK;
 void temp_copy(char *from);
 /* Path of a file below temp_dir; valid until the next call. */
 const char *temp_path(const char *name);
+/* How many times slower than plainly a program of this build runs, roughly: what loops may divide by, since the plain run goes
+ * through all of it. */
+unsigned temp_slowness(void);
 
 #endif

@@ -17,6 +17,7 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.path.append(str(HERE.parents[1] / "clients" / "python" / "src"))  # at the end: tests of the installed package come with their own
+from model_server import ModelServer  # noqa: E402
 from pgbouncer import PgBouncer, installed  # noqa: E402
 from postgres import database, pg_server, pg_url  # noqa: E402,F401
 from server import Server  # noqa: E402
@@ -53,6 +54,13 @@ def pytest_collection_modifyitems(config, items):
 def kind(request):
     """The store's name, one of STORES."""
     return request.param
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A scripted model server."""
+    with ModelServer() as m:
+        yield m
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ import hashlib
 import json
 import math
 import socket
-import ssl
 import struct
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from stub import Stub
 
 
 def vector(text, dims):
@@ -31,7 +31,7 @@ def vector(text, dims):
     return [x / length for x in out]
 
 
-class EmbedServer:
+class EmbedServer(Stub):
     def __init__(self, dims=8, model="scripted", key=None, longer=0, certificate=None):
         """longer: dimensions that the model has when it is not asked for fewer. certificate: (file, key file), then it speaks https."""
         self.certificate = certificate
@@ -54,45 +54,18 @@ class EmbedServer:
             self.todo, self.always = [], fault
 
     def __enter__(self):
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def log_message(self, *a):
-                pass
-
-            def do_POST(self):
-                outer.handle(self)
-
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 128
-
-            def handle_error(self, request, client_address):
-                pass
-
-        self.httpd = Quiet(("127.0.0.1", 0), Handler)
-        if self.certificate:
-            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            tls.load_cert_chain(*self.certificate)
-            self.httpd.socket = tls.wrap_socket(self.httpd.socket, server_side=True, do_handshake_on_connect=False)
-        self.url = f"http{'s' if self.certificate else ''}://127.0.0.1:{self.httpd.server_address[1]}/v1"
-        self.thread = threading.Thread(target=self.httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.thread.start()
+        super().__enter__()
+        self.url += "/v1"
         return self
 
     def __exit__(self, *exc):
         self.over.set()
-        self.httpd.shutdown()
-        self.httpd.server_close()
-        self.thread.join()
+        super().__exit__(*exc)
 
     # ------------------------------------------------------------------ answers
 
     def handle(self, h):
-        body = json.loads(h.rfile.read(int(h.headers["Content-Length"])))
+        body = json.loads(self.body(h))
         with self.lock:
             self.requests.append(body)
             self.headers.append(dict(h.headers))

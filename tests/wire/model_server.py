@@ -12,7 +12,8 @@ import json
 import socket
 import struct
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from stub import Stub
 
 
 def echo(body):
@@ -20,7 +21,7 @@ def echo(body):
     return f"You said: {content if isinstance(content, str) else json.dumps(content)}"
 
 
-class ModelServer:
+class ModelServer(Stub):
     def __init__(self, model="scripted", key=None):
         self.model, self.key, self.answer, self.gate = model, key, echo, None
         self.requests, self.headers, self.todo = [], [], []
@@ -31,43 +32,20 @@ class ModelServer:
             self.todo = list(faults)
 
     def __enter__(self):
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def log_message(self, *a):
-                pass
-
-            def do_POST(self):
-                outer.handle(self)
-
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 128
-
-            def handle_error(self, request, client_address):
-                pass
-
-        self.httpd = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.httpd.server_address[1]}/v1"
-        self.thread = threading.Thread(target=self.httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.thread.start()
+        super().__enter__()
+        self.url += "/v1"
         return self
 
     def __exit__(self, *exc):
         self.over.set()
         if self.gate:
             self.gate.set()
-        self.httpd.shutdown()
-        self.httpd.server_close()
-        self.thread.join()
+        super().__exit__(*exc)
 
     # ------------------------------------------------------------------ answers
 
     def handle(self, h):
-        body = json.loads(h.rfile.read(int(h.headers["Content-Length"])))
+        body = json.loads(self.body(h))
         with self.lock:
             self.requests.append(body)
             self.headers.append(dict(h.headers))
@@ -109,22 +87,25 @@ class ModelServer:
         kind, _, after = fault.partition(":")
         h.send_response(200)
         h.send_header("Content-Type", "text/event-stream")
-        h.send_header("Connection", "close")
+        h.send_header("Transfer-Encoding", "chunked")
         h.end_headers()
+
+        def write(data):
+            h.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+            h.wfile.flush()
 
         def send(delta, reason=None):
             chunk = {"id": "x", "object": "chat.completion.chunk", "model": self.model,
                      "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
-            h.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-            h.wfile.flush()
+            write(f"data: {json.dumps(chunk)}\n\n".encode())
 
         words = (said.get("content") or "").split(" ")
         send({"role": "assistant", "content": ""})
         for i, word in enumerate(words):
-            if kind == "cut" and i == int(after):
-                return
-            if kind == "error" and i == int(after):
-                h.wfile.write(b'data: {"error": {"message": "out of order"}}\n\n')
+            if kind in ("cut", "error") and i == int(after):
+                if kind == "error":
+                    write(b'data: {"error": {"message": "out of order"}}\n\n')
+                h.wfile.write(b"0\r\n\r\n")
                 return
             send({"content": word if i == 0 else " " + word})
             if i == 0 and self.gate:
@@ -135,8 +116,9 @@ class ModelServer:
             send({"tool_calls": [{"index": i, "function": {"arguments": text[3:]}}]})
         send({}, self.finish(said))
         if body.get("stream_options", {}).get("include_usage"):
-            h.wfile.write(f"data: {json.dumps({'choices': [], 'usage': self.usage(body, said)})}\n\n".encode())
-        h.wfile.write(b"data: [DONE]\n\n")
+            write(f"data: {json.dumps({'choices': [], 'usage': self.usage(body, said)})}\n\n".encode())
+        write(b"data: [DONE]\n\n")
+        h.wfile.write(b"0\r\n\r\n")
 
     def send(self, h, status, body, headers=None):
         data = json.dumps(body).encode()

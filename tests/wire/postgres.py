@@ -6,6 +6,7 @@ import itertools
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,6 +61,27 @@ class Postgres:
 
     def stop(self, mode="fast"):
         self.tool("stop", self.folder, "-m", mode)
+
+    def signal(self, number):
+        """To all of the server's processes, the first one first: a stopped one starts no others."""
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        os.kill(first, number)
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                if int(stat.read_text().rpartition(")")[2].split()[1]) == first:
+                    os.kill(int(stat.parent.name), number)
+
+    @contextlib.contextmanager
+    def silent(self):
+        """It takes what is sent, and says nothing; until the end, or until awake() before that."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.awake()
+
+    def awake(self):
+        self.signal(signal.SIGCONT)
 
     def log(self):
         return (self.folder / "log").read_text(errors="replace")

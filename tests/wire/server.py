@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 import urllib.parse
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
@@ -24,7 +25,7 @@ def binary():
 
 def clean_env(**more):
     """The environment without settings of the developer's own."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("CENOTE_", "LANG", "FAILIO_", "PG", "DATABRICKS_"))
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("CENOTE_", "LANG", "FAILIO_", "PG", "DATABRICKS_", "MLFLOW_", "OTEL_"))
            and k not in ("PORT", "HOST", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")}
     env["LC_ALL"] = "C.UTF-8"
     env.update({k: str(v) for k, v in more.items()})
@@ -124,6 +125,13 @@ class Server:
                 raise RuntimeError(f"the server ended with {code}: " + "".join(self.log[-30:]))
         finally:
             self.remove()
+
+    def logged(self, *parts, wait=10):
+        """The lines of the log with all parts; waits for the first, since what is logged arrives beside the answers."""
+        end = time.monotonic() + wait
+        while not (found := [line for line in self.log if all(p in line for p in parts)]) and time.monotonic() < end:
+            time.sleep(0.02)
+        return found
 
     def request(self, method, path, body=None, headers=None, timeout=60):
         """One request on a connection of its own; body: bytes as they are, anything else as JSON."""

@@ -2,6 +2,8 @@
 import asyncio
 import itertools
 import json
+import threading
+import time
 
 import openai
 import pytest
@@ -78,10 +80,10 @@ def test_a_turn_knows_the_one_before(client, model):
     assert model.headers[-1]["Authorization"] == "Bearer sk-model"
 
 
-def test_without_a_conversation_nothing_is_kept(client, model):
+def test_without_a_conversation(client, model):
     r = client.responses.create(model="scripted", input=[{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"},
                                                          {"role": "user", "content": [{"type": "input_text", "text": "three"}]}],
-                                instructions="Be brief.", temperature=0.5, max_output_tokens=7)
+                                instructions="Be brief.", temperature=0.5, max_output_tokens=7, store=False)
     assert r.output_text == "You said: three" and r.store is False and r.conversation is None
     assert texts(model) == [("system", "Be brief."), ("user", "one"), ("assistant", "two"), ("user", "three")]
     assert model.requests[-1]["temperature"] == 0.5 and model.requests[-1]["max_tokens"] == 7
@@ -116,7 +118,6 @@ def test_streamed(client, model):
 
 
 def test_the_first_word_does_not_wait_for_the_last(client, model):
-    import threading
     model.answer, model.gate = lambda body: "first second", threading.Event()
     with client.responses.stream(model="scripted", input="go") as stream:
         for e in stream:
@@ -243,6 +244,83 @@ def test_nothing_typed_is_lost(client, model):
     assert texts(model)[1:] == [("user", "Are you there?"), ("user", "And now?")]
 
 
+def test_a_client_that_tries_again(server, model):
+    """What stock clients do by themselves after a 502: the question is kept once, the model asked with it once."""
+    with openai.OpenAI(api_key="x", base_url=server.url + "/v1", max_retries=1) as client:
+        c = client.conversations.create()
+        model.script(*["500"] * 3)
+        assert client.responses.create(model="scripted", input="Still there?", conversation=c.id).output_text == "You said: Still there?"
+        assert len(model.requests) == 4 and texts(model)[1:] == [("user", "Still there?")]
+        assert [said(x) for x in kept(client, c)] == [("user", "Still there?"), ("assistant", "You said: Still there?")]
+        # The same words in another call are said again.
+        client.responses.create(model="scripted", input="Still there?", conversation=c.id)
+        assert len(kept(client, c)) == 4
+
+
+def test_a_client_that_goes(client, server, model):
+    """It closes the connection after the first word: what came of the answer is kept, and the thread goes on."""
+    model.answer, model.gate = lambda body: "one " + "two " * 20000, threading.Event()
+    c = client.conversations.create()
+    stream = client.responses.create(model="scripted", input="count", conversation=c.id, stream=True)
+    for e in stream:
+        if e.type == "response.output_text.delta":
+            break
+    stream.close()
+    model.gate.set()
+    end = time.monotonic() + 30
+    while not said(kept(client, c)[1])[1]:  # until then an empty one stands for it
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert said(kept(client, c)[0]) == ("user", "count")
+    assert kept(client, c)[1].status == "incomplete" and said(kept(client, c)[1])[1].startswith("one")
+
+
+def test_a_connection_is_used_again(client, model):
+    ports = set()
+    handle = model.handle
+    model.handle = lambda h: (ports.add(h.client_address[1]), handle(h))
+    model.answer = lambda body: "done"
+    try:
+        for _ in range(4):
+            with client.responses.stream(model="scripted", input="x") as s:
+                assert s.get_final_response().output_text == "done"
+    finally:
+        model.handle = handle
+    assert len(ports) == 1
+
+
+def test_a_long_window_and_a_user(kind, start, model):
+    """The most that memory.max_history can be: memories are still recalled."""
+    with with_model(start, kind, model, "--memory-max-history", "10000") as s, openai.OpenAI(api_key="x", base_url=s.url + "/v1", max_retries=0) as c:
+        with LongTermMemory(url=s.url) as memory:
+            memory.save_memory("ann", "tea", {"drinks": "green tea"})
+        c.responses.create(model="scripted", input="Which tea do I drink?", user="ann", conversation=c.conversations.create().id)
+        assert "green tea" in texts(model)[0][1]
+
+
+def test_killed_in_the_middle_of_an_answer(kind, start, model):
+    """The question is there, the answer is marked incomplete, and the thread goes on."""
+    model.answer, model.gate = lambda body: "one two", threading.Event()
+    with with_model(start, kind, model) as s:
+        with openai.OpenAI(api_key="x", base_url=s.url + "/v1", max_retries=0) as c:
+            conversation = c.conversations.create()
+            stream = c.responses.create(model="scripted", input="count", conversation=conversation.id, stream=True)
+            next(e for e in stream if e.type == "response.output_text.delta")
+            s.kill()
+        model.gate.set()
+        model.gate = None
+        s.start()
+        with openai.OpenAI(api_key="x", base_url=s.url + "/v1", max_retries=0) as c:
+            assert said(kept(c, conversation)[0]) == ("user", "count")
+            assert [x.status for x in kept(c, conversation)[1:]] == ["incomplete"]
+            assert c.responses.create(model="scripted", input="go on", conversation=conversation.id).output_text == "one two"
+            assert texts(model)[1:] == [("user", "count"), ("user", "go on")]
+            # A client that sends its whole history again has not seen that answer.
+            history = [{"role": "user", "content": "count"}, {"role": "user", "content": "go on"}, {"role": "assistant", "content": "one two"}]
+            c.chat.completions.create(model="scripted", messages=history + [{"role": "user", "content": "and on"}], metadata={"thread_id": conversation.id})
+            assert len(kept(c, conversation)) == 6
+
+
 @pytest.mark.parametrize("fault", ["cut:2", "error:2"])
 def test_a_part_of_an_answer_is_kept(client, model, fault):
     model.answer = lambda body: "one two three four"
@@ -275,7 +353,7 @@ def test_too_long_for_the_window(client, model):
 
 @pytest.mark.parametrize("body, part", [
     ({"input": ""}, None), ({"input": []}, "input"), ({"input": 3}, "input"), ({"input": [3]}, "input"), ({"input": "x", "temperature": 3}, "temperature"),
-    ({"input": "x", "previous_response_id": "resp_1"}, "previous_response_id"), ({"input": "x", "background": True}, "background"),
+    ({"input": "x", "previous_response_id": 1}, "previous_response_id"), ({"input": "x", "background": True}, "background"),
     ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0]"), ({"input": "x", "conversation": 3}, "conversation"),
     ({"input": "x", "max_output_tokens": 0}, "max_output_tokens"), ({"input": "x", "stream": "yes"}, "stream"),
     ({"input": [{"type": "function_call_output", "output": "x"}]}, "call_id")])
@@ -334,3 +412,28 @@ def test_no_model(server, kind, start):
     with start(kind) as s:
         r = s.request("POST", "/v1/responses", {"input": "x"})
         assert r.status == 404 and "llm.base_url" in r.json["error"]["message"], r
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_nobody_answers(kind, start, streamed):
+    """model "none", where there is no other: what is said is kept and looked through, and what it brings up is told."""
+    def listen(client, text, user, conversation):
+        if not streamed:
+            return client.responses.create(model="none", input=text, user=user, conversation=conversation, extra_headers={"X-Cenote-Why": "true"})
+        with client.responses.stream(model="none", input=text, user=user, conversation=conversation, extra_headers={"X-Cenote-Why": "true"}) as s:
+            assert not [e for e in s if "output" in e.type]
+            return s.get_final_response()
+
+    with start(kind) as s, openai.OpenAI(api_key="x", base_url=s.url + "/v1", max_retries=0) as c:
+        first, second = c.conversations.create(), c.conversations.create()
+        r = listen(c, "I live in Oslo.", "ann", first.id)
+        assert (r.output, r.status, r.model) == ([], "completed", "none") and [said(x) for x in kept(c, first)] == [("user", "I live in Oslo.")]
+        end = time.monotonic() + 30
+        while s.request("GET", "/cenote/v1/items?namespace=user_memories.ann.facts&key=home").status != 200:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        texts = [m["text"] for m in listen(c, "Where do I live?", "ann", second.id).cenote["memories"]]
+        assert "The user lives in Oslo." in texts and "Where do I live?" not in texts
+        assert listen(c, "Where do I live?", "bob", c.conversations.create().id).cenote["memories"] == []
+        with pytest.raises(openai.NotFoundError):
+            c.responses.create(model="gpt-5", input="x")

@@ -140,7 +140,7 @@ def routes(s):
                 yield method.upper(), re.sub(r"\{[^}]*\}", "x", path)
 
 
-PUBLIC = ("/livez", "/readyz", "/healthz", "/startupz", "/health", "/ok", "/info", "/openapi.json", "/docs")
+PUBLIC = ("/livez", "/ping", "/readyz", "/healthz", "/startupz", "/health", "/ok", "/info", "/openapi.json", "/docs")
 
 
 def test_every_route_asks_who(house):

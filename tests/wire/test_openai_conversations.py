@@ -283,7 +283,7 @@ def test_requests_that_are_none(server, conv):
         assert r.status == status and r.json["error"]["type"] == "invalid_request_error" and r.headers["x-request-id"], r
     r = server.request("PUT", f"/v1/conversations/{conv}", {})
     assert r.status == 405 and r.json["error"]["message"]
-    for method, path in (("POST", "/v1/images"), ("GET", "/responses/none"), ("GET", "/chat/completions/none"), ("GET", "/serving-endpoints/responses/none"),
+    for method, path in (("POST", "/v1/images"), ("GET", "/responses/none/at/all"), ("GET", "/chat/completions/none"), ("GET", "/serving-endpoints/responses/none/at/all"),
                          ("GET", "/v1/nothing/here"), ("POST", "/v1/completions")):
         r = server.request(method, path, {} if method == "POST" else None)
         assert r.status == 404 and r.json["error"]["type"] == "invalid_request_error", (path, r)

@@ -338,7 +338,7 @@ def test_without_the_right_to_make_tables(pg_url, db):
             r = server.request("POST", path("s"), {"items": said("a")})
             assert r.status == 502 and "CREATE TABLE" in r.json["detail"], r
             assert server.request("GET", path("s")).status == 502
-            logged = [json.loads(line) for line in server.log if "agent_sessions" in line and line.startswith("{")]
+            logged = [json.loads(line) for line in server.logged("agent_sessions") if line.startswith("{")]
         sql = r.json["detail"].partition("CREATE TABLE")
         db.execute(sql[1] + sql[2])
         db.execute(f"REVOKE USAGE, UPDATE ON SEQUENCE agent_messages_id_seq FROM {role}")

@@ -253,7 +253,7 @@ def test_another_model(pg_url, db, service, tmp_path):
             settled(s)
             assert recall(s, "text 3", limit=1)[0]["key"] == "k3"
             assert rows(db, "n") == before
-            said = [line for line in s.log if "not of the model in use" in line]
+            said = s.logged("not of the model in use")
             assert len(said) == 1 and "WARN" in said[0].upper(), said
             # what is written over is not found by its old text, whatever the model
             put(s, "k0", {"text": "new"})
@@ -271,7 +271,7 @@ def test_other_dimensions(pg_url, db, service, tmp_path):
             assert recall(s, "some words", limit=1)[0]["key"] == "k"
             assert recall(s, "ours", limit=1)[0]["key"] == "c"
             assert [k for k, _, _ in rows(db, "n")] == ["k"]
-            assert any("vector(8)" in line for line in s.log)
+            assert s.logged("vector(8)")
         found = doctor(pg_url, tmp_path)
         assert len(found) == 1 and "vector(8)" in found[0]["text"], found
 
@@ -338,7 +338,7 @@ def test_rights(pg_url, pg_server, db, service, tmp_path):
                 assert metric(s, "cenote_vectors_taken_total") == 4
                 put(s, "c1", {"text": "ours"})
                 assert rows(db, "n", "c1") == []
-                assert any("GRANT SELECT, INSERT, UPDATE, DELETE ON" in line for line in s.log)
+                assert s.logged("GRANT SELECT, INSERT, UPDATE, DELETE ON")
                 found = doctor(theirs_url, tmp_path)
                 assert len(found) == 1 and found[0]["status"] == "warn" and "GRANT" in found[0]["fix"], found
                 subprocess.run([binary(), "grants", role, "--run", "--store", pg_url], env=env, check=True, capture_output=True, timeout=60)

@@ -63,6 +63,16 @@ def test_the_python_snippet(started):
     assert "boat" in paste(f"{sys.executable} -c {rest}", env)
 
 
+def test_chat_talks_from_memory(started, tmp_path):
+    """Beside the server, and on data of its own that it makes; without a model it says what is recalled."""
+    _, env = started
+    for e in (env, {**env, "CENOTE_DATA": str(tmp_path / "data")}):
+        r = subprocess.run([str(TREE / "run"), "chat"], env=e, input="what am I allergic to?\n", capture_output=True, text=True, timeout=300)
+        assert r.returncode == 0 and "walnut" in r.stdout.lower() and "llm.base_url" in r.stderr, r
+    r = subprocess.run([str(TREE / "run"), "chat", "--user", "sam"], env=env, input="walnuts?\n", capture_output=True, text=True, timeout=120)
+    assert r.returncode == 0 and "walnut" not in r.stdout.lower(), r
+
+
 def test_run_passes_arguments_on(started):
     _, env = started
     r = subprocess.run([str(TREE / "run"), "ls", "notes.nora"], env=env, capture_output=True, text=True, timeout=120)

@@ -64,6 +64,27 @@ export declare class CenoteStore extends BaseStore {
   batch<Op extends Operation[]>(operations: Op): Promise<OperationResults<Op>>;
 }
 
+/** A message in the form of chat completions. */
+export interface ThreadMessage {
+  role: "user" | "assistant" | "system" | "developer" | "tool";
+  /** A text, or parts where there is something else than texts. */
+  content: any;
+  /** Of its item in the conversation: what is put into a state twice is there once. */
+  id: string;
+  tool_calls?: { id: string; type: "function"; function: { name: string; arguments: string } }[];
+  tool_call_id?: string;
+  name?: string;
+  /** `{ status: "incomplete" }` of an answer that broke off. */
+  response_metadata?: Record<string, unknown>;
+}
+
+/**
+ * What was said in a thread (a chat, a conversation, a session), the oldest first, as the messages of a graph's state. With `limit` at most so many,
+ * the newest. A call of a tool without an output, an output without its call and items of other kinds are left out. A thread that is not
+ * there, or is another user's, has no messages.
+ */
+export declare function threadMessages(threadId: string, options?: CenoteOptions & { limit?: number }): Promise<ThreadMessage[]>;
+
 /** What the server refused, or that it could not be asked. */
 export declare class CenoteError extends Error {
   name: "CenoteError";

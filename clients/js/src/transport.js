@@ -24,7 +24,7 @@ export class CenoteError extends Error {
 /** The error of a problem document (RFC 9457). */
 export function problemError(problem, status, requestId) {
   const code = status ?? problem?.status ?? 0;
-  const detail = problem?.detail ?? problem?.title ?? `the server answered with status ${code}`;
+  const detail = problem?.detail ?? problem?.title ?? problem?.error?.message ?? `the server answered with status ${code}`;
   const id = requestId ?? problem?.request_id;
   return new CenoteError(id ? `${detail} [req ${id}]` : detail, { status: code, field: problem?.errors?.[0]?.field, requestId: id, problem });
 }
@@ -72,10 +72,19 @@ export class Transport {
   }
 
   /** POST; the body of the answer as bytes. */
-  async post(path, type, body) {
+  post(path, type, body) {
+    return this.#call("POST", path, { "content-type": type }, body);
+  }
+
+  /** GET; the same. */
+  get(path) {
+    return this.#call("GET", path, {}, undefined);
+  }
+
+  async #call(method, path, headers, body) {
     const end = this.#timeout > 0 ? Date.now() + this.#timeout : Infinity;
     for (let attempt = 0; ; attempt++) {
-      const { bytes, error, wait } = await this.#once(path, type, body, end);
+      const { bytes, error, wait } = await this.#once(method, path, headers, body, end);
       if (bytes) return bytes;
       const pause = Math.max(wait ?? 0, Math.min(PAUSE_MS * 2 ** attempt, PAUSE_MAX_MS) * (0.5 + Math.random() / 2));
       if (wait === null || attempt >= this.#retries || Date.now() + pause >= end) throw error;
@@ -84,14 +93,14 @@ export class Transport {
   }
 
   /** One attempt: {bytes}, or {error, wait}: wait null when it makes no sense to try again, else at least so many milliseconds before. */
-  async #once(path, type, body, end) {
+  async #once(method, path, headers, body, end) {
     const left = Math.min(end - Date.now(), 2 ** 31 - 1);
     const signal = this.#timeout > 0 ? AbortSignal.timeout(Math.max(left, 1)) : undefined;
     let answer, bytes;
     try {
       answer = await this.#fetch(this.#base + path, {
-        method: "POST",
-        headers: { ...this.#headers, "content-type": type },
+        method,
+        headers: { ...this.#headers, ...headers },
         body,
         redirect: "error",
         signal,

@@ -93,6 +93,12 @@ void nv_sessions(struct http_req *rq, void *ctx);
 /* A thread as listings show it. */
 void nv_write_thread(struct jw *w, const struct thread_info *t);
 void nv_recall(struct http_req *rq, void *ctx);
+void nv_entities(struct http_req *rq, void *ctx);
+void nv_entity_graph(struct http_req *rq, void *ctx);
+void nv_entity_put(struct http_req *rq, void *ctx);
+void nv_entity_delete(struct http_req *rq, void *ctx);
+void nv_entity_link(struct http_req *rq, void *ctx);
+void nv_entity_unlink(struct http_req *rq, void *ctx);
 void nv_namespaces(struct http_req *rq, void *ctx);
 void nv_stats(struct http_req *rq, void *ctx);
 void nv_vectors(struct http_req *rq, void *ctx);

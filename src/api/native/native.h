@@ -8,4 +8,8 @@
 /* m must live as long as the router. */
 enum err api_native_add(struct http_router *r, struct memory *m) MUST_CHECK;
 
+/* The last traces of turns. tr must live as long as the router; NULL: there are none. */
+struct tracer;
+enum err api_native_traces_add(struct http_router *r, struct tracer *tr) MUST_CHECK;
+
 #endif

@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "api/native/impl.h"
-#include "base/clock.h"
+#include "api/recall_hit.h"
 #include "core/recall.h"
 
 static const struct str members[] = {STR_INIT("query"), STR_INIT("user"),   STR_INIT("threads"), STR_INIT("namespaces"),
@@ -131,101 +131,6 @@ static enum err read_recall(struct http_req *rq, struct jval body, struct recall
 
 /* ------------------------------------------------------------------- answer */
 
-static void key_str_or_null(struct jw *w, const char *key, struct str s)
-{
-	jw_key(w, key);
-	if (s.n > 0)
-		jw_str(w, s);
-	else
-		jw_null(w);
-}
-
-static void key_time(struct jw *w, int64_t us)
-{
-	char time[CLOCK_TEXT_MAX];
-	size_t n;
-
-	jw_key(w, "time");
-	if (us == 0) {
-		jw_null(w);
-		return;
-	}
-	n = clock_format(us, CLOCK_MILLIS_Z, time);
-	jw_str(w, str_of(time, n));
-}
-
-static void write_message(struct jw *w, const struct message *m)
-{
-	jw_key(w, "kind");
-	jw_cstr(w, "message");
-	jw_key(w, "id");
-	jw_str(w, m->mid);
-	jw_key(w, "thread");
-	jw_str(w, m->thread);
-	jw_key(w, "namespace");
-	jw_null(w);
-	jw_key(w, "key");
-	jw_null(w);
-	jw_key(w, "role");
-	jw_str(w, m->role);
-	key_str_or_null(w, "name", m->name);
-	jw_key(w, "text");
-	jw_str(w, m->content);
-	key_time(w, m->time_us);
-}
-
-/* An item's text: its member text, content or memory when that is a string, else the whole value. */
-static enum err item_text(struct arena *a, struct str value, struct str *out)
-{
-	static const struct str names[] = {STR_INIT("text"), STR_INIT("content"), STR_INIT("memory")};
-	struct json doc;
-
-	*out = value;
-	TRY(json_parse(a, value, NULL, &doc));
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		struct jval v = j_get(json_root(&doc), names[i]);
-
-		if (!j_is(v, JSON_STRING))
-			continue;
-		*out = j_str(a, v);
-		return out->p ? OK : E_NOMEM;
-	}
-	return OK;
-}
-
-static enum err write_item(struct arena *a, struct jw *w, const struct item *it)
-{
-	struct str text, id = arena_printf(a, "%.*s/%.*s", STR_ARG(it->ns), STR_ARG(it->key));
-
-	if (!id.p)
-		return E_NOMEM;
-	TRY(item_text(a, it->value, &text));
-	jw_key(w, "kind");
-	jw_cstr(w, it->fact ? "fact" : "item");
-	jw_key(w, "id");
-	jw_str(w, id);
-	jw_key(w, "thread");
-	jw_null(w);
-	jw_key(w, "namespace");
-	ns_to_json(w, it->ns);
-	jw_key(w, "key");
-	jw_str(w, it->key);
-	jw_key(w, "role");
-	jw_null(w);
-	jw_key(w, "name");
-	jw_null(w);
-	jw_key(w, "text");
-	jw_str(w, text);
-	jw_key(w, "value");
-	jw_raw(w, it->value);
-	key_time(w, it->updated_us);
-	if (it->fact) {
-		nv_write_instant(w, "valid_from", it->valid_from_us);
-		nv_write_instant(w, "valid_to", it->valid_to_us);
-	}
-	return OK;
-}
-
 /* What the answer says besides the hits. */
 struct about {
 	const char *why;
@@ -239,20 +144,8 @@ static enum err write_hits(struct arena *a, struct jw *w, const struct recall_hi
 	jw_obj(w);
 	jw_key(w, "results");
 	jw_arr(w);
-	for (size_t i = 0; i < n; i++) {
-		jw_obj(w);
-		if (hits[i].is_item)
-			TRY(write_item(a, w, &hits[i].item));
-		else
-			write_message(w, &hits[i].message);
-		jw_key(w, "score");
-		jw_double(w, hits[i].score);
-		if (explain && hits[i].explain.n > 0) {
-			jw_key(w, "explain");
-			jw_raw(w, hits[i].explain);
-		}
-		jw_end_obj(w);
-	}
+	for (size_t i = 0; i < n; i++)
+		TRY(recall_hit_write(a, w, &hits[i], explain));
 	jw_end_arr(w);
 	jw_key(w, "mode");
 	jw_cstr(w, mode_name(about->mode));

@@ -153,7 +153,7 @@ void oa_conversation_create(struct http_req *rq, void *ctx)
 	CHECK(read_metadata(rq_arena(rq), j_get(json_root(&doc), STR("metadata")), &metadata));
 	list = j_get(json_root(&doc), STR("items"));
 	if (!j_null(list))
-		CHECK(oa_items_read(rq, list, "items", &items));
+		CHECK(items_read(rq, list, "items", &items));
 	CHECK(new_name(rq, key, &items.thread));
 	CHECK(oa_digest(rq, "items", key, items.thread, &items.once));
 	CHECK(create(rq, ctx, key, metadata, &items));

@@ -11,11 +11,12 @@
 /* For the vectors of one call: twice 2048 of the longest, as a cache has its own copy. */
 #define VECTORS_MAX ((size_t)192 << 20)
 
-static void write_model(struct buf *b, struct str name)
+/* kind, a member of our own: "embedding" or "chat". */
+static void write_model(struct buf *b, struct str name, const char *kind)
 {
 	buf_lit(b, "{\"id\":");
 	json_quote(b, name);
-	buf_lit(b, ",\"object\":\"model\",\"created\":1,\"owned_by\":\"cenote\"}");
+	buf_printf(b, ",\"object\":\"model\",\"created\":1,\"owned_by\":\"cenote\",\"kind\":\"%s\"}", kind);
 }
 
 void oa_models_list(struct http_req *rq, void *ctx)
@@ -26,11 +27,11 @@ void oa_models_list(struct http_req *rq, void *ctx)
 	buf_init(&b, rq_arena(rq), 4096);
 	buf_lit(&b, "{\"object\":\"list\",\"data\":[");
 	if (m->encoder)
-		write_model(&b, m->encoder->model);
+		write_model(&b, m->encoder->model, "embedding");
 	if (m->encoder && m->chat.p)
 		buf_byte(&b, ',');
 	if (m->chat.p)
-		write_model(&b, m->chat);
+		write_model(&b, m->chat, "chat");
 	buf_lit(&b, "]}");
 	oa_answer(rq, OK, &b);
 }
@@ -52,12 +53,13 @@ void oa_model_get(struct http_req *rq, void *ctx)
 {
 	struct openai_models *m = ctx;
 	struct str id = rq_param(rq, "id");
-	enum err e = m->chat.p && str_eq(id, m->chat) ? OK : known(m, id);
+	bool chat = m->chat.p && str_eq(id, m->chat);
+	enum err e = chat ? OK : known(m, id);
 	struct buf b;
 
 	buf_init(&b, rq_arena(rq), 4096);
 	if (e == OK)
-		write_model(&b, id);
+		write_model(&b, id, chat ? "chat" : "embedding");
 	oa_answer(rq, e, &b);
 }
 

@@ -78,16 +78,6 @@ static bool is_text(struct jval v)
 	return j_is(v, JSON_STRING);
 }
 
-/* A message: its type says so, or it has none but a role. */
-static bool is_message(struct jval item)
-{
-	struct jval type = j_get(item, STR("type"));
-
-	if (j_null(type))
-		return is_text(j_get(item, STR("role")));
-	return j_str_eq(type, STR("message"));
-}
-
 static enum err form_read(struct arena *scratch, struct str data, struct form *f)
 {
 	struct jval type;
@@ -107,7 +97,7 @@ static enum err form_read(struct arena *scratch, struct str data, struct form *f
 		e = err_set(E_INVALID, "an item must be an object");
 	TRY(e);
 	f->root = json_root(&f->doc);
-	f->message = is_message(f->root);
+	f->message = item_is_message(f->root);
 	type = j_get(f->root, STR("type"));
 	f->type = f->message ? STR("message") : is_text(type) ? j_str(scratch, type) : STR("");
 	return f->type.p ? OK : E_NOMEM;
@@ -341,54 +331,4 @@ enum err oa_item_write(struct buf *b, struct arena *a, struct arena *scratch, st
 		write_form(b, &f, *id);
 	arena_clear(scratch);
 	return id->p ? b->err : E_NOMEM;
-}
-
-/* --------------------------------------------------------------- checking */
-
-static enum err refuse(struct oa_place at, const char *name, const char *why)
-{
-	char field[80];
-
-	snprintf(field, sizeof field, "/%s/%zu%s%s", at.list, at.index, name[0] ? "/" : "", name);
-	return err_field(E_INVALID, field, -1, "%s[%zu]%s%s %s", at.list, at.index, name[0] ? "." : "", name, why);
-}
-
-static enum err check_message(struct jval item, struct oa_place at)
-{
-	static const struct str roles[] = {STR_INIT("user"), STR_INIT("assistant"), STR_INIT("system"), STR_INIT("developer"),
-					   STR_INIT("tool"), STR_INIT("unknown"),   STR_INIT("critic"), STR_INIT("discriminator")};
-	struct jval role = j_get(item, STR("role")), v = j_get(item, STR("content")), one;
-	bool known = false;
-
-	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
-		known = known || (is_text(role) && j_str_eq(role, roles[i]));
-	if (!known)
-		return refuse(at, "role",
-			      "must be one of user, assistant, system, developer, tool, unknown, critic, discriminator");
-	if (!is_text(v) && !j_is(v, JSON_ARRAY))
-		return refuse(at, "content", "must be a string or an array of parts");
-	for (struct j_iter it = j_iter(v); j_is(v, JSON_ARRAY) && j_next(&it, NULL, &one);)
-		if (!j_is(one, JSON_OBJECT))
-			return refuse(at, "content", "must have objects as its parts");
-	return OK;
-}
-
-enum err oa_item_check(struct jval item, struct oa_place at)
-{
-	static const char *const texts[] = {"call_id", "name", "arguments"};
-	struct jval type;
-
-	if (!j_is(item, JSON_OBJECT))
-		return refuse(at, "", "must be an object");
-	type = j_get(item, STR("type"));
-	if (!j_null(type) && !is_text(type))
-		return refuse(at, "type", "must be a string");
-	if (is_message(item))
-		return check_message(item, at);
-	if (!j_is(type, JSON_STRING) || !j_str_eq(type, STR("function_call")))
-		return OK;
-	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-		if (!is_text(j_get(item, str_c(texts[i]))))
-			return refuse(at, texts[i], "must be a string");
-	return OK;
 }

@@ -201,7 +201,7 @@ static void refusals(void **state)
 		enum err e;
 
 		assert_int_equal(json_parse(&x->a, str_c(rows[i].item), NULL, &doc), OK);
-		e = oa_item_check(json_root(&doc), (struct oa_place){"items", 3});
+		e = item_check(json_root(&doc), (struct item_place){"items", 3});
 		assert_int_equal(e, rows[i].field ? E_INVALID : OK);
 		if (rows[i].field)
 			assert_string_equal(diag_get()->field, rows[i].field);

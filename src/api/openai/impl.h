@@ -2,7 +2,9 @@
 #ifndef CENOTE_API_OPENAI_IMPL_H
 #define CENOTE_API_OPENAI_IMPL_H
 
+#include "api/items_in.h"
 #include "api/openai/openai.h"
+#include "api/response.h"
 #include "base/json/json.h"
 #include "core/thread.h"
 
@@ -12,8 +14,6 @@
 #define OA_ID_MAX 64
 
 /* ---- manners.c: errors, bodies, repeated calls, lists ---- */
-/* http_error_fn: {"error":{"message","type","param","code"}}. */
-const char *oa_error(struct http_req *rq, int status, struct buf *b);
 /* Ends with 200 and b, or with the error e (or b's). */
 void oa_answer(struct http_req *rq, enum err e, const struct buf *b);
 /* As oa_answer, for what changes a conversation: a session that others hold for too long is what the Agents SDK knows as
@@ -31,12 +31,6 @@ enum err oa_digest(struct http_req *rq, const char *what, struct str key, struct
 void oa_list_end(struct buf *b, struct str first, struct str last, bool more);
 
 /* ---- form.c: an item as it is shown ---- */
-/* Checks an item that came: a message's role and content, a function call's names; everything else may be anything. */
-struct oa_place { /* items[3] */
-	const char *list;
-	size_t index;
-};
-enum err oa_item_check(struct jval item, struct oa_place at) MUST_CHECK;
 /* The id that the item says it has, when it can serve as one; .p NULL: none. In a. scratch is empty before and after. */
 enum err oa_own_id(struct arena *a, struct arena *scratch, struct str data, struct str *out) MUST_CHECK;
 /* Writes the item in the form of Responses, with the id `own`, or one that is made of the entry's number when own.p is NULL. *id
@@ -62,16 +56,38 @@ void oa_embeddings(struct http_req *rq, void *ctx);
 void oa_models_list(struct http_req *rq, void *ctx);
 void oa_model_get(struct http_req *rq, void *ctx);
 
-/* ---- responses.c, chat.c; ctx is the struct openai_assistant ---- */
-void oa_responses(struct http_req *rq, void *ctx);
+/* ---- chat.c; ctx is the struct ask_service ---- */
 void oa_chat(struct http_req *rq, void *ctx);
 
+/* ---- stored.c; ctx is the struct ask_service ---- */
+void oa_response_get(struct http_req *rq, void *ctx);
+void oa_response_delete(struct http_req *rq, void *ctx);
+void oa_response_input(struct http_req *rq, void *ctx);
+void oa_response_cancel(struct http_req *rq, void *ctx);
+void oa_responses_compact(struct http_req *rq, void *ctx);
+void oa_responses_count(struct http_req *rq, void *ctx);
+/* The caller as the user of the turn. */
+struct principal oa_asker(const struct ask *k);
+/* Has the response kept as soon as it has an id that can be told, and as what it is when the turn is over. */
+void oa_store(struct response *r);
+
 /* ---- items.c ---- */
+/* Entries with the ids that they are shown under. Oldest first unless newest_first. */
+struct shown {
+	struct session_entry *v;
+	struct str *own; /* .p NULL: a made id */
+	size_t n;
+	bool newest_first;
+};
+/* Fills in own. */
+enum err oa_shown_name(struct http_req *rq, struct memory *m, struct str thread, struct shown *s) MUST_CHECK;
+/* Writes them as a list. */
+enum err oa_shown_write(struct http_req *rq, const struct shown *s, bool more, struct buf *b) MUST_CHECK;
+/* limit and order of a list. */
+enum err oa_list_question(struct http_req *rq, struct entry_list *q) MUST_CHECK;
 void oa_items_create(struct http_req *rq, void *ctx);
 void oa_items_list(struct http_req *rq, void *ctx);
 void oa_item_get(struct http_req *rq, void *ctx);
 void oa_item_delete(struct http_req *rq, void *ctx);
-/* The array of items of a body, the member `name`, checked, as entries. */
-enum err oa_items_read(struct http_req *rq, struct jval list, const char *name, struct entry_append *out) MUST_CHECK;
 
 #endif

@@ -16,14 +16,6 @@ enum { LIMIT_DEFAULT = 20, LIMIT_MAX = 100 };
 
 /* ------------------------------------------------------------------- names */
 
-/* Entries with the ids that they are shown under. Oldest first unless newest_first. */
-struct shown {
-	struct session_entry *v;
-	struct str *own; /* .p NULL: a made id */
-	size_t n;
-	bool newest_first;
-};
-
 struct before {
 	struct arena scratch;
 	struct arena ids;
@@ -76,7 +68,7 @@ static enum err yield_to_older(struct http_req *rq, struct memory *m, struct str
 	return x.err;
 }
 
-static enum err name_all(struct http_req *rq, struct memory *m, struct str thread, struct shown *s)
+enum err oa_shown_name(struct http_req *rq, struct memory *m, struct str thread, struct shown *s)
 {
 	struct arena *a = rq_arena(rq), scratch;
 	struct map own;
@@ -191,7 +183,7 @@ static enum err write_all(void *arg)
 	return e;
 }
 
-static enum err write_list(struct http_req *rq, struct shown *s, bool more, struct buf *b)
+enum err oa_shown_write(struct http_req *rq, const struct shown *s, bool more, struct buf *b)
 {
 	struct write_job j = {.a = rq_arena(rq), .s = s, .b = b, .first = STR(""), .last = STR("")};
 	size_t bytes = 256;
@@ -206,27 +198,6 @@ static enum err write_list(struct http_req *rq, struct shown *s, bool more, stru
 
 /* ------------------------------------------------------------------ create */
 
-enum err oa_items_read(struct http_req *rq, struct jval list, const char *name, struct entry_append *out)
-{
-	struct jval v;
-	char field[32];
-
-	snprintf(field, sizeof field, "/%s", name);
-	if (!j_is(list, JSON_ARRAY))
-		return err_field(E_INVALID, field, -1, "%s must be an array of items", name);
-	if (j_node(list)->count > ENTRIES_PER_CALL)
-		return err_field(E_INVALID, field, -1, "%s may have %d elements, it has %u", name, ENTRIES_PER_CALL,
-				 j_node(list)->count);
-	out->v = ARENA_ARRAY(rq_arena(rq), struct session_entry, j_node(list)->count + 1);
-	if (!out->v)
-		return E_NOMEM;
-	for (struct j_iter it = j_iter(list); j_next(&it, NULL, &v); out->n++) {
-		TRY(oa_item_check(v, (struct oa_place){name, out->n}));
-		out->v[out->n] = (struct session_entry){.data = j_raw(v)};
-	}
-	return OK;
-}
-
 void oa_items_create(struct http_req *rq, void *ctx)
 {
 	struct entry_append add = {.thread = rq_param(rq, "id"), .must_exist = true};
@@ -240,7 +211,7 @@ void oa_items_create(struct http_req *rq, void *ctx)
 	buf_init(&b, rq_arena(rq), OA_ANSWER_MAX);
 	CHECK(oa_body(rq, &doc));
 	CHECK(oa_key(rq, &key));
-	CHECK(oa_items_read(rq, j_get(json_root(&doc), STR("items")), "items", &add));
+	CHECK(items_read(rq, j_get(json_root(&doc), STR("items")), "items", &add));
 	CHECK(oa_digest(rq, "items", key, add.thread, &add.once));
 	add.look = key.p || oa_resent(rq);
 	if (add.n == 0)
@@ -248,25 +219,33 @@ void oa_items_create(struct http_req *rq, void *ctx)
 	CHECK(missing(entries_append(ctx, rq_arena(rq), rq_principal(rq), &add), add.thread));
 	s.v = add.v;
 	s.n = add.n;
-	CHECK(name_all(rq, ctx, add.thread, &s));
-	e = write_list(rq, &s, false, &b);
+	CHECK(oa_shown_name(rq, ctx, add.thread, &s));
+	e = oa_shown_write(rq, &s, false, &b);
 out:
 	oa_answer_write(rq, e, &b);
 }
 
 /* -------------------------------------------------------------------- list */
 
-static enum err read_question(struct http_req *rq, struct memory *m, struct entry_list *q)
+enum err oa_list_question(struct http_req *rq, struct entry_list *q)
 {
-	struct str order = rq_query(rq, "order"), after = rq_query(rq, "after");
+	struct str order = rq_query(rq, "order");
 	int64_t limit;
-	enum err e;
 
 	TRY(rq_query_int(rq, "limit", 1, INT64_MAX, LIMIT_DEFAULT, &limit));
 	q->limit = limit > LIMIT_MAX ? LIMIT_MAX : (size_t)limit;
 	if (order.p && !str_eq(order, STR("asc")) && !str_eq(order, STR("desc")))
 		return err_field(E_INVALID, "order", -1, "order must be asc or desc");
 	q->newest_first = !str_eq(order, STR("asc"));
+	return OK;
+}
+
+static enum err read_question(struct http_req *rq, struct memory *m, struct entry_list *q)
+{
+	struct str after = rq_query(rq, "after");
+	enum err e;
+
+	TRY(oa_list_question(rq, q));
 	if (after.n == 0)
 		return OK;
 	e = find(rq, m, q->thread, after, &q->after);
@@ -293,8 +272,8 @@ void oa_items_list(struct http_req *rq, void *ctx)
 		goto out;
 	s.newest_first = q.newest_first;
 	if (s.n > 0)
-		CHECK(name_all(rq, ctx, q.thread, &s));
-	e = write_list(rq, &s, more, &b);
+		CHECK(oa_shown_name(rq, ctx, q.thread, &s));
+	e = oa_shown_write(rq, &s, more, &b);
 out:
 	oa_answer(rq, e, &b);
 }

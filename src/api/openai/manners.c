@@ -54,6 +54,8 @@ static const char *error_code(int status, const struct diag *d)
 		return "conversation_locked";
 	if (status == 404 && strcmp(d->field, "model") == 0)
 		return "model_not_found";
+	if (status == 404 && strcmp(d->field, "previous_response_id") == 0)
+		return "previous_response_not_found";
 	return status == 401 ? "invalid_api_key" : status == 502 ? "upstream_error" : NULL;
 }
 
@@ -66,7 +68,8 @@ const char *oa_error(struct http_req *rq, int status, struct buf *b)
 	if (status == 404 && !rq_route(rq))
 		text = "There is no such route: of OpenAI's API, Cenote serves responses, chat completions, conversations and "
 		       "their items, "
-		       "embeddings and models (POST /v1/responses, POST /v1/chat/completions, /v1/conversations, "
+		       "embeddings and models (/v1/responses, /v1/responses/{id}, /v1/responses/{id}/input_items, POST "
+		       "/v1/chat/completions, /v1/conversations, "
 		       "/v1/conversations/{id}, /v1/conversations/{id}/items, /v1/embeddings, /v1/models)";
 	else if (!text[0])
 		text = "The request was refused";
@@ -88,6 +91,10 @@ const char *oa_error(struct http_req *rq, int status, struct buf *b)
 		jw_cstr(&w, code);
 	else
 		jw_null(&w);
+	if (rq_trace(rq).n) {
+		jw_key(&w, "trace_id");
+		jw_str(&w, rq_trace(rq));
+	}
 	jw_end_obj(&w);
 	jw_end_obj(&w);
 	return "application/json";

@@ -36,21 +36,38 @@ enum err api_openai_models_add(struct http_router *r, struct openai_models *m)
 	return http_router_add(r, "/serving-endpoints", TABLE(serving_models), m, oa_error);
 }
 
-#define ASK_ROUTES(at, op)                                                                                                         \
-	{"POST", at "/responses", oa_responses, RIGHT_READ | RIGHT_WRITE, R_BODY | R_STREAM_OUT | R_LONG, op "CreateResponse"},    \
+#define ASKS RIGHT_READ | RIGHT_WRITE, R_BODY | R_STREAM_OUT | R_LONG
+#define RESPONSES(at, op)                                                                                                          \
 	{                                                                                                                          \
-		"POST", at "/chat/completions", oa_chat, RIGHT_READ | RIGHT_WRITE, R_BODY | R_STREAM_OUT | R_LONG,                 \
-			op "CreateChatCompletion"                                                                                  \
+		"POST", at "/responses", oa_responses, ASKS, op "CreateResponse"                                                   \
+	}
+#define STORED(at, op)                                                                                                             \
+	{"GET", at "/responses/{id}", oa_response_get, RIGHT_READ, 0, op "GetResponse"},                                           \
+		{"DELETE", at "/responses/{id}", oa_response_delete, RIGHT_READ | RIGHT_WRITE, 0, op "DeleteResponse"},            \
+		{"GET", at "/responses/{id}/input_items", oa_response_input, RIGHT_READ, 0, op "ListInputItems"},                  \
+		{"POST",     at "/responses/{id}/cancel", oa_response_cancel,                                                      \
+		 RIGHT_READ, R_BODY | R_BODY_OPTIONAL,	  op "CancelResponse"},                                                    \
+		{"POST", at "/responses/compact", oa_responses_compact, RIGHT_READ, R_BODY, op "CompactResponse"},                 \
+	{                                                                                                                          \
+		"POST", at "/responses/input_tokens", oa_responses_count, RIGHT_READ, R_BODY, op "CountInputTokens"                \
+	}
+#define CHAT(at, op)                                                                                                               \
+	{                                                                                                                          \
+		"POST", at "/chat/completions", oa_chat, ASKS, op "CreateChatCompletion"                                           \
 	}
 
-static const struct http_route v1_ask[] = {ASK_ROUTES("/v1", "openai")};
-static const struct http_route root_ask[] = {ASK_ROUTES("", "openaiRoot")};
-static const struct http_route serving_ask[] = {ASK_ROUTES("/serving-endpoints", "openaiServing")};
+static const struct http_route v1_ask[] = {RESPONSES("/v1", "openai"), STORED("/v1", "openai"), CHAT("/v1", "openai")};
+static const struct http_route root_ask[] = {CHAT("", "openaiRoot")};
+static const struct http_route root_stored[] = {STORED("", "openaiRoot")};
+static const struct http_route serving_ask[] = {RESPONSES("/serving-endpoints", "openaiServing"),
+						STORED("/serving-endpoints", "openaiServing"),
+						CHAT("/serving-endpoints", "openaiServing")};
 
-enum err api_openai_assistant_add(struct http_router *r, struct openai_assistant *as)
+enum err api_openai_assistant_add(struct http_router *r, struct ask_service *as)
 {
 	TRY(http_router_add(r, "/v1", TABLE(v1_ask), as, oa_error));
-	TRY(http_router_add(r, "/responses", TABLE(root_ask), as, oa_error));
+	TRY(http_router_add(r, "/chat", TABLE(root_ask), as, oa_error));
+	TRY(http_router_add(r, "/responses", TABLE(root_stored), as, oa_error));
 	return http_router_add(r, "/serving-endpoints", TABLE(serving_ask), as, oa_error);
 }
 

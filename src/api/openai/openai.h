@@ -4,7 +4,7 @@
 #ifndef CENOTE_API_OPENAI_H
 #define CENOTE_API_OPENAI_H
 
-#include "core/assistant.h"
+#include "api/ask.h"
 #include "core/embed.h"
 #include "core/memory.h"
 #include "http/server.h"
@@ -20,11 +20,10 @@ struct openai_models {
 };
 enum err api_openai_models_add(struct http_router *r, struct openai_models *m) MUST_CHECK;
 
-/* The assistant as OpenAI's clients ask it: POST /responses, POST /chat/completions. Must live as long as the router. */
-struct openai_assistant {
-	struct memory *memory;
-	struct assistant *assistant;
-};
-enum err api_openai_assistant_add(struct http_router *r, struct openai_assistant *as) MUST_CHECK;
+/* The assistant as OpenAI's clients ask it: POST /responses, POST /chat/completions, below /v1 and /serving-endpoints; at the root
+ * chat completions alone: its /responses is the wiring's, since other protocols have one there, too. */
+enum err api_openai_assistant_add(struct http_router *r, struct ask_service *as) MUST_CHECK;
+void oa_responses(struct http_req *rq, void *ctx); /* ctx: struct ask_service */
+const char *oa_error(struct http_req *rq, int status, struct buf *b);
 
 #endif

@@ -151,10 +151,12 @@ struct fake_encoder {
 	uint32_t dims;
 };
 
-static enum err fake_encode(struct embedder *e, struct arena *a, const struct str *texts, size_t n, struct embed_vectors *out)
+static enum err fake_encode(struct embedder *e, struct arena *a, const struct str *texts, size_t n, const struct trace_span *span,
+			    struct embed_vectors *out)
 {
 	struct fake_encoder *f = (struct fake_encoder *)e;
 	uint32_t dims = f->dims ? f->dims : 2;
+	(void)span;
 
 	if (f->err != OK)
 		return err_set(f->err, "scripted failure");
@@ -174,7 +176,7 @@ static const struct embed_ops fake_ops = {.encode = fake_encode};
 #define VECTOR(i, v) "{\"object\":\"embedding\",\"index\":" #i ",\"embedding\":" v "}"
 #define LIST(list)                                                                                                                 \
 	"={\"object\":\"list\",\"data\":[" list "],\"model\":\"org/fake\",\"usage\":{\"prompt_tokens\":7,\"total_tokens\":7}}"
-#define MODEL "{\"id\":\"org/fake\",\"object\":\"model\",\"created\":1,\"owned_by\":\"cenote\"}"
+#define MODEL "{\"id\":\"org/fake\",\"object\":\"model\",\"created\":1,\"owned_by\":\"cenote\",\"kind\":\"embedding\"}"
 
 static void embeddings(void **state)
 {

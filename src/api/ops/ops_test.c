@@ -155,8 +155,8 @@ static void description(void **state)
 			struct jval tag = {0};
 			struct j_iter tags = j_iter(j_get(op, STR("tags")));
 
-			/* The program's own routes are not on this router. */
-			if (j_next(&tags, NULL, &tag) && j_str_eq(tag, STR("admin")))
+			/* The program's own routes are not on this router, nor is the one that two protocols share. */
+			if ((j_next(&tags, NULL, &tag) && j_str_eq(tag, STR("admin"))) || str_eq(id, STR("createAgentResponse")))
 				continue;
 			if (!map_get(&w.seen, id))
 				fail_msg("%.*s is described, but there is no such route", STR_ARG(id));

@@ -5,7 +5,7 @@
  *  2. Lane 0 is the caller's fiber, the others are fibers of their own. The caller leaves when all have ended; the first error
  * stops all lanes at their next job, and is the caller's.
  *  3. Weights are loaded once, by the first job, under `lock`; a failure is kept and told to all later calls.
- *  4. Batches are kept for the next job: as many as ran at once at most. */
+ *  4. Batches are kept for the next job: as many as ran at once at most, until a call of many texts ends. */
 #include "embed/minilm/minilm.h"
 
 #include <errno.h>
@@ -28,6 +28,7 @@
 #define LANES_MAX 64u
 #define EMBED_BATCH 64u /* texts that fill the lanes, and leave again soon */
 #define BATCHES_KEPT 64u
+#define MANY 16u
 
 struct minilm {
 	struct embedder base;
@@ -101,6 +102,15 @@ static void give_batch(struct minilm *m, struct encoder_batch *b)
 	encoder_batch_free(b);
 }
 
+/* After a call of many texts: what they needed is more than what a question touches, and is made again in no time beside theirs. */
+static void drop_batches(struct minilm *m)
+{
+	pthread_mutex_lock(&m->lock);
+	while (m->kept_n > 0)
+		encoder_batch_free(m->kept[--m->kept_n]);
+	pthread_mutex_unlock(&m->lock);
+}
+
 /* One job: fills a batch and runs it. */
 static enum err job(void *arg)
 {
@@ -166,11 +176,13 @@ static void run_lanes(struct call *c, size_t lanes)
 		event_wait(&c->ended);
 }
 
-static enum err encode(struct embedder *base, struct arena *a, const struct str *texts, size_t n, struct embed_vectors *out)
+static enum err encode(struct embedder *base, struct arena *a, const struct str *texts, size_t n, const struct trace_span *span,
+		       struct embed_vectors *out)
 {
 	struct call c = {.m = (struct minilm *)base, .texts = texts, .n = n};
 	size_t lanes = fiber_current() ? work_threads() : 1;
 
+	(void)span;
 	if (n > EMBED_BATCH_MAX)
 		return err_set(E_LIMIT, "%zu texts at once, at most %u are allowed", n, EMBED_BATCH_MAX);
 	c.v = arena_array(a, n * base->dims, sizeof *c.v);
@@ -182,6 +194,8 @@ static enum err encode(struct embedder *base, struct arena *a, const struct str 
 		run_lanes(&c, lanes);
 	else
 		run_lane(&c);
+	if (n >= MANY)
+		drop_batches((struct minilm *)base);
 	if (c.failed != OK) {
 		*diag_get() = c.diag;
 		return c.failed;
@@ -196,8 +210,7 @@ static void close_(struct embedder *base)
 {
 	struct minilm *m = (struct minilm *)base;
 
-	while (m->kept_n > 0)
-		encoder_batch_free(m->kept[--m->kept_n]);
+	drop_batches(m);
 	weights_close(&m->weights);
 	wordpiece_free(m->pieces);
 	pthread_mutex_destroy(&m->lock);

@@ -76,10 +76,11 @@ static enum err reserve(struct weights *w)
 	void *p;
 
 	plan(w);
-	w->block_n = (w->used + HUGE - 1) / HUGE * HUGE;
+	w->block_n = w->used;
 	if (posix_memalign(&p, HUGE, w->block_n) != 0)
 		return err_set(E_LIMIT, "no memory for the model (%zu bytes)", w->block_n);
-	/* Large pages where the system has them: 11 MB of weights pass by for each question. */
+	/* Large pages where the system has them: 11 MB of weights pass by for each question. What is behind the last whole one are
+	 * words. */
 	(void)madvise(p, w->block_n, MADV_HUGEPAGE);
 	w->block = p;
 	plan(w);

@@ -201,27 +201,20 @@ enum err wordpiece_open(struct str vocab, struct wordpiece **out)
 struct word {
 	unsigned n, chars; /* bytes; characters, CHARS_MAX + 1: too many */
 	char p[CHARS_MAX * 4];
-	uint32_t end[CHARS_MAX * 4]; /* where in the text each byte comes from: the offset behind that character */
-	uint32_t last;		     /* the same of the last character, of a word too long as well */
 };
 
 struct scan {
 	const struct wordpiece *w;
-	uint32_t *ids;	/* the first room pieces */
-	uint32_t *ends; /* NULL, or for each of them the offset in the text behind it */
-	size_t room;
-	size_t stop; /* pieces after which nothing more is looked at */
-	size_t n;    /* pieces seen */
+	uint32_t *ids; /* the first room pieces */
+	size_t room;   /* after which nothing more is looked at */
+	size_t n;      /* pieces seen */
 	struct word word;
 };
 
-static inline void put(struct scan *s, uint32_t id, uint32_t end)
+static inline void put(struct scan *s, uint32_t id)
 {
-	if (s->n < s->room) {
+	if (s->n < s->room)
 		s->ids[s->n] = id;
-		if (s->ends)
-			s->ends[s->n] = end;
-	}
 	s->n++;
 }
 
@@ -249,7 +242,7 @@ static size_t longest_entry(const struct wordpiece *w, const char *p, size_t n, 
 static void word_end(struct scan *s)
 {
 	struct word *word = &s->word;
-	uint32_t ids[CHARS_MAX], ends[CHARS_MAX];
+	uint32_t ids[CHARS_MAX];
 	size_t pieces = 0, at = 0;
 
 	if (word->chars == 0)
@@ -260,43 +253,38 @@ static void word_end(struct scan *s)
 		if (n == 0)
 			break;
 		at += n;
-		ends[pieces++] = word->end[at - 1];
+		pieces++;
 	}
 	if (at == word->n && word->chars <= CHARS_MAX)
 		for (size_t i = 0; i < pieces; i++)
-			put(s, ids[i], ends[i]);
+			put(s, ids[i]);
 	else
-		put(s, s->w->special[UNK], word->last);
+		put(s, s->w->special[UNK]);
 	word->n = word->chars = 0;
 }
 
-/* A character more; end: the offset in the text behind it. */
-static inline void word_add(struct word *word, uint32_t cp, uint32_t end)
+static inline void word_add(struct word *word, uint32_t cp)
 {
-	word->last = end;
 	if (word->chars >= CHARS_MAX) {
 		word->chars = CHARS_MAX + 1;
 		return;
 	}
 	word->chars++;
-	if (cp < 0x80) {
-		word->end[word->n] = end;
+	if (cp < 0x80)
 		word->p[word->n++] = (char)cp;
-		return;
-	}
-	for (unsigned n = utf8_put(word->p + word->n, cp); n > 0; n--)
-		word->end[word->n++] = end;
+	else
+		word->n += utf8_put(word->p + word->n, cp);
 }
 
-static void add_char(struct scan *s, enum wordpiece_class cls, uint32_t cp, uint32_t end)
+static void add_char(struct scan *s, enum wordpiece_class cls, uint32_t cp)
 {
 	if (cls == WORDPIECE_LETTER) {
-		word_add(&s->word, cp, end);
+		word_add(&s->word, cp);
 		return;
 	}
 	word_end(s);
 	if (cls == WORDPIECE_PUNCT) {
-		word_add(&s->word, cp, end);
+		word_add(&s->word, cp);
 		word_end(s);
 	}
 }
@@ -312,7 +300,7 @@ static size_t add_other(struct scan *s, struct str text, size_t i)
 	if (c.chinese)
 		word_end(s);
 	for (unsigned k = 0; k < c.n; k++)
-		add_char(s, (enum wordpiece_class)c.cls[k], c.cp[k], (uint32_t)i);
+		add_char(s, (enum wordpiece_class)c.cls[k], c.cp[k]);
 	if (c.chinese)
 		word_end(s);
 	return i;
@@ -324,7 +312,7 @@ static size_t add_special(struct scan *s, struct str text, size_t i)
 	for (unsigned k = 0; k < SPECIAL_N; k++)
 		if (s->w->special[k] != NONE && str_starts(str_sub(text, i, text.n), special_text[k])) {
 			word_end(s);
-			put(s, s->w->special[k], (uint32_t)(i + special_text[k].n));
+			put(s, s->w->special[k]);
 			return special_text[k].n;
 		}
 	return 0;
@@ -335,7 +323,7 @@ static void scan_text(struct scan *s, struct str text)
 	size_t i = 0, n;
 
 	text = utf8_cut(text, EMBED_TEXT_MAX);
-	while (i < text.n && s->n < s->stop) {
+	while (i < text.n && s->n < s->room) {
 		unsigned char c = (unsigned char)text.p[i];
 
 		if (c >= 0x80) {
@@ -348,22 +336,20 @@ static void scan_text(struct scan *s, struct str text)
 		}
 		i++;
 		if (wordpiece_ascii[c] == WORDPIECE_LETTER)
-			word_add(&s->word, c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c, (uint32_t)i);
+			word_add(&s->word, c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
 		else if (wordpiece_ascii[c] != WORDPIECE_DROPPED)
-			add_char(s, (enum wordpiece_class)wordpiece_ascii[c], c, (uint32_t)i);
+			add_char(s, (enum wordpiece_class)wordpiece_ascii[c], c);
 	}
-	if (s->n < s->stop)
+	if (s->n < s->room)
 		word_end(s);
 }
 
 /* Not the whole struct is cleared: that would cost more than a short text does. */
-static void scan_init(struct scan *s, const struct wordpiece *w, uint32_t *ids, size_t room, size_t stop)
+static void scan_init(struct scan *s, const struct wordpiece *w, uint32_t *ids, size_t room)
 {
 	s->w = w;
 	s->ids = ids;
-	s->ends = NULL;
 	s->room = room;
-	s->stop = stop;
 	s->n = 0;
 	s->word.n = s->word.chars = 0;
 }
@@ -373,29 +359,10 @@ size_t wordpiece_encode(const struct wordpiece *w, struct str text, uint32_t *id
 	size_t room = window - 2, n;
 	struct scan s;
 
-	scan_init(&s, w, ids + 1, room, room);
+	scan_init(&s, w, ids + 1, room);
 	scan_text(&s, text);
 	n = s.n < room ? s.n : room;
 	ids[0] = w->special[CLS];
 	ids[n + 1] = w->special[SEP];
-	return n + 2;
-}
-
-size_t wordpiece_first_chunk(const struct wordpiece *w, struct str text, uint32_t ids[WORDPIECE_CHUNK + 2],
-			     struct wordpiece_chunks *cut)
-{
-	uint32_t ends[WORDPIECE_CHUNK];
-	size_t chunks, n;
-	struct scan s;
-
-	scan_init(&s, w, ids + 1, WORDPIECE_CHUNK, SIZE_MAX);
-	s.ends = ends;
-	scan_text(&s, text);
-	chunks = s.n ? (s.n + WORDPIECE_CHUNK - 1) / WORDPIECE_CHUNK : 1;
-	n = (s.n + chunks - 1) / chunks;
-	ids[0] = w->special[CLS];
-	ids[n + 1] = w->special[SEP];
-	if (cut)
-		*cut = (struct wordpiece_chunks){s.n, chunks, n ? ends[n - 1] : 0};
 	return n + 2;
 }

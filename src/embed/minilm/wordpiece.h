@@ -14,7 +14,6 @@
 #include "base/err.h"
 
 #define WORDPIECE_WINDOW 256 /* the model's max_seq_length, [CLS] and [SEP] included */
-#define WORDPIECE_CHUNK 126  /* pieces of a chunk, without [CLS] and [SEP] */
 
 #define WORDPIECE_ENTRIES_MAX 65536 /* of a vocabulary */
 #define WORDPIECE_ENTRY_MAX 128	    /* bytes of an entry */
@@ -32,16 +31,5 @@ uint32_t wordpiece_entries(const struct wordpiece *w);
 /* [CLS], the pieces, [SEP]: at most window numbers (window >= 2) go to ids; what is beyond is not looked at, nor is what is beyond
  * EMBED_TEXT_MAX bytes. Returns how many: 2 for an empty text. Bytes that are not UTF-8 count as nothing. */
 size_t wordpiece_encode(const struct wordpiece *w, struct str text, uint32_t *ids, size_t window);
-
-/* How a text is cut evenly into chunks. */
-struct wordpiece_chunks {
-	size_t pieces; /* of the whole text (its first EMBED_TEXT_MAX bytes) */
-	size_t chunks; /* ceil(pieces / WORDPIECE_CHUNK), 1 for a text without pieces */
-	size_t bytes;  /* of the text that the first chunk, ceil(pieces / chunks) pieces, was made of: text[0, bytes) */
-};
-/* [CLS], the pieces of the first chunk, [SEP]; returns how many (design: ranking, section 4). cut may be NULL. Looks at the whole
- * text, since the length of the first chunk depends on it. */
-size_t wordpiece_first_chunk(const struct wordpiece *w, struct str text, uint32_t ids[WORDPIECE_CHUNK + 2],
-			     struct wordpiece_chunks *cut);
 
 #endif

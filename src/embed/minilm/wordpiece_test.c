@@ -110,34 +110,11 @@ static void check_windows(struct str text, const uint32_t *want, size_t n)
 	}
 }
 
-/* The rule of the ranking design, from the ids of the whole text. */
-static void check_chunk(struct str text, const uint32_t *want, size_t n)
-{
-	size_t pieces = n - 2, chunks = pieces ? (pieces + 125) / 126 : 1, first = (pieces + chunks - 1) / chunks, got;
-	uint32_t chunk[WORDPIECE_CHUNK + 2];
-	struct wordpiece_chunks cut;
-
-	got = wordpiece_first_chunk(w, text, chunk, &cut);
-	assert_int_equal(got, first + 2);
-	assert_memory_equal(chunk, want, (first + 1) * sizeof *chunk);
-	assert_int_equal(chunk[first + 1], want[n - 1]);
-	assert_int_equal(cut.pieces, pieces);
-	assert_int_equal(cut.chunks, chunks);
-	assert_true(cut.bytes <= text.n);
-	/* What lies behind these bytes has no part in it: they alone begin with the same pieces, and seldom (a syllable of Hangul
-	 * that is cut) give more. */
-	assert_true(utf8_valid(str_sub(text, 0, cut.bytes)));
-	got = wordpiece_encode(w, str_sub(text, 0, cut.bytes), ids, WIDE);
-	assert_in_range(got, first + 2, first + 4);
-	assert_memory_equal(ids, chunk, (first + 1) * sizeof *ids);
-	assert_int_equal(wordpiece_first_chunk(w, text, chunk, NULL), first + 2);
-}
-
 static void equals_the_reference(void **state)
 {
 	static uint32_t want[WIDE];
 	struct str rest = read_data("texts.jsonl"), line;
-	size_t texts = 0, chunked = 0, n;
+	size_t texts = 0, cut = 0, n;
 
 	while (rest.n > 0) {
 		struct str text;
@@ -146,12 +123,11 @@ static void equals_the_reference(void **state)
 		text = fixture_line(line, want, &n);
 		check_ids(text, ids, wordpiece_encode(w, text, ids, WIDE), want, n);
 		check_windows(text, want, n);
-		check_chunk(text, want, n);
 		texts++;
-		chunked += n > WORDPIECE_CHUNK + 2;
+		cut += n > 128; /* by all but the widest of these windows */
 	}
 	assert_in_range(texts, 500, 10000);
-	assert_in_range(chunked, 5, texts);
+	assert_in_range(cut, 5, texts);
 }
 
 /* ---- hashes.txt: the rules are those of make.py ---- */
@@ -291,16 +267,14 @@ static void long_texts(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		uint32_t first[WORDPIECE_CHUNK + 2], narrow[8];
+		static uint32_t all[LONG_TEXT + 3];
+		uint32_t narrow[8];
 		struct str text = repeated(cases[i].unit);
-		struct wordpiece_chunks cut;
-		size_t n = wordpiece_first_chunk(w, text, first, &cut);
 
-		assert_int_equal(cut.pieces, cases[i].pieces);
+		assert_int_equal(wordpiece_encode(w, text, all, LONG_TEXT + 3), cases[i].pieces + 2);
 		assert_int_equal(wordpiece_encode(w, text, narrow, 8), cases[i].pieces > 6 ? 8 : cases[i].pieces + 2);
 		if (cases[i].pieces > 6)
-			assert_memory_equal(narrow, first, 7 * sizeof *narrow);
-		assert_true(n <= WORDPIECE_CHUNK + 2);
+			assert_memory_equal(narrow, all, 7 * sizeof *narrow);
 		test_free((char *)text.p);
 	}
 }
@@ -308,18 +282,14 @@ static void long_texts(void **state)
 /* What is beyond EMBED_TEXT_MAX bytes does not count, and a character across that border neither. */
 static void beyond_the_limit(void **state)
 {
-	struct wordpiece_chunks cut;
-	uint32_t first[WORDPIECE_CHUNK + 2];
+	uint32_t few[8];
 	char *p = test_malloc(EMBED_TEXT_MAX + 16);
 
 	memset(p, ' ', EMBED_TEXT_MAX + 16);
 	memcpy(p + EMBED_TEXT_MAX - 4, "the \xe5\xad\x97 the", 10);
-	wordpiece_first_chunk(w, str_of(p, EMBED_TEXT_MAX + 16), first, &cut);
-	assert_int_equal(cut.pieces, 1);
-	assert_int_equal(cut.bytes, EMBED_TEXT_MAX - 1);
+	assert_int_equal(wordpiece_encode(w, str_of(p, EMBED_TEXT_MAX + 16), few, 8), 3);
 	memcpy(p + EMBED_TEXT_MAX - 4, "the\xe5\xad\x97 the ", 10);
-	wordpiece_first_chunk(w, str_of(p, EMBED_TEXT_MAX + 16), first, &cut);
-	assert_int_equal(cut.pieces, 1);
+	assert_int_equal(wordpiece_encode(w, str_of(p, EMBED_TEXT_MAX + 16), few, 8), 3);
 	test_free(p);
 }
 

@@ -33,6 +33,11 @@ static const struct pg_stmt st_meta_put = {
 				 " ON CONFLICT (name) DO UPDATE SET value = excluded.value"};
 static const struct pg_stmt st_meta_delete = {ST_META_DELETE, LANE_WRITE, "meta_delete",
 					      "WITH j AS (" JOURNAL(2) ") DELETE FROM @cenote_value WHERE name = $1::text"};
+/* $1: prefix; $2: after; $3: how many. */
+static const struct pg_stmt st_meta_walk = {ST_META_WALK, LANE_SEARCH, "meta_walk",
+					    "SELECT name, value FROM @cenote_value WHERE starts_with(name, $1::text) AND name ~>~ "
+					    "$2::text ORDER BY name USING ~<~ LIMIT"
+					    " $3::bigint"};
 
 /* Schemas that may be tenants: those with our tables whose names begin so. */
 static const struct pg_stmt st_tenants = {
@@ -203,6 +208,27 @@ enum err pg_meta_put(struct store *s, const struct principal *who, struct str na
 		pg_bytes(&p, value);
 	pg_i64(&p, pg_new_op());
 	return write_row(t, value.n ? &st_meta_put : &st_meta_delete, &p);
+}
+
+enum err pg_meta_walk(struct store *s, const struct principal *who, struct str prefix, struct str after, size_t limit, value_fn fn,
+		      void *ctx)
+{
+	struct pg_tenant *t;
+	struct pg_params p;
+	PGresult *r;
+	TRY(pg_tenant_get(pg_of(s), who, RIGHT_READ, false, &t));
+	if (!t || has_nul(after))
+		return OK;
+	pg_params_init(&p);
+	pg_text(&p, prefix);
+	pg_text(&p, after);
+	pg_i64(&p, limit > INT64_MAX ? INT64_MAX : (int64_t)limit);
+	TRY(pg_query(t, &st_meta_walk, &p, &r));
+	for (int i = 0; i < PQntuples(r); i++)
+		if (!fn(ctx, pg_get_str(r, i, 0), pg_get_str(r, i, 1)))
+			break;
+	PQclear(r);
+	return OK;
 }
 
 /* ---------------------------------------------------------------- tenants */

@@ -21,12 +21,12 @@
 
 /* The statements for one kind of tables. */
 struct kind {
-	const struct pg_stmt *up, *down, *tail, *one, *del, *append;
+	const struct pg_stmt *up, *down, *tail, *one, *del, *instead, *append;
 	bool seed;
 };
-static const struct kind agent_kind = {&st_up, &st_down, &st_tail, &st_one, &st_delete, &st_append, false};
-static const struct kind seed_kind = {&st_seed_up,     &st_seed_down,	&st_seed_tail, &st_seed_one,
-				      &st_seed_delete, &st_seed_append, true};
+static const struct kind agent_kind = {&st_up, &st_down, &st_tail, &st_one, &st_delete, &st_instead, &st_append, false};
+static const struct kind seed_kind = {&st_seed_up,     &st_seed_down,	 &st_seed_tail,	  &st_seed_one,
+				      &st_seed_delete, &st_seed_instead, &st_seed_append, true};
 
 static enum err not_found(void)
 {
@@ -135,14 +135,17 @@ static void add_append(struct txn *x, const struct call *c)
 	pg_once(p, c->a);
 	pg_bool(p, c->a->wants_empty);
 	pg_i64(p, c->op);
-	if (!c->kind->seed)
+	if (!c->kind->seed) {
+		pg_i64(p, c->a->behind);
 		return;
+	}
 	for (unsigned col = 0; col < 2; col++) {
 		pg_array(p, PG_TEXTS, c->a->n);
 		for (size_t i = 0; i < c->a->n; i++)
 			pg_el_str(p, col ? c->seed[i].content : c->seed[i].role);
 		pg_array_end(p);
 	}
+	pg_i64(p, c->a->behind);
 }
 
 static void add_clear(struct txn *x, const struct call *c, const struct pg_stmt *st)
@@ -192,6 +195,8 @@ static void compose(struct txn *x, const struct call *c, unsigned *at)
 		add_clear(x, c, &st_seed_clear);
 	if (c->clear)
 		add_texts_gone(x, c->thread, c->op);
+	if (c->a && c->a->instead)
+		pg_i64(add(x, c->kind->instead, c->thread), c->a->instead);
 	*at = x->j.n;
 	if (c->a) {
 		add_append(x, c);
@@ -256,7 +261,8 @@ static enum err refused(const struct call *c, const struct pg_job *j, enum err e
 	if (strcmp(j->sqlstate, "2201E") == 0)
 		return not_found();
 	if (strcmp(j->sqlstate, "2201F") == 0)
-		return err_set(E_CONFLICT, "the session has entries");
+		return err_set(E_CONFLICT,
+			       c->a && c->a->behind ? "the session has gone on; nothing was changed" : "the session has entries");
 	return e;
 }
 

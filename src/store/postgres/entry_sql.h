@@ -49,8 +49,9 @@ static const struct pg_stmt st_used = {ST_SESSION_USED, LANE_WRITE, "session_use
 				       "UPDATE @agent_sessions SET updated_at = now() WHERE session_id = $1::text"};
 
 /* What appending statements have in common. $2 here: the entries; $3: once; $4: look; $5: the session must be empty (2201F); $6:
- * op. made: the CTE m, which gives ids. Gives: ids, whether it was repeated, when. */
-#define APPEND(before, made, rows)                                                                                                 \
+ * op; $b: 0, or the entry that must be the newest (2201F). made: the CTE m, which gives ids. Gives: ids, whether it was repeated,
+ * when. */
+#define APPEND(before, made, rows, b)                                                                                              \
 	"WITH o AS MATERIALIZED " REPEATED(                                                                                        \
 		3, 4, 2) ", " before "m AS (" made "), k AS (UPDATE @cenote_thread t SET once = $3::bytea, once_at = CASE WHEN $3" \
 			 " IS NOT NULL THEN now() END, once_ids = CASE WHEN $3 IS NOT NULL THEN (SELECT"                           \
@@ -62,9 +63,13 @@ static const struct pg_stmt st_used = {ST_SESSION_USED, LANE_WRITE, "session_use
 									      "(SELECT array_agg(id ORDER BY id) FROM m), '{}'), " \
 									      "EXISTS (SELECT FROM o),"                            \
 									      " coalesce((SELECT once_at FROM o), now()), "        \
-									      "sqrt(-($5::bool AND NOT EXISTS (SELECT FROM o) "    \
-									      "AND EXISTS (SELECT FROM " rows                      \
-									      " e WHERE e.session_id = $1::text))::int::float8)"
+									      "sqrt(-(NOT EXISTS (SELECT FROM o) AND "             \
+									      "($5::bool AND EXISTS (SELECT FROM " rows            \
+									      " e WHERE e.session_id = $1::text) OR $" #b          \
+									      "::bigint <> 0 AND $" #b                             \
+									      "::bigint IS DISTINCT FROM (SELECT e.id FROM " rows  \
+									      " e WHERE e.session_id = $1::text ORDER BY e.ord "   \
+									      "DESC, e.id DESC LIMIT 1)))::int::float8)"
 static const struct pg_stmt st_append = {
 	ST_ENTRY_APPEND, LANE_WRITE, "entry_append",
 	APPEND("t AS MATERIALIZED (SELECT greatest(now()::timestamp, (SELECT max(created_at) + interval '1 microsecond' FROM"
@@ -72,7 +77,7 @@ static const struct pg_stmt st_append = {
 	       "INSERT INTO @agent_messages(session_id, message_data, created_at) SELECT $1::text, u.m, t.ts FROM t,"
 	       " unnest($2::text[]) WITH ORDINALITY u(m, n) WHERE EXISTS (SELECT FROM @agent_sessions WHERE session_id = $1::text)"
 	       " ORDER BY u.n RETURNING id::bigint AS id",
-	       AGENT_ROWS)};
+	       AGENT_ROWS, 7)};
 /* Of conversations; $2: items ("" : none is kept), $7: roles, $8: contents. */
 static const struct pg_stmt st_seed_append = {
 	ST_SEED_APPEND, LANE_WRITE, "seed_append",
@@ -82,7 +87,7 @@ static const struct pg_stmt st_seed_append = {
 	       " '' THEN jsonb_build_object('cenote_item', u.item) END FROM unnest($2::text[], $7::text[], $8::text[]) WITH"
 	       " ORDINALITY u(item, role, content, n) WHERE NOT EXISTS (SELECT FROM o) ORDER BY u.n RETURNING id + " PG_SEED_IDS
 	       " AS id",
-	       SEED_ROWS)};
+	       SEED_ROWS, 9)};
 
 /* ---- reading: $3: the id behind which the page begins, 0: the start; $4: ord of that row as text, NULL: to be looked up; $5:
  * limit. One row with an id of NULL: none. Last columns: ord, and whether the row of $3 is there. Rows until some bytes are full.
@@ -136,18 +141,28 @@ static const struct pg_stmt st_delete = {
 	"WITH d AS (DELETE FROM @agent_messages m WHERE m.id = $3::bigint AND m.session_id = $1::text AND " PG_SEEN(
 		2) " AND ($5::bigint[] IS NULL OR NOT EXISTS (SELECT FROM @agent_messages n WHERE n.session_id = $1::text AND"
 		   " n.created_at >= m.created_at AND (n.created_at > m.created_at OR n.id > m.id) AND n.id <> ALL($5::bigint[])))"
-		   " RETURNING m.id::bigint AS id), j AS (" GONE(4) ") SELECT count(*) FROM d"};
+		   " RETURNING m.id::bigint AS id), v AS (" PG_VALUES_GONE("d",
+									   "d.id") "), j AS (" GONE(4) ") SELECT count(*) FROM d"};
 static const struct pg_stmt st_seed_delete = {
 	ST_SEED_DELETE, LANE_WRITE, "seed_delete",
 	"WITH d AS (DELETE FROM @conversations m WHERE m.id = $3::bigint - " PG_SEED_IDS
 	" AND m.session_id = $1::text AND " PG_SEEN(
 		2) " AND ($5::bigint[] IS NULL OR NOT EXISTS (SELECT FROM @conversations n WHERE"
-		   " n.session_id = $1::text AND n.id > m.id)) RETURNING m.id::bigint AS id), j AS"
-		   " (" GONE(4) ") SELECT count(*) FROM d"};
+		   " n.session_id = $1::text AND n.id > m.id)) RETURNING m.id::bigint AS id), v AS (" PG_VALUES_GONE(
+			   "d", "d.id + " PG_SEED_IDS) "), j AS"
+						       " (" GONE(4) ") SELECT count(*) FROM d"};
+/* What goes when an append comes. $2: id. */
+static const struct pg_stmt st_instead = {ST_ENTRY_INSTEAD, LANE_WRITE, "entry_instead",
+					  "DELETE FROM @agent_messages m WHERE m.id = $2::bigint AND m.session_id = $1::text"};
+static const struct pg_stmt st_seed_instead = {ST_SEED_INSTEAD, LANE_WRITE, "seed_instead",
+					       "DELETE FROM @conversations m WHERE m.id = $2::bigint - " PG_SEED_IDS
+					       " AND m.session_id = $1::text"};
 /* All rows of the session, unless the append that comes next ($3..$5: once, look, entries) is a repeated one. */
-#define ALL(table) "DELETE FROM " table " m WHERE m.session_id = $1::text AND " PG_SEEN(2) " AND NOT EXISTS " REPEATED(3, 4, 5)
-static const struct pg_stmt st_clear = {ST_ENTRIES_CLEAR, LANE_WRITE, "entries_clear", ALL("@agent_messages")};
-static const struct pg_stmt st_seed_clear = {ST_SEED_CLEAR, LANE_WRITE, "seed_clear", ALL("@conversations")};
+#define ALL(table, id)                                                                                                             \
+	"WITH d AS (DELETE FROM " table " m WHERE m.session_id = $1::text AND " PG_SEEN(2) " AND NOT EXISTS " REPEATED(            \
+		3, 4, 5) " RETURNING m.id) " PG_VALUES_GONE("d", "d.id" id)
+static const struct pg_stmt st_clear = {ST_ENTRIES_CLEAR, LANE_WRITE, "entries_clear", ALL("@agent_messages", "")};
+static const struct pg_stmt st_seed_clear = {ST_SEED_CLEAR, LANE_WRITE, "seed_clear", ALL("@conversations", " + " PG_SEED_IDS)};
 static const struct pg_stmt st_end = {ST_SESSION_END, LANE_WRITE, "session_end",
 				      "DELETE FROM @agent_sessions s WHERE s.session_id = $1::text AND " PG_SEEN(2)};
 /* Before the next: a record that came after st_touch; what lies under it is then seen. $1 alone. */

@@ -135,7 +135,9 @@ struct pg_exec {
 	unsigned total, requests;
 	unsigned fails; /* attempts that failed since the last that did not */
 	uint64_t failed_ns, retry_ns;
-	bool mute; /* the last attempt got no answer at all: connections that are there may be dead */
+	bool mute;	    /* the last attempt got no answer at all: connections that are there may be dead */
+	uint64_t heard_ns;  /* when any connection said something */
+	uint64_t silent_ns; /* since when the server as a whole says nothing: to be acted upon; 0: not */
 	enum err fail;
 	struct diag fail_diag;
 	pthread_t connector;
@@ -191,6 +193,9 @@ enum err pg_pool_start(struct pg_exec *x) MUST_CHECK;
 void pg_pool_tend(struct pg_exec *x);
 /* Ages, idleness; returns when to look again. */
 uint64_t pg_pool_due(struct pg_exec *x, uint64_t now);
+/* The server has said nothing since then, not even to a new connection: gives up those that were silent, and answers whoever waits.
+ */
+void pg_pool_silent(struct pg_exec *x, uint64_t since_ns);
 /* Takes the connection out of the pool and has it closed. */
 void pg_pool_drop(struct pconn *c);
 /* Closes all connections, makes no more. */

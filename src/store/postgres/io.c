@@ -11,6 +11,7 @@
 #include "base/uuid7.h"
 
 #define UNREACHABLE_WAIT (1000 * PG_MS) /* for a connection, after attempts have failed */
+#define MUTE_WAIT (250 * PG_MS)		/* ... without any answer: the next one will take long */
 
 static bool writes(const struct pg_job *j)
 {
@@ -59,6 +60,27 @@ static void unqueue(struct lane *l, struct pg_job *j)
 	l->n--;
 }
 
+/* A group that cannot get a connection (the server has too many) uses those of others. */
+static bool may_borrow(const struct pg_exec *x)
+{
+	bool open = false;
+	for (unsigned i = 0; i < x->groups_n; i++)
+		open = open || x->groups[i].open;
+	return open && x->fails && !x->mute;
+}
+
+/* While attempts to connect fail, nobody waits long for the next. */
+static bool is_stranded(const struct pg_exec *x, enum pg_lane lane)
+{
+	return x->fails && x->of_lane[lane]->open == 0 && !may_borrow(x);
+}
+
+/* When such a job is told. */
+static uint64_t stranded_at(const struct pg_exec *x, const struct pg_job *j)
+{
+	return j->until + (x->mute ? MUTE_WAIT : UNREACHABLE_WAIT);
+}
+
 static void enqueue(struct pg_exec *x, struct pg_job *j, bool first)
 {
 	struct lane *l = &x->lanes[j->lane];
@@ -69,6 +91,8 @@ static void enqueue(struct pg_exec *x, struct pg_job *j, bool first)
 	l->n++;
 	j->until = clock_mono_ns();
 	pg_io_at(x, j->deadline);
+	if (is_stranded(x, j->lane))
+		pg_io_at(x, stranded_at(x, j));
 }
 
 /* Once more, if that is possible. The job is in no list; its unit is not looked at any more. */
@@ -178,15 +202,6 @@ static struct pconn *pick(struct group *g, unsigned *unused)
 			best = c;
 	}
 	return best;
-}
-
-/* A group that cannot get a connection (the server has too many) uses those of others. */
-static bool may_borrow(const struct pg_exec *x)
-{
-	bool open = false;
-	for (unsigned i = 0; i < x->groups_n; i++)
-		open = open || x->groups[i].open;
-	return open && x->fails && !x->mute;
 }
 
 static struct pconn *borrow(struct pg_exec *x, unsigned *unused)
@@ -369,12 +384,6 @@ static void sooner(uint64_t *next, uint64_t at)
 		*next = at;
 }
 
-/* While attempts to connect fail, nobody waits long for the next. */
-static bool is_stranded(const struct pg_exec *x, enum pg_lane lane)
-{
-	return x->fails && x->of_lane[lane]->open == 0 && !may_borrow(x);
-}
-
 static void refuse_unreachable(struct pg_exec *x, struct pg_job *j)
 {
 	/* A refused login is the operator's to mend, not the client's: E_DENIED would blame the wrong one. */
@@ -389,11 +398,11 @@ static uint64_t queued_due(struct pg_exec *x, uint64_t now)
 		bool unreachable = is_stranded(x, (enum pg_lane)i);
 		LIST_EACH (at, &x->lanes[i].jobs) {
 			struct pg_job *j = CONTAINER(at, struct pg_job, node);
-			bool late = now >= j->deadline, stranded = unreachable && now >= j->until + UNREACHABLE_WAIT;
+			bool late = now >= j->deadline, stranded = unreachable && now >= stranded_at(x, j);
 			if (!late && !stranded) {
 				sooner(&next, j->deadline);
 				if (unreachable)
-					sooner(&next, j->until + UNREACHABLE_WAIT);
+					sooner(&next, stranded_at(x, j));
 				continue;
 			}
 			unqueue(&x->lanes[i], j);
@@ -441,12 +450,20 @@ static uint64_t flying_due(struct unit *u, struct pg_job *j, uint64_t now)
 	return NEVER;
 }
 
+/* No connection has said anything since the cancel was sent, which went by one of its own: nobody has answered that, either. */
+static bool is_silent(const struct pconn *c)
+{
+	return c->cancel && !pg_cancel_ended(c->cancel) && c->x->heard_ns < c->cancel_ns;
+}
+
 /* The backend works on what nobody waits for: it is told to stop; when it says nothing then, it is given up. */
 static uint64_t late_due(struct pconn *c, uint64_t now)
 {
 	const struct unit *u = CONTAINER(c->units.next, struct unit, node);
 	uint64_t from = c->heard_ns + (u->at == u->n ? 1000 : 20) * PG_MS;
 	if (c->cancel_ns && now >= c->cancel_ns + PG_GIVE_UP) {
+		if (is_silent(c))
+			c->x->silent_ns = c->cancel_ns;
 		pg_conn_lost(c, "the server says nothing any more");
 		return NEVER;
 	}
@@ -497,6 +514,9 @@ static void on_timer(void *arg)
 		look_again(&x->groups[i]);
 	for (unsigned i = 0; i < x->groups_n; i++)
 		sooner(&next, conns_due(&x->groups[i], now));
+	if (x->silent_ns)
+		pg_pool_silent(x, x->silent_ns);
+	x->silent_ns = 0;
 	sooner(&next, paused_due(x, now));
 	sooner(&next, queued_due(x, now));
 	sooner(&next, pg_pool_due(x, now));

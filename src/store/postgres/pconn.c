@@ -41,7 +41,7 @@ static void on_ready(void *arg, unsigned events)
 		}
 	}
 	if (events & LOOP_READ) {
-		c->heard_ns = clock_mono_ns();
+		c->heard_ns = c->x->heard_ns = clock_mono_ns();
 		c->look = c->tls; /* and once more in a moment */
 		pg_conn_receive(c);
 	}

@@ -201,6 +201,8 @@ enum pg_st {
 	ST_ENTRY_LOOK,
 	ST_ENTRY_GET,
 	ST_ENTRY_DELETE,
+	ST_ENTRY_INSTEAD,
+	ST_SEED_INSTEAD,
 	ST_ENTRIES_UP,
 	ST_ENTRIES_DOWN,
 	ST_ENTRIES_TAIL,
@@ -223,6 +225,7 @@ enum pg_st {
 	ST_META_GET,
 	ST_META_PUT,
 	ST_META_DELETE,
+	ST_META_WALK,
 	/* tenant.c */
 	ST_TENANT_LOOK,
 	ST_TENANT_META,
@@ -657,6 +660,7 @@ enum err pg_key_get(struct store *, struct arena *, struct str, struct key_recor
 enum err pg_key_list(struct store *, key_fn, void *) MUST_CHECK;
 enum err pg_meta_get(struct store *, struct arena *, const struct principal *, struct str, struct str *, bool *) MUST_CHECK;
 enum err pg_meta_put(struct store *, const struct principal *, struct str, struct str) MUST_CHECK;
+enum err pg_meta_walk(struct store *, const struct principal *, struct str, struct str, size_t, value_fn, void *) MUST_CHECK;
 void pg_metrics(struct store *, struct buf *);
 
 #endif

@@ -95,6 +95,7 @@ void pg_pool_drop(struct pconn *c)
 
 /* ---------------------------------------------------------------- opening */
 
+/* There is no server to talk to, since then. */
 static void failed(struct pg_exec *x, enum err e, const struct diag *d, uint64_t since)
 {
 	unsigned n = sizeof backoff / sizeof *backoff;
@@ -104,7 +105,6 @@ static void failed(struct pg_exec *x, enum err e, const struct diag *d, uint64_t
 	x->mute = x->failed_ns - since >= MUTE_NS;
 	x->fail = e;
 	x->fail_diag = *d;
-	pg_count(&x->figures.refused, 1);
 	if (!x->copen_no)
 		pg_pool_log(x, 1, LOG_WARN, "no connection to the database", d->text);
 	pg_io_unreachable(x);
@@ -124,6 +124,7 @@ static void on_opened(void *arg)
 	}
 	if (e != OK) {
 		x->total--;
+		pg_count(&x->figures.refused, 1);
 		failed(x, e, &r->diag, r->asked_ns);
 		free(r);
 		return;
@@ -161,11 +162,24 @@ static bool may_try(struct pg_exec *x, bool demand)
 	return false;
 }
 
+void pg_pool_silent(struct pg_exec *x, uint64_t since_ns)
+{
+	for (unsigned i = 0; i < x->groups_n; i++)
+		LIST_EACH (at, &x->groups[i].conns) {
+			struct pconn *c = CONTAINER(at, struct pconn, node);
+			if (c->heard_ns < since_ns)
+				pg_conn_lost(c, "the server says nothing any more");
+		}
+	err_set(E_TIMEOUT, "the database does not answer");
+	failed(x, E_TIMEOUT, diag_get(), since_ns);
+}
+
 static void open_one(struct pg_exec *x, struct group *g)
 {
 	struct request *r = calloc(1, sizeof *r);
 	if (!r) {
 		err_set(E_LIMIT, "out of memory");
+		pg_count(&x->figures.refused, 1);
 		failed(x, E_LIMIT, diag_get(), clock_mono_ns());
 		return;
 	}

@@ -33,7 +33,7 @@ static void pg_close(struct store *st)
 		.threads = &pg_thread_ops, .checkpoints = &(ckpt), .foreign_vectors = &pg_foreign_vector_ops,                      \
 		.texts = &pg_text_ops, .facts = &pg_fact_ops, .stats = pg_stats, .tenants = pg_tenants, .key_put = pg_key_put,     \
 		.key_get = pg_key_get, .key_list = pg_key_list, .meta_get = pg_meta_get, .meta_put = pg_meta_put,                  \
-		.metrics = pg_metrics,                                                                                             \
+		.meta_walk = pg_meta_walk, .metrics = pg_metrics,                                                                  \
 	}
 /* By the layout of checkpoints. */
 static const struct store_ops ops = OPS(pg_checkpoint_ops), compact_ops = OPS(pg_compact_ops);

@@ -31,6 +31,9 @@ static inline bool pg_has_nul(struct str s)
 /* Ids of rows of conversations are told apart from those of agent_messages by this. */
 #define PG_SEED_IDS "281474976710656" /* 2^48 */
 
+/* The small values of entries that the CTE `of` gives, whose numbers are id: what DELETEs them. */
+#define PG_VALUES_GONE(of, id) "DELETE FROM @cenote_value n USING " of " WHERE n.name = '" META_OF_ENTRY "' || (" id ")::text"
+
 /* Is it a JSON object? As RFC 8259 has it, but escapes of lone surrogates are taken. The text is UTF-8. */
 bool pg_entry_readable(struct str s);
 /* entries_seed.c: the columns of `conversations` for an entry. Plain texts of user and assistant have no item; of others item is

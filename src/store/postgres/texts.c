@@ -54,15 +54,21 @@ const struct pg_stmt pg_texts_gone = {
 	ST_TEXTS_GONE, LANE_WRITE, "texts_gone",
 	"WITH g AS (DELETE FROM @cenote_text x WHERE x.thread = $1::text AND x.source = ANY($4::int[]) AND " PG_SEEN(
 		2) " RETURNING x.id, x.usr::text AS usr), s AS (DELETE FROM @cenote_text_seen x WHERE x.thread = $1::text "
-		   "AND " PG_SEEN(2) ") INSERT INTO @cenote_journal(op, step, kind, ids, names, threads) SELECT $3::bigint, 2, "
-				     "'m', array_agg(-g.id),"
-				     " array_agg(g.usr), array_agg($1::text) FROM g HAVING EXISTS (SELECT FROM g)"};
+		   "AND " PG_SEEN(
+			   2) "), k AS (DELETE FROM @cenote_value x WHERE x.name = '" META_OF_THREAD
+			      "' || $1::text AND 1 = ANY($4::int[]) AND " PG_SEEN(
+				      2) ") INSERT INTO @cenote_journal(op, step, kind, ids, names, threads) SELECT $3::bigint, 2, "
+					 "'m', array_agg(-g.id),"
+					 " array_agg(g.usr), array_agg($1::text) FROM g HAVING EXISTS (SELECT FROM g)"};
 /* $1: thread; $2: op. */
 const struct pg_stmt pg_texts_of_entries_gone = {
 	ST_TEXTS_ENTRIES_GONE, LANE_WRITE, "texts_entries_gone",
 	"WITH g AS (DELETE FROM @cenote_text x WHERE x.thread = $1::text AND x.source = 1 AND NOT EXISTS (SELECT FROM"
 	" @?agent_messages e WHERE e.session_id = $1::text AND e.id = x.ref) AND NOT EXISTS (SELECT FROM @?conversations e WHERE"
-	" e.session_id = $1::text AND e.id + " PG_SEED_IDS " = x.ref) RETURNING x.id, x.usr::text AS usr)"
+	" e.session_id = $1::text AND e.id + " PG_SEED_IDS " = x.ref) RETURNING x.id, x.usr::text AS usr),"
+	" k AS (DELETE FROM @cenote_value x WHERE x.name = '" META_OF_THREAD "' || $1::text AND NOT EXISTS (SELECT FROM"
+	" @?agent_messages e WHERE e.session_id = $1::text) AND NOT EXISTS (SELECT FROM @?conversations e WHERE e.session_id ="
+	" $1::text))"
 	" INSERT INTO @cenote_journal(op, step, kind, ids, names, threads) SELECT $2::bigint, 2, 'm', array_agg(-g.id),"
 	" array_agg(g.usr), array_agg($1::text) FROM g HAVING EXISTS (SELECT FROM g)"};
 

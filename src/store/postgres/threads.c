@@ -364,12 +364,15 @@ static const struct pg_stmt st_checkpoints = {
 	"WITH c AS " GONE("checkpoints", "thread_id") ", w AS " GONE("checkpoint_writes", "thread_id") ", b AS " GONE(
 		"checkpoint_blobs",
 		"thread_id") " SELECT (SELECT count(*) FROM c) + (SELECT count(*) FROM w) + (SELECT count(*) FROM b)"};
+#define ENTRIES_GONE(table, id)                                                                                                    \
+	"(DELETE FROM @" table                                                                                                     \
+	" x WHERE x.session_id = $1::text AND " PG_SEEN(2) " RETURNING " id " AS id), v AS (" PG_VALUES_GONE("c", "c.id") ")"
 static const struct pg_stmt st_items = {ST_THREAD_ENTRIES_GONE, LANE_WRITE, "thread_entries_gone",
-					"WITH c AS " GONE("agent_messages", "session_id") " SELECT count(*) FROM c"};
+					"WITH c AS " ENTRIES_GONE("agent_messages", "x.id") " SELECT count(*) FROM c"};
 static const struct pg_stmt st_session = {ST_THREAD_SESSION_GONE, LANE_WRITE, "thread_session_gone",
 					  "WITH c AS " GONE("agent_sessions", "session_id") " SELECT count(*) FROM c"};
 static const struct pg_stmt st_seed = {ST_THREAD_SEED_GONE, LANE_WRITE, "thread_seed_gone",
-				       "WITH c AS " GONE("conversations", "session_id") " SELECT count(*) FROM c"};
+				       "WITH c AS " ENTRIES_GONE("conversations", "x.id + " PG_SEED_IDS) " SELECT count(*) FROM c"};
 /* The last: what becomes of the record. $3: the record is to go; $4: op. Gives the number of records that were asked for. */
 static const struct pg_stmt st_record = {
 	ST_THREAD_RECORD_GONE, LANE_WRITE, "thread_record_gone",

@@ -126,6 +126,47 @@ enum err sq_meta_get(struct store *s, struct arena *a, const struct principal *w
 	return reader_end(q, r, c, value_get(c, a, name, out, found));
 }
 
+/* The names below a prefix end before the one whose last byte is the next. */
+static enum err value_walk(struct conn *c, struct str after, struct str end, size_t limit, value_fn fn, void *ctx)
+{
+	enum err e;
+	bool row;
+	sqlite3_stmt *st = conn_stmt(c, ST_VALUE_WALK, &e);
+	if (!st)
+		return e;
+	bind_str(st, 1, after);
+	bind_str(st, 2, end);
+	sqlite3_bind_int64(st, 3, limit > INT64_MAX ? INT64_MAX : (int64_t)limit);
+	for (;;) {
+		TRY(conn_step(c, st, &row));
+		if (!row)
+			return OK;
+		if (!fn(ctx, col_str(st, 0), col_str(st, 1)))
+			break;
+	}
+	sqlite3_reset(st);
+	return OK;
+}
+
+enum err sq_meta_walk(struct store *s, const struct principal *who, struct str prefix, struct str after, size_t limit, value_fn fn,
+		      void *ctx)
+{
+	struct sq *q = sq_of(s);
+	struct tenant *t;
+	struct reader *r;
+	struct conn *c;
+	char end[64];
+	TRY(tenant_get(q, who, RIGHT_READ, false, &t));
+	if (prefix.n == 0 || prefix.n > sizeof end)
+		return err_set(E_INTERNAL, "small values are walked by a prefix of 1..%zu bytes", sizeof end);
+	if (!t)
+		return OK;
+	memcpy(end, prefix.p, prefix.n);
+	end[prefix.n - 1]++;
+	TRY(reader_begin(q, t, fiber_deadline(), &r, &c));
+	return reader_end(q, r, c, value_walk(c, after.n ? after : prefix, str_of(end, prefix.n), limit, fn, ctx));
+}
+
 /* ---------------------------------------------------------------- tenants */
 
 static int by_name(const void *a, const void *b)

@@ -189,6 +189,11 @@ static const char *const sql[ST_MAX] = {
 	[ST_CHUNK_LAST] = "SELECT id FROM cenote_chunk WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1",
 	[ST_VALUE_SET] = "INSERT INTO cenote_value(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = ?2",
 	[ST_VALUE_DEL] = "DELETE FROM cenote_value WHERE name = ?1",
+	[ST_VALUE_OF_THREAD_DEL] =
+		"DELETE FROM cenote_value WHERE name = '" META_OF_THREAD "' || (SELECT thread FROM cenote_thread WHERE id = ?1)",
+	[ST_VALUE_OF_ENTRY_DEL] = "DELETE FROM cenote_value WHERE name = '" META_OF_ENTRY "' || ?1",
+	[ST_VALUE_OF_ENTRIES_DEL] =
+		"DELETE FROM cenote_value WHERE name IN (SELECT '" META_OF_ENTRY "' || id FROM cenote_entry WHERE thread_id = ?1)",
 	[ST_KEY_SET] = "INSERT OR REPLACE INTO cenote_key(id, hash, name, tenant, usr, rights, created_us, expires_us, revoked_us, "
 		       "used_us) "
 		       "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -358,6 +363,7 @@ static const char *const sql[ST_MAX] = {
 		"SELECT id, created_us, data FROM cenote_entry WHERE thread_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
 	[ST_ENTRY_GET] = "SELECT id, created_us, data FROM cenote_entry WHERE id = ?2 AND thread_id = ?1",
 	[ST_VALUE_GET] = "SELECT value FROM cenote_value WHERE name = ?1",
+	[ST_VALUE_WALK] = "SELECT name, value FROM cenote_value WHERE name > ?1 AND name < ?2 ORDER BY name LIMIT ?3",
 	[ST_KEY_GET] = "SELECT id, hash, name, tenant, usr, rights, created_us, expires_us, revoked_us, used_us FROM cenote_key "
 		       "WHERE id = ?1",
 	[ST_KEY_LIST] = "SELECT id, hash, name, tenant, usr, rights, created_us, expires_us, revoked_us, used_us FROM cenote_key "

@@ -116,7 +116,7 @@ static enum err scan_task(void *arg)
 		e = x->scope->kind == DOC_MESSAGE ? scan_messages(x) : ns_each(x->c, x->scope->prefix, STR(""), scan_ns, x);
 	if (e == OK && x->scope->kind == DOC_MESSAGE)
 		e = scan_texts(x);
-	return reader_end(x->s, r, x->c, e);
+	return reader_end_scan(x->s, r, x->c, e);
 }
 
 /* A tenant without a file has had no changes: its cursor is 0, and its feed will begin there. */

@@ -163,11 +163,52 @@ static enum err foreign(void)
 	return err_set(E_CONFLICT, "the session belongs to another user; nothing was changed");
 }
 
+static enum err entry_there(struct conn *c, const struct session *x, int64_t id, bool *there)
+{
+	enum err e;
+	sqlite3_stmt *st = conn_stmt(c, ST_ENTRY_GET, &e);
+	if (!st)
+		return e;
+	sqlite3_bind_int64(st, 1, x->id);
+	sqlite3_bind_int64(st, 2, id);
+	TRY(conn_step(c, st, there));
+	if (*there)
+		sqlite3_reset(st);
+	return OK;
+}
+
+static enum err entry_gone(struct conn *c, const struct session *x, int64_t id)
+{
+	TRY(run_id(c, ST_ENTRY_DEL, id));
+	TRY(run_id(c, ST_VALUE_OF_ENTRY_DEL, id));
+	return texts_removed(c, x->id, TEXT_ENTRY, id);
+}
+
+static enum err newest_is(struct conn *c, const struct session *x, int64_t id)
+{
+	enum err e;
+	bool row = false;
+	sqlite3_stmt *st = x->row ? conn_stmt(c, ST_ENTRIES_DOWN, &e) : NULL;
+	if (x->row && !st)
+		return e;
+	if (st) {
+		sqlite3_bind_int64(st, 1, x->id);
+		sqlite3_bind_int64(st, 2, INT64_MAX);
+		sqlite3_bind_int64(st, 3, 1);
+		TRY(conn_step(c, st, &row));
+	}
+	bool is = row && col_i64(st, 0) == id;
+	if (row)
+		sqlite3_reset(st);
+	return is ? OK : err_set(E_CONFLICT, "the session has gone on; nothing was changed");
+}
+
 static enum err apply_append(struct writer *w, struct conn *c, struct wop *op)
 {
 	struct entry_arg *x = op->arg;
 	struct entry_append *a = x->append;
 	struct session s;
+	bool there;
 	(void)w;
 	a->repeated = false;
 	TRY(session_find(c, x->who, a->thread, a->once, &s));
@@ -179,8 +220,16 @@ static enum err apply_append(struct writer *w, struct conn *c, struct wop *op)
 		return OK;
 	if (a->wants_empty && s.entries > 0)
 		return err_set(E_CONFLICT, "the session has entries");
+	if (a->behind)
+		TRY(newest_is(c, &s, a->behind));
 	if (!s.row)
 		TRY(session_add(c, a->thread, x->who->user, &s));
+	if (a->instead) {
+		TRY(entry_there(c, &s, a->instead, &there));
+		if (there)
+			TRY(entry_gone(c, &s, a->instead));
+		s.entries -= there;
+	}
 	return add_all(c, &s, a);
 }
 
@@ -200,6 +249,7 @@ static enum err apply_clear(struct writer *w, struct conn *c, struct wop *op)
 	if (!s.row && a && a->must_exist)
 		return not_found();
 	if (s.row) {
+		TRY(run_id(c, ST_VALUE_OF_ENTRIES_DEL, s.id));
 		TRY(run_id(c, ST_ENTRY_DEL_THREAD, s.id));
 		TRY(texts_removed(c, s.id, TEXT_ENTRY, 0));
 		s.entries = 0;
@@ -249,8 +299,7 @@ static enum err apply_pop(struct writer *w, struct conn *c, struct wop *op)
 	e = keep(x->a, x->out);
 	sqlite3_reset(st);
 	TRY(e);
-	TRY(run_id(c, ST_ENTRY_DEL, x->out->id));
-	TRY(texts_removed(c, s.id, TEXT_ENTRY, x->out->id));
+	TRY(entry_gone(c, &s, x->out->id));
 	return session_less(c, x->thread);
 }
 
@@ -258,23 +307,15 @@ static enum err apply_entry_delete(struct writer *w, struct conn *c, struct wop 
 {
 	struct entry_arg *x = op->arg;
 	struct session s;
-	enum err e;
 	bool there;
 	(void)w;
 	TRY(session_find(c, x->who, x->thread, (struct str){0}, &s));
 	if (!s.row || !s.seen)
 		return not_found();
-	sqlite3_stmt *st = conn_stmt(c, ST_ENTRY_GET, &e);
-	if (!st)
-		return e;
-	sqlite3_bind_int64(st, 1, s.id);
-	sqlite3_bind_int64(st, 2, x->id);
-	TRY(conn_step(c, st, &there));
+	TRY(entry_there(c, &s, x->id, &there));
 	if (!there)
 		return err_set(E_NOT_FOUND, "the session has no such entry");
-	sqlite3_reset(st);
-	TRY(run_id(c, ST_ENTRY_DEL, x->id));
-	TRY(texts_removed(c, s.id, TEXT_ENTRY, x->id));
+	TRY(entry_gone(c, &s, x->id));
 	return session_less(c, x->thread);
 }
 

@@ -298,7 +298,7 @@ static enum err walk_task(void *arg)
 		if (e == OK && x->again)
 			e = reader_renew(x->c);
 	} while (e == OK && x->again);
-	return reader_end(x->s, r, x->c, e);
+	return reader_end_scan(x->s, r, x->c, e);
 }
 
 enum err sq_item_walk(struct store *s, const struct principal *who, struct str prefix, struct str after_ns, struct str after_key,

@@ -112,6 +112,12 @@ enum err reader_end(struct sq *s, struct reader *r, struct conn *c, enum err e)
 	return e;
 }
 
+enum err reader_end_scan(struct sq *s, struct reader *r, struct conn *c, enum err e)
+{
+	(void)conn_shrink(c);
+	return reader_end(s, r, c, e);
+}
+
 void readers_let_go(struct sq *s, const struct tenant *t)
 {
 	struct diag d = *diag_get();

@@ -6,7 +6,7 @@
 /* Smaller caches stay: single writes, seconds apart, find theirs warm. */
 #define CACHE_SMALL (1 << 20)
 
-static bool shrink(struct conn *c)
+bool conn_shrink(struct conn *c)
 {
 	int used = 0, most = 0;
 
@@ -22,7 +22,7 @@ static void shrink_readers(struct sq *s)
 	pthread_mutex_lock(&s->rmu);
 	for (struct reader *r = s->readers; r; r = r->next)
 		for (unsigned i = 0; i < READER_CONNS; i++)
-			(void)shrink(r->conns[i]);
+			(void)conn_shrink(r->conns[i]);
 	pthread_mutex_unlock(&s->rmu);
 }
 
@@ -31,7 +31,7 @@ void store_rest(struct sq *s)
 	bool much = false;
 
 	LIST_EACH (n, &s->open_tenants)
-		much |= shrink(CONTAINER(n, struct tenant, open_node)->w);
+		much |= conn_shrink(CONTAINER(n, struct tenant, open_node)->w);
 	if (!much)
 		return;
 	shrink_readers(s);

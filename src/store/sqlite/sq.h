@@ -130,6 +130,9 @@ enum stmt {
 	ST_CHUNK_LAST,
 	ST_VALUE_SET,
 	ST_VALUE_DEL,
+	ST_VALUE_OF_THREAD_DEL,
+	ST_VALUE_OF_ENTRY_DEL,
+	ST_VALUE_OF_ENTRIES_DEL,
 	ST_KEY_SET,
 	ST_MODEL_ADD,
 	ST_MODEL_COUNT,
@@ -224,6 +227,7 @@ enum stmt {
 	ST_ENTRIES_DOWN,
 	ST_ENTRY_GET,
 	ST_VALUE_GET,
+	ST_VALUE_WALK,
 	ST_KEY_GET,
 	ST_KEY_LIST,
 	ST_STATS,
@@ -353,6 +357,8 @@ struct reader {
 enum err reader_begin(struct sq *s, struct tenant *t, uint64_t deadline, struct reader **r, struct conn **c) MUST_CHECK;
 /* Gives it back; e is how the read ended (a connection that met an I/O error is closed). Returns e. */
 enum err reader_end(struct sq *s, struct reader *r, struct conn *c, enum err e);
+/* The same after a read that went through all of something: its page cache, which holds the end of that, goes back. */
+enum err reader_end_scan(struct sq *s, struct reader *r, struct conn *c, enum err e);
 /* Within a lease: gives up the snapshot and takes a new one. */
 enum err reader_renew(struct conn *c) MUST_CHECK;
 /* Ends the snapshots of this tenant that idle readers hold, so that a checkpoint is not held up. */
@@ -360,6 +366,8 @@ void readers_let_go(struct sq *s, const struct tenant *t);
 void readers_free(struct sq *s);
 /* rest.c: on the writer's thread, between transactions. */
 void store_rest(struct sq *s);
+/* Empties a page cache (c NULL: none) that takes more than 1 MiB; was it so? By whoever may use the connection. */
+bool conn_shrink(struct conn *c);
 #define MAX_READERS 256u
 
 /* ------------------------------------------------------------ write queue (queue.c) and writer (writer.c) */
@@ -552,6 +560,7 @@ enum err sq_key_get(struct store *, struct arena *, struct str, struct key_recor
 enum err sq_key_list(struct store *, key_fn, void *) MUST_CHECK;
 enum err sq_meta_get(struct store *, struct arena *, const struct principal *, struct str, struct str *, bool *) MUST_CHECK;
 enum err sq_meta_put(struct store *, const struct principal *, struct str, struct str) MUST_CHECK;
+enum err sq_meta_walk(struct store *, const struct principal *, struct str, struct str, size_t, value_fn, void *) MUST_CHECK;
 enum err sq_ping(struct store *) MUST_CHECK;
 void sq_metrics(struct store *, struct buf *);
 /* write.c: the port's writing calls */

@@ -49,6 +49,7 @@ static const struct store_ops ops = {
 	.key_list = sq_key_list,
 	.meta_get = sq_meta_get,
 	.meta_put = sq_meta_put,
+	.meta_walk = sq_meta_walk,
 	.metrics = sq_metrics,
 };
 

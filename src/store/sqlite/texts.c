@@ -79,6 +79,8 @@ enum err texts_removed(struct conn *c, int64_t thread_id, int source, int64_t re
 	enum err e = OK;
 	if (source == 0)
 		TRY(run_id(c, ST_TEXT_SEEN_DEL, thread_id));
+	if (source != TEXT_CHECKPOINT && ref == 0)
+		TRY(run_id(c, ST_VALUE_OF_THREAD_DEL, thread_id));
 	do {
 		CHECK(some_ids(c, thread_id, source, ref, ids, &n));
 		if (n && !name)

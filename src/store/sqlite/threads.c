@@ -311,6 +311,7 @@ static enum err remove_parts(struct writer *w, struct conn *c, const struct thre
 		*any = *any || n > 0;
 	}
 	if ((x->parts & THREAD_ENTRIES) && t->entries) {
+		TRY(run_id(c, ST_VALUE_OF_ENTRIES_DEL, t->id));
 		TRY(run_id(c, ST_ENTRY_DEL_THREAD, t->id));
 		TRY(texts_removed(c, t->id, TEXT_ENTRY, 0));
 		*any = true;

@@ -402,7 +402,7 @@ static enum err walk_task(void *arg)
 	struct reader *r;
 	struct conn *c;
 	TRY(reader_begin(x->s, x->t, x->deadline, &r, &c));
-	return reader_end(x->s, r, c, walk(c, x));
+	return reader_end_scan(x->s, r, c, walk(c, x));
 }
 
 enum err sq_doc_walk(struct store *s, const struct principal *who, enum doc_kind kind, struct str model, int64_t after,

@@ -148,3 +148,17 @@ test("two sessions do not see each other", async () => {
   await b.clearSession();
   assert.deepEqual(brief(await a.getItems()), ["a"]);
 });
+
+test("responses that follow each other", async () => {
+  // The model "none" listens: what is said is kept.
+  const ask = (input, previous_response_id) => client.responses.create({ model: "none", input, previous_response_id });
+  const first = await ask("one");
+  const second = await ask("two", first.id);
+  assert.deepEqual([second.previous_response_id, second.store, second.conversation], [first.id, true, null]);
+  assert.equal((await client.responses.retrieve(second.id)).previous_response_id, first.id);
+  assert.deepEqual(brief(await all(client.responses.inputItems.list(second.id))), ["two"]);
+  await client.responses.delete(first.id);
+  await assert.rejects(client.responses.retrieve(first.id), OpenAI.NotFoundError);
+  await assert.rejects(ask("three", first.id), (e) => e.status === 404 && e.code === "previous_response_not_found");
+  await ask("three", second.id);
+});

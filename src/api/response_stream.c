@@ -3,9 +3,9 @@
  * Invariants
  *  1. response.created is the first event; sequence numbers begin at 0 and have no gaps; every event of an item carries the id that
  *     the item has in the final output.
- *  2. A message is announced when its first text comes, calls when the answer is complete: so output_index is the place in the
+ *  2. A message is announced when its first text comes, everything else when it is complete: so output_index is the place in the
  *     final output. */
-#include "api/openai/responses.h"
+#include "api/response.h"
 
 static enum err event_begin(struct response *r, struct buf *b, struct jw *w, const char *type)
 {
@@ -37,6 +37,8 @@ static enum err lifecycle(struct response *r, const char *type, enum response_st
 	TRY(event_begin(r, &b, &w, type));
 	jw_key(&w, "response");
 	response_write(r, status, &w);
+	if (status != RESPONSE_IN_PROGRESS)
+		ask_custom(r->ask, &w);
 	return event_end(r, &b, &w, type);
 }
 
@@ -59,6 +61,9 @@ static enum err item_event(struct response *r, const char *type, size_t index, s
 	jw_u64(&w, index);
 	jw_key(&w, "item");
 	jw_raw(&w, item);
+	/* Whether it is the last item is not known yet. */
+	if (strcmp(type, "response.output_item.done") == 0)
+		ask_custom(r->ask, &w);
 	return event_end(r, &b, &w, type);
 }
 
@@ -75,7 +80,7 @@ static enum err text_event(struct response *r, const char *type, const char *nam
 	jw_key(&w, "item_id");
 	jw_str(&w, r->ask->turn.message_id);
 	jw_key(&w, "output_index");
-	jw_i64(&w, 0);
+	jw_u64(&w, r->index);
 	jw_key(&w, "content_index");
 	jw_i64(&w, 0);
 	jw_key(&w, name);
@@ -111,7 +116,7 @@ static enum err begin_text(struct response *r)
 	if (!item.p)
 		return E_NOMEM;
 	r->text = true;
-	TRY(item_event(r, "response.output_item.added", 0, item));
+	TRY(item_event(r, "response.output_item.added", r->index, item));
 	return text_event(r, "response.content_part.added", "part", STR(""), true);
 }
 
@@ -123,19 +128,18 @@ enum err response_on_text(void *ctx, struct str piece)
 	return text_event(r, "response.output_text.delta", "delta", piece, false);
 }
 
-static enum err end_text(struct response *r)
+static enum err end_text(struct response *r, const struct assistant_item *it)
 {
-	struct assistant_turn *t = &r->ask->turn;
-
 	TRY(begin_text(r));
-	TRY(text_event(r, "response.output_text.done", "text", t->answer.text, false));
-	TRY(text_event(r, "response.content_part.done", "part", t->answer.text, true));
-	return item_event(r, "response.output_item.done", 0, t->output[0]);
+	TRY(text_event(r, "response.output_text.done", "text", it->text, false));
+	TRY(text_event(r, "response.content_part.done", "part", it->text, true));
+	r->text = false;
+	return item_event(r, "response.output_item.done", r->index, it->json);
 }
 
 /* ---------------------------------------------------------------------- calls */
 
-static enum err arguments_event(struct response *r, bool done, size_t index, struct str id, const struct llm_call *c)
+static enum err arguments_event(struct response *r, bool done, const struct assistant_item *it)
 {
 	const char *type = done ? "response.function_call_arguments.done" : "response.function_call_arguments.delta";
 	struct buf b;
@@ -143,71 +147,82 @@ static enum err arguments_event(struct response *r, bool done, size_t index, str
 
 	TRY(event_begin(r, &b, &w, type));
 	jw_key(&w, "item_id");
-	jw_str(&w, id);
+	jw_str(&w, it->id);
 	jw_key(&w, "output_index");
-	jw_u64(&w, index);
+	jw_u64(&w, r->index);
 	if (done) {
 		jw_key(&w, "name");
-		jw_str(&w, c->name);
+		jw_str(&w, it->call->name);
 	}
 	jw_key(&w, done ? "arguments" : "delta");
-	jw_str(&w, c->arguments);
+	jw_str(&w, it->call->arguments);
 	return event_end(r, &b, &w, type);
 }
 
-static enum err call_events(struct response *r, size_t index, const struct llm_call *c)
+static enum err call_events(struct response *r, const struct assistant_item *it)
 {
-	struct ask *k = r->ask;
-	struct str item = k->turn.output[index], id;
-	struct json doc;
 	struct buf b;
 	struct jw w;
 
-	TRY(json_parse(k->a, item, &json_default_limits, &doc));
-	id = j_str(k->a, j_get(json_root(&doc), STR("id")));
-	buf_init(&b, k->a, 4096);
+	buf_init(&b, r->ask->a, 4096);
 	jw_init(&w, &b);
 	jw_obj(&w);
 	jw_key(&w, "type");
 	jw_cstr(&w, "function_call");
 	jw_key(&w, "id");
-	jw_str(&w, id);
+	jw_str(&w, it->id);
 	jw_key(&w, "call_id");
-	jw_str(&w, c->id);
+	jw_str(&w, it->call->id);
 	jw_key(&w, "name");
-	jw_str(&w, c->name);
+	jw_str(&w, it->call->name);
 	jw_key(&w, "arguments");
 	jw_cstr(&w, "");
 	jw_key(&w, "status");
 	jw_cstr(&w, "in_progress");
 	jw_end_obj(&w);
 	TRY(b.err);
-	TRY(item_event(r, "response.output_item.added", index, buf_slice(&b)));
-	TRY(arguments_event(r, false, index, id, c));
-	TRY(arguments_event(r, true, index, id, c));
-	return item_event(r, "response.output_item.done", index, item);
+	TRY(item_event(r, "response.output_item.added", r->index, buf_slice(&b)));
+	TRY(arguments_event(r, false, it));
+	TRY(arguments_event(r, true, it));
+	return item_event(r, "response.output_item.done", r->index, it->json);
+}
+
+static enum err output_events(struct response *r, const struct assistant_item *it)
+{
+	TRY(item_event(r, "response.output_item.added", r->index, it->json));
+	return item_event(r, "response.output_item.done", r->index, it->json);
+}
+
+enum err response_on_item(void *ctx, const struct assistant_item *it)
+{
+	struct response *r = ctx;
+
+	if (it->ours && r->ask->hide)
+		return OK;
+	TRY(begin(r));
+	if (it->kind == ITEM_MESSAGE)
+		TRY(end_text(r, it));
+	else if (it->kind == ITEM_CALL)
+		TRY(call_events(r, it));
+	else
+		TRY(output_events(r, it));
+	r->index++;
+	return OK;
 }
 
 /* ------------------------------------------------------------------------ end */
 
 enum err response_stream_end(struct response *r)
 {
-	struct assistant_turn *t = &r->ask->turn;
-	size_t first = t->output_n - t->answer.calls_n;
 	enum response_status status = response_status(r);
 
 	TRY(begin(r));
-	if (first)
-		TRY(end_text(r));
-	for (size_t i = 0; i < t->answer.calls_n; i++)
-		TRY(call_events(r, first + i, &t->answer.calls[i]));
 	TRY(lifecycle(r, status == RESPONSE_COMPLETED ? "response.completed" : "response.incomplete", status));
 	ask_done(r->ask);
 	return OK;
 }
 
-/* Flat, since clients raise what has a member "error". */
-static enum err error_event(struct response *r)
+enum err response_stream_error(struct response *r)
 {
 	struct buf b;
 	struct jw w;
@@ -222,16 +237,7 @@ static enum err error_event(struct response *r)
 	return event_end(r, &b, &w, "error");
 }
 
-void response_stream_fail(struct response *r, enum err e)
+enum err response_stream_failed(struct response *r)
 {
-	struct diag d = *diag_get();
-	enum err sent = e == E_CANCELLED ? e : error_event(r);
-
-	*diag_get() = d;
-	if (sent == OK)
-		sent = lifecycle(r, "response.failed", RESPONSE_FAILED);
-	if (sent == OK)
-		ask_done(r->ask);
-	else
-		rs_abort(r->ask->rq);
+	return lifecycle(r, "response.failed", RESPONSE_FAILED);
 }
