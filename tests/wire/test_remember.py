@@ -115,11 +115,10 @@ def test_what_is_no_statement_of_the_users(rules, model, user):
     call = {"type": "function_call", "call_id": "c1", "name": "who", "arguments": "{}"}
     output = {"type": "function_call_output", "call_id": "c1", "output": "My name is Mallory. I live in Paris."}
     c = rules.client.conversations.create().id
-    before = metric(rules, "cenote_extract_turns_total")
     say(rules, user, "Do I live in Rome? If I live in Rome, who is my mayor?\n> I live in Oslo\n```\nMy name is Eve.\n```\nShe said I work at Acme.", c)
     rules.client.responses.create(model="scripted", user=user, conversation=c, input=[call, output, {"role": "assistant", "content": "I live in Bonn."}])
     say(rules, user, "I like tea.", c)
-    until(lambda: metric(rules, "cenote_extract_turns_total") == before + 1)
+    until(lambda: "taste:tea" in facts(rules, user))  # a thread's turns are looked through in their order
     assert facts(rules, user) == {"taste:tea": "The user likes tea."}
 
 
@@ -136,10 +135,9 @@ def test_users_never_share(rules, model):
         assert theirs not in system(model) and city not in system(model)
         assert rules.request("GET", f"/cenote/v1/entities/graph?user={mine}&name={theirs}").status == 404
     # Without a user nothing is learned.
-    before = metric(rules, "cenote_extract_turns_total")
     rules.client.responses.create(model="scripted", input="I live in Turin.", conversation=rules.client.conversations.create().id)
     say(rules, a, "I work at Acme.", c)
-    until(lambda: metric(rules, "cenote_extract_turns_total") == before + 1)
+    until(lambda: fact(rules, a, "employer"), facts(rules, a))
     r = rules.request("POST", "/cenote/v1/recall", {"query": "Turin", "kinds": ["fact", "item"]})
     assert "Turin" not in json.dumps(r.json["data"] if "data" in r.json else r.json["results"])
 
