@@ -5,8 +5,10 @@
 
 #include "base/clock.h"
 #include "core/items_coded.h"
+#include "core/items_hnsw.h"
 #include "core/items_scan.h"
 #include "core/memory_impl.h"
+#include "core/vectors.h"
 #include "core/words_impl.h"
 #include "index/rank_items.h"
 #include "index/vector_near.h"
@@ -284,6 +286,42 @@ static enum err search_by_scan(struct job *j, const struct principal *who, const
 	return OK;
 }
 
+/* By an index of vectors in the store, where it has one of the scope and the scope is large enough for it. */
+static enum err search_by_hnsw(struct job *j, const struct principal *who, const struct doc_scope *scope,
+			       const struct words_fit *fit)
+{
+	const struct hnsw_ops *ops = j->w->store->ops->hnsw;
+	struct items_found *out = j->out;
+	struct doc_scope without = *scope;
+	struct items_hnsw x = {.words = j->w,
+			       .who = who,
+			       .scope = scope,
+			       .q = j->q,
+			       .arena = j->a,
+			       .lex = out->weights[RF_LEX],
+			       .v = out->weights[RF_V],
+			       .least = fit->least_docs};
+	bool skipped;
+
+	if (!ops || fit->least_docs < ops->least(j->w->store))
+		return OK;
+	TRY(items_hnsw(&x));
+	if (!x.ready)
+		return OK;
+	if (x.wordless) {
+		out->weights[RF_LEX] = 0;
+		out->weights[RF_V] = 1;
+	}
+	TRY(take_ranked(j, &x.r));
+	out->by_hnsw = true;
+	out->wordless = x.wordless;
+	j->done = true;
+	if (j->q->near > 0)
+		TRY(mark_like_stored(j, who, scope));
+	without.model = STR("");
+	return j->q->explain && !x.wordless ? words_with_scope(j->w, j->a, who, &without, explain_later, j, &skipped) : OK;
+}
+
 static void choose_weights(struct items_found *out, const struct items_query *q)
 {
 	const struct rank_weights *w = q->weights ? q->weights : rank_weights_default();
@@ -314,6 +352,10 @@ static enum err search_outside(struct job *j, const struct principal *who, const
 	uint64_t docs;
 
 	j->out->loading = fit.loading;
+	if (j->q->question && !fit.loading)
+		TRY(search_by_hnsw(j, who, scope, &fit));
+	if (j->done)
+		return OK;
 	if (j->q->question && (j->q->mode == RANK_BY_VECTORS || (!fit.loading && fit.late_docs == 0)))
 		TRY(search_by_scan(j, who, scope));
 	else
@@ -345,8 +387,12 @@ enum err items_search(struct memory *m, struct arena *a, const struct principal 
 		TRY(search_by_codes(&j, who, &scope));
 	if (j.done)
 		return OK;
-	if (skipped)
-		return search_outside(&j, who, &scope);
+	if (skipped) {
+		TRY(search_outside(&j, who, &scope));
+		if (out->by_hnsw)
+			out->pending = (uint64_t)vectors_waiting(memory_vectors(m), who);
+		return OK;
+	}
 	if (q->mode == RANK_BY_VECTORS) {
 		out->complete = true; /* nothing has a vector yet */
 		return OK;

@@ -31,7 +31,9 @@ struct items_found {
 	bool no_words;		      /* nothing to look for: no words in the question, and no vector */
 	bool by_meaning;	      /* vectors counted */
 	bool by_codes;		      /* what is in memory are codes of them: the vectors of the best were read */
-	bool late;		      /* they did not: the scope does not fit the cache, and reading it took too long */
+	bool by_hnsw;		      /* the nearest were told by an index in the store */
+	bool wordless;		      /* by_hnsw: words did not count: they do not fit the cache, or are being read */
+	bool late;		      /* vectors did not: the scope does not fit the cache, and reading it took too long */
 	bool loading;		      /* they did not: the scope is being read into memory */
 	uint64_t cache_needed;	      /* late: bytes that index.cache would have to have about; 0: not known */
 	uint64_t pending;	      /* items of the scope without a vector by the model */

@@ -190,12 +190,15 @@ static enum err explain_lack(const struct answer *w, const char **why)
 	if (!late.p)
 		return E_NOMEM;
 	s = arena_printf(
-		r->a, "%s%s%s%s%s%s%s",
+		r->a, "%s%s%s%s%s%s%s%s",
 		r->meaning.waiting && r->rq->mode != RANK_BY_WORDS && r->pending
 			? "; no text has been embedded yet, so this was found by words alone"
 			: "",
 		r->meaning.failed ? "; the encoder does not answer, so this was found by words alone" : "",
 		r->items_loading ? "; a namespace is still being read into memory, so it was searched by words alone" : "", late.p,
+		r->items_wordless
+			? "; the words of a namespace are not in memory (index.cache), so it was searched by meaning alone"
+			: "",
 		tokens ? "; the texts of other results do not fit into budget_tokens" : "",
 		repeated ? "; results that say the same as a better one are left out" : "",
 		lacks && !tokens ? "; nothing else in the scope has to do with the words, dates and speakers of the question" : "");

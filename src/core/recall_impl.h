@@ -34,6 +34,7 @@ struct recaller {
 	uint64_t pending;
 	bool items_newest;	       /* nothing to look for: items by update */
 	bool items_late;	       /* there is a namespace too large to be read in time: by words */
+	bool items_wordless;	       /* there is one whose words are not in memory: by meaning */
 	bool items_loading;	       /* there is one that is being read into memory: by words */
 	uint64_t cache_needed;	       /* index.cache for the largest of those too large; 0: not known */
 	bool items_by_meaning;	       /* vectors counted in at least one namespace */

@@ -197,6 +197,7 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 	r->pending += found.pending;
 	r->items_late |= found.late;
 	r->items_loading |= found.loading;
+	r->items_wordless |= found.wordless;
 	r->cache_needed = found.cache_needed > r->cache_needed ? found.cache_needed : r->cache_needed;
 	if (!found.no_words)
 		take_range(r, &found);

@@ -181,6 +181,7 @@ struct checkpoint_ops;
 struct fact_ops;
 struct text_ops;
 struct foreign_vector_ops;
+struct hnsw_ops;
 struct store {
 	const struct store_ops *ops;
 };
@@ -275,6 +276,7 @@ struct store_ops {
 	const struct fact_ops *facts;			  /* core/fact_store.h */
 	const struct text_ops *texts;			  /* core/text_store.h; NULL: entries and checkpoints are not recalled */
 	const struct foreign_vector_ops *foreign_vectors; /* core/foreign_vectors.h; NULL: the driver knows none */
+	const struct hnsw_ops *hnsw;			  /* core/hnsw_store.h; NULL: the driver has none */
 
 	enum err (*stats)(struct store *s, const struct principal *who, struct store_stats *out) MUST_CHECK;
 	enum err (*tenants)(struct store *s, name_fn fn, void *ctx) MUST_CHECK;

@@ -78,6 +78,8 @@ struct vectors_state {
 	struct str trouble; /* why the encoder is not answering, "" : it is */
 };
 enum err vectors_state(struct vectors *v, struct arena *a, const struct principal *who, struct vectors_state *out) MUST_CHECK;
+/* Texts of the tenant that wait for their vectors, as far as this process knows. Never waits. */
+int64_t vectors_waiting(struct vectors *v, const struct principal *who);
 /* Starts to make all vectors of the tenant again (the same model: those that are there are replaced). Goes on after a restart. */
 enum err vectors_reindex(struct vectors *v, const struct principal *who) MUST_CHECK;
 void vectors_metrics(struct vectors *v, struct buf *out);

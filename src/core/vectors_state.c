@@ -71,6 +71,20 @@ enum err vectors_state(struct vectors *v, struct arena *a, const struct principa
 	return OK;
 }
 
+int64_t vectors_waiting(struct vectors *v, const struct principal *who)
+{
+	const struct vtenant *t;
+	int64_t n;
+
+	if (!v || !v->embedder)
+		return 0;
+	pthread_mutex_lock(&v->lock);
+	t = map_get(&v->tenants, who->tenant);
+	n = t ? t->waiting + t->to_walk : 0;
+	pthread_mutex_unlock(&v->lock);
+	return n;
+}
+
 enum err vectors_reindex(struct vectors *v, const struct principal *who)
 {
 	struct vtenant *t;

@@ -588,6 +588,7 @@ struct words_fit words_fit(struct words *w, struct arena *a, const struct princi
 	fit.loading = cache_loading(w->cache, en);
 	fit.late_docs = atomic_load(&en->late_docs);
 	fit.item_bytes = atomic_load(&en->item_bytes);
+	fit.least_docs = atomic_load(&en->least_docs);
 	cache_release(w->cache, en);
 	return fit;
 }

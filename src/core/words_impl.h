@@ -86,6 +86,7 @@ struct words_fit {
 	bool loading;	     /* it is being read into memory just now */
 	uint64_t late_docs;  /* documents it had when reading it for a question took too long; 0: it never did */
 	uint64_t item_bytes; /* about what a document would take in the cache; 0: not known */
+	uint64_t least_docs; /* it has so many documents, or more; 0: not known */
 };
 struct words_fit words_fit(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope);
 void words_set_late(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t docs);

@@ -80,8 +80,10 @@ static enum err load_fits(struct load *l)
 	if (l->v && !vector_scope_coded(l->v) && !l->s->messages)
 		TRY(words_keep_codes(&l->v, &l->marks));
 	l->too_large = estimate(l) > l->limit;
-	if (l->too_large && l->en && l->docs)
+	if (l->too_large && l->en && l->docs) {
 		atomic_store(&l->en->item_bytes, estimate(l) / l->docs + 1);
+		atomic_store(&l->en->least_docs, l->docs);
+	}
 	return OK;
 }
 

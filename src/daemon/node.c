@@ -152,6 +152,7 @@ static struct pg_options pg_options(const struct config *c)
 		.recycle_ms = (uint32_t)c->pg_recycle,
 		.no_ddl = !c->pg_migrate,
 		.no_vectors = c->pg_vectors == PG_VECTORS_OFF,
+		.hnsw_least = c->pg_hnsw ? (uint64_t)c->pg_hnsw : UINT64_MAX,
 	};
 }
 

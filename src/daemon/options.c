@@ -84,6 +84,9 @@ static const struct opt rows[] = {
 	ROW("pg.vector_fields", OPT_LIST, OPT_EMBED, pg_vector_fields, "$", NULL,
 	    "what is embedded in store_vectors of items that name no paths: index.fields of the PostgresStore beside; $: the whole "
 	    "value"),
+	ROW("pg.hnsw", OPT_INT, OPT_EMBED, pg_hnsw, "100000", "0..1000000000",
+	    "namespaces of so many items whose vectors do not fit index.cache are searched by an index in the database "
+	    "(pgvector's HNSW), which is made for the first such question; 0: never"),
 	ROW("checkpoints.layout", OPT_ENUM, OPT_EMBED, checkpoints_layout, "auto", "auto|langgraph|compact",
 	    "how checkpoints are stored: langgraph (LangGraph's own tables, which its savers read and write too; PostgreSQL only) "
 	    "or "

@@ -20,6 +20,7 @@ struct pg_options {
 	uint32_t recycle_ms;	   /* age at which a connection is replaced; 0: never, other than for its credential */
 	bool no_ddl;		   /* make nothing, only look (pg.migrate: off) */
 	bool no_vectors;	   /* LangGraph's vectors are left alone (pg.vectors: off) */
+	uint64_t hnsw_least; /* scopes of so many items are worth an index of vectors in the database; 0, UINT64_MAX: none is */
 };
 
 /* How checkpoints are stored. AUTO: compact on SQLite, LangGraph's tables on PostgreSQL. */

@@ -33,7 +33,8 @@ static void remove_in(const char *dir, unsigned depth)
 		char path[1024];
 		if (strcmp(x->d_name, ".") == 0 || strcmp(x->d_name, "..") == 0)
 			continue;
-		snprintf(path, sizeof path, "%s/%s", dir, x->d_name);
+		if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, x->d_name) >= sizeof path)
+			continue;
 		if (unlink(path) != 0 && depth < 3)
 			remove_in(path, depth + 1);
 	}

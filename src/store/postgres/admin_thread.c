@@ -2,8 +2,9 @@
  * a time, so that one long task (an index being built) does not hold up the others.
  *
  * Invariants
- *  1. A task is in x->admin (under amu) or in the hands of one thread; that thread sets its event.
- *  2. Its caller's deadline is the thread's (fiber_deadline) while it runs; one that comes too late is not begun. */
+ *  1. A task is in x->admin (under amu) or in the hands of one thread; that thread sets its event, or frees it when nobody waits.
+ *  2. Its caller's deadline is the thread's (fiber_deadline) while it runs; one that comes too late is not begun.
+ *  3. A task that nobody waits for has no deadline; it is cancelled, or not begun, when the store is closed. */
 #include "store/postgres/exec.h"
 
 #include <signal.h>
@@ -15,19 +16,29 @@ struct task {
 	enum err (*fn)(PGconn *c, void *arg);
 	void *arg;
 	uint64_t deadline;
+	bool alone; /* nobody waits for it */
 	enum err err;
 	struct diag diag;
 	struct event ev;
 };
 
+/* The thread's own, while it runs a task that nobody waits for. */
+static __thread struct pg_exec *closing;
+#define LOOK_MS 200 /* how soon such a task ends when the store is closed */
+
 static enum err task_run(struct pg *s, struct task *t)
 {
 	uint64_t until, connect = deadline_in_ms(s->connect_ms);
-	PGconn *c;
+	PGconn *c = NULL;
+	enum err e = OK;
 	if (clock_mono_ns() >= t->deadline)
-		return err_set(E_TIMEOUT, "the deadline passed while others used the administrative connections");
-	TRY(pg_target_connect(s->target, connect < t->deadline ? connect : t->deadline, &c, &until));
-	enum err e = t->fn(c, t->arg);
+		e = err_set(E_TIMEOUT, "the deadline passed while others used the administrative connections");
+	else if (closing && atomic_load(&closing->aquit))
+		e = err_set(E_CANCELLED, "the store is being closed");
+	if (e == OK)
+		e = pg_target_connect(s->target, connect < t->deadline ? connect : t->deadline, &c, &until);
+	if (e == OK || t->alone) /* who waits for nothing has to be told by its function */
+		e = t->fn(c, t->arg);
 	PQfinish(c);
 	return e;
 }
@@ -42,14 +53,19 @@ static void *admin_main(void *arg)
 			list_del(&t->node);
 			pthread_mutex_unlock(&x->amu);
 			fiber_set_deadline(t->deadline);
+			closing = t->alone ? x : NULL;
 			t->err = task_run(x->s, t);
-			if (t->err != OK)
-				t->diag = *diag_get();
-			event_set(&t->ev);
+			if (t->alone) {
+				free(t);
+			} else {
+				if (t->err != OK)
+					t->diag = *diag_get();
+				event_set(&t->ev);
+			}
 			pthread_mutex_lock(&x->amu);
 			continue;
 		}
-		if (x->aquit)
+		if (atomic_load(&x->aquit))
 			break;
 		x->admins_idle++;
 		pthread_cond_wait(&x->acv, &x->amu);
@@ -70,6 +86,33 @@ static bool thread_start(struct pg_exec *x)
 	return up;
 }
 
+static enum err hand_over(struct pg_exec *x, struct task *t)
+{
+	pthread_mutex_lock(&x->amu);
+	bool refused = atomic_load(&x->aquit);
+	if (!refused && !x->admins_idle && x->admins_n < ADMINS && !thread_start(x) && !x->admins_n)
+		refused = true;
+	if (!refused)
+		list_add_tail(&x->admin, &t->node);
+	pthread_mutex_unlock(&x->amu);
+	if (refused)
+		return err_set(E_BUSY, "the store is being closed, or no thread can be started");
+	pthread_cond_signal(&x->acv);
+	return OK;
+}
+
+enum err pg_admin_later(struct pg *s, enum err (*fn)(PGconn *c, void *arg), void *arg)
+{
+	struct task *t = malloc(sizeof *t);
+	if (!t)
+		return err_set(E_LIMIT, "out of memory in the store");
+	*t = (struct task){.fn = fn, .arg = arg, .deadline = NEVER, .alone = true};
+	enum err e = hand_over(s->exec, t);
+	if (e != OK)
+		free(t);
+	return e;
+}
+
 enum err pg_admin(struct pg *s, enum err (*fn)(PGconn *c, void *arg), void *arg)
 {
 	struct pg_exec *x = s->exec;
@@ -77,16 +120,7 @@ enum err pg_admin(struct pg *s, enum err (*fn)(PGconn *c, void *arg), void *arg)
 	if (fiber_cancelled())
 		return err_set(E_CANCELLED, "the request was cancelled before its turn");
 	event_init(&t.ev);
-	pthread_mutex_lock(&x->amu);
-	bool refused = x->aquit;
-	if (!refused && !x->admins_idle && x->admins_n < ADMINS && !thread_start(x) && !x->admins_n)
-		refused = true;
-	if (!refused)
-		list_add_tail(&x->admin, &t.node);
-	pthread_mutex_unlock(&x->amu);
-	if (refused)
-		return err_set(E_BUSY, "the store is being closed, or no thread can be started");
-	pthread_cond_signal(&x->acv);
+	TRY(hand_over(x, &t));
 	event_wait(&t.ev);
 	if (t.err != OK)
 		*diag_get() = t.diag;
@@ -96,7 +130,7 @@ enum err pg_admin(struct pg *s, enum err (*fn)(PGconn *c, void *arg), void *arg)
 void pg_admin_stop(struct pg_exec *x)
 {
 	pthread_mutex_lock(&x->amu);
-	x->aquit = true;
+	atomic_store(&x->aquit, true);
 	pthread_mutex_unlock(&x->amu);
 	pthread_cond_broadcast(&x->acv);
 	for (unsigned i = 0; i < x->admins_n; i++)
@@ -110,7 +144,12 @@ void pg_admin_stop(struct pg_exec *x)
 static enum err wait_answer(PGconn *c)
 {
 	while (PQisBusy(c)) {
-		enum err e = wait_fd(PQsocket(c), WAIT_READ, NEVER, NULL);
+		enum err e = wait_fd(PQsocket(c), WAIT_READ, closing ? deadline_in_ms(LOOK_MS) : NEVER, NULL);
+		if (closing && e == E_TIMEOUT) {
+			if (!atomic_load(&closing->aquit))
+				continue;
+			e = err_set(E_CANCELLED, "the store is being closed");
+		}
 		if (e != OK) {
 			struct diag d = *diag_get();
 			pg_cancel_drop(pg_cancel_start(c));

@@ -154,7 +154,7 @@ struct pg_exec {
 	struct list admin;
 	pthread_t admins[3];
 	unsigned admins_n, admins_idle;
-	bool aquit;
+	atomic_bool aquit; /* set under amu */
 
 	struct {
 		atomic_ullong units[LANES], jobs[LANES], retries[AGAINS], queued[LANES], connected, refused, cancels;

@@ -356,6 +356,8 @@ enum pg_st {
 	ST_COMPACT_BODIES,
 	ST_COMPACT_OWN,
 	ST_COMPACT_STORAGE,
+	/* hnsw.c */
+	ST_HNSW,
 	ST_END,
 	ST_MAX = 256 /* a multiple of 64, not below ST_END */
 };
@@ -465,6 +467,9 @@ enum err pg_error_state(const char *sqlstate, const char *sentence) MUST_CHECK;
 
 /* Runs fn on the admin thread with a blocking connection of its own and waits. */
 enum err pg_admin(struct pg *s, enum err (*fn)(PGconn *c, void *arg), void *arg) MUST_CHECK;
+/* The same without waiting; when the store is closed it is cancelled. fn is called in any case, with c NULL (and the reason in
+ * diag) when there is no connection. */
+enum err pg_admin_later(struct pg *s, enum err (*fn)(PGconn *c, void *arg), void *arg) MUST_CHECK;
 /* Blocking, on an admin connection: simple text; *res may be NULL. */
 enum err pg_sql(PGconn *c, const char *sql, PGresult **res) MUST_CHECK;
 
@@ -473,6 +478,16 @@ enum err pg_sql(PGconn *c, const char *sql, PGresult **res) MUST_CHECK;
 /* PG_HAS_BYTES: the names in them are in the order of bytes. */
 enum { PG_HAS_AGENT = 1, PG_HAS_SEED = 2, PG_HAS_CP = 4, PG_HAS_BYTES = 8, PG_HAS_COMPACT = 16 };
 enum pg_tenant_state { PT_UNKNOWN, PT_ABSENT, PT_READY };
+/* hnsw.c's: the index of a model's vectors, as far as known. */
+struct pg_hnsw {
+	pthread_mutex_t mu;
+	enum { PG_HNSW_UNKNOWN, PG_HNSW_BUSY, PG_HNSW_READY } stage;
+	char model[VECTOR_MODEL_NAME_MAX + 1];
+	uint32_t dims;
+	int64_t number;	  /* READY: the model's */
+	uint64_t look_ns; /* UNKNOWN: not before */
+	bool lost;	  /* it was there, and did not answer: what it is made with is made again */
+};
 struct pg_tenant {
 	struct pg *s;
 	char name[64];
@@ -494,7 +509,8 @@ struct pg_tenant {
 	_Atomic uint64_t cp_looked_ns;
 	uint64_t cp_failed_ns; /* under tmu: when making them failed, and why */
 	struct diag cp_failure;
-	atomic_bool foreign;			 /* foreign_vectors.c's: rows of store_vectors can be removed */
+	atomic_bool foreign; /* foreign_vectors.c's: rows of store_vectors can be removed */
+	struct pg_hnsw hnsw;
 	_Atomic uint64_t walk_scope, walk_until; /* walk.c's: the scope that was found exact (hashed), and until when that counts */
 };
 /* The tenant of who with rights checked, ready for use; NULL (OK) when there is no schema for it and create is false. */
@@ -570,6 +586,7 @@ extern const struct pg_stmt pg_foreign_gone;
  * again without it. */
 bool pg_foreign_lost(struct pg_tenant *t, const char *sqlstate);
 extern const struct foreign_vector_ops pg_foreign_vector_ops;
+extern const struct hnsw_ops pg_hnsw_ops; /* hnsw.c */
 /* docs.c: a document as its statements give it: id, terms, where, version, and with: vector and mark. */
 struct doc_change pg_doc_row(const PGresult *r, int row, bool with);
 

@@ -31,9 +31,9 @@ static void pg_close(struct store *st)
 		.vector_models = pg_vector_models, .vector_drop = pg_vector_drop, .message_append = pg_message_append,             \
 		.message_list = pg_message_list, .message_by_id = pg_message_by_id, .thread_list = pg_thread_list,                 \
 		.threads = &pg_thread_ops, .checkpoints = &(ckpt), .foreign_vectors = &pg_foreign_vector_ops,                      \
-		.texts = &pg_text_ops, .facts = &pg_fact_ops, .stats = pg_stats, .tenants = pg_tenants, .key_put = pg_key_put,     \
-		.key_get = pg_key_get, .key_list = pg_key_list, .meta_get = pg_meta_get, .meta_put = pg_meta_put,                  \
-		.meta_walk = pg_meta_walk, .metrics = pg_metrics,                                                                  \
+		.hnsw = &pg_hnsw_ops, .texts = &pg_text_ops, .facts = &pg_fact_ops, .stats = pg_stats, .tenants = pg_tenants,      \
+		.key_put = pg_key_put, .key_get = pg_key_get, .key_list = pg_key_list, .meta_get = pg_meta_get,                    \
+		.meta_put = pg_meta_put, .meta_walk = pg_meta_walk, .metrics = pg_metrics,                                         \
 	}
 /* By the layout of checkpoints. */
 static const struct store_ops ops = OPS(pg_checkpoint_ops), compact_ops = OPS(pg_compact_ops);

@@ -77,6 +77,7 @@ static void tenant_free(struct pg_tenant *t)
 		pg_feed_free(t);
 	for (unsigned i = 0; i < ST_MAX; i++)
 		free(atomic_load(&t->sql[i]));
+	pthread_mutex_destroy(&t->hnsw.mu);
 	free(t);
 }
 
@@ -92,6 +93,7 @@ static enum err add(struct pg *s, struct str name, struct pg_tenant **out)
 	t->s = s;
 	t->slot = NO_SLOT;
 	list_init(&t->waiters);
+	pthread_mutex_init(&t->hnsw.mu, NULL);
 	snprintf(t->name, sizeof t->name, "%.*s", STR_ARG(name));
 	snprintf(t->schema, sizeof t->schema, "%s", schema);
 	pg_quote(t->quoted, sizeof t->quoted, t->schema);
