@@ -21,6 +21,7 @@ from server import Server, binary, run
 import assistant
 import backlog
 import encode
+import hnsw
 import meaning
 import postgres
 import threads
@@ -183,7 +184,7 @@ def growth(folder):
 
 
 ROWS = {"put": put, "get": get, "search": search, "import": import_, "start": start, "memory": memory, "growth": growth,
-        **postgres.ROWS, **threads.ROWS, **vectors.ROWS, **encode.ROWS, **meaning.ROWS, "backlog": backlog.backlog, **assistant.ROWS}
+        **postgres.ROWS, **threads.ROWS, **vectors.ROWS, **encode.ROWS, **meaning.ROWS, **hnsw.ROWS, "backlog": backlog.backlog, **assistant.ROWS}
 
 
 def main():

@@ -84,7 +84,7 @@ static const struct opt rows[] = {
 	ROW("pg.vector_fields", OPT_LIST, OPT_EMBED, pg_vector_fields, "$", NULL,
 	    "what is embedded in store_vectors of items that name no paths: index.fields of the PostgresStore beside; $: the whole "
 	    "value"),
-	ROW("pg.hnsw", OPT_INT, OPT_EMBED, pg_hnsw, "100000", "0..1000000000",
+	ROW("pg.hnsw", OPT_INT, OPT_EMBED, pg_hnsw, "50000", "0..1000000000",
 	    "namespaces of so many items whose vectors do not fit index.cache are searched by an index in the database "
 	    "(pgvector's HNSW), which is made for the first such question; 0: never"),
 	ROW("checkpoints.layout", OPT_ENUM, OPT_EMBED, checkpoints_layout, "auto", "auto|langgraph|compact",

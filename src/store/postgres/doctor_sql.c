@@ -119,7 +119,8 @@ static const char indexes[] =
 	"it"
 	" costs writes and serves no read' END, name, relname), CASE WHEN name ~ '_cc(new|old)[0-9]*$' THEN '' ELSE format('REINDEX"
 	" INDEX CONCURRENTLY %I.%I', nspname, name) END, json_build_object('bytes', bytes) FROM x"
-	" WHERE NOT (indisvalid AND indisready)"
+	" WHERE NOT (indisvalid AND indisready) AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE"
+	" p.index_relid = x.indexrelid)"
 	" UNION ALL SELECT 'warn', format('%s.%s', a.nspname, a.name), format('index %s of table %s is the same as %s and was "
 	"never used;"
 	" its owner may want to remove it', a.name, a.relname, b.name), '', json_build_object('bytes', a.bytes, 'scans', a.scans)"
@@ -132,6 +133,18 @@ static const char indexes[] =
 	" SELECT * FROM f UNION ALL SELECT 'ok', '', format('%s indexes are valid, none is superfluous', (SELECT count(*) FROM "
 	"x)), '',"
 	" NULL WHERE NOT EXISTS (SELECT 1 FROM f)";
+
+/* Those of hnsw_build.c. */
+static const char hnsw[] =
+	"WITH " TABLES
+	" SELECT 'ok', format('%s.%s', t.nspname, c.relname), format('an index of vectors for namespaces that do not "
+	"fit"
+	" index.cache: %s, %s', pg_size_pretty(pg_relation_size(c.oid)), CASE WHEN p.relid IS NOT NULL THEN 'is being made: ' ||"
+	" p.phase WHEN i.indisvalid THEN format('asked %s times', coalesce(s.idx_scan, 0)) ELSE 'not valid, it will be made again'"
+	" END), '', json_build_object('bytes', pg_relation_size(c.oid), 'scans', coalesce(s.idx_scan, 0), 'valid', i.indisvalid)"
+	" FROM t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid LEFT JOIN"
+	" pg_catalog.pg_stat_user_indexes s ON s.indexrelid = c.oid LEFT JOIN pg_catalog.pg_stat_progress_create_index p ON"
+	" p.index_relid = c.oid WHERE c.relname ~ '^cenote_hnsw_[0-9]+$'";
 
 static const char locks[] =
 	"WITH w AS (SELECT l.pid, l.relation::regclass::text AS what, pg_blocking_pids(l.pid) AS by, extract(epoch FROM now() -"
@@ -152,7 +165,14 @@ static const char locks[] =
 	" transaction%' AND state_change < now() - interval '1 minute'";
 
 const struct pg_check pg_checks[] = {
-	{"mode", mode},	    {"settings", settings}, {"connections", connections}, {"extensions", extensions}, {"locks", locks},
-	{"tables", tables}, {"bloat", bloat},	    {"indexes", indexes},
+	{"mode", mode},
+	{"settings", settings},
+	{"connections", connections},
+	{"extensions", extensions},
+	{"locks", locks},
+	{"tables", tables},
+	{"bloat", bloat},
+	{"indexes", indexes},
+	{"hnsw", hnsw},
 };
 const size_t pg_checks_n = sizeof pg_checks / sizeof *pg_checks;
