@@ -110,7 +110,7 @@ def test_doctor_shows_it(house):
     s, _ = house
     found = [json.loads(line) for line in s.run("doctor", "-o", "ndjson").stdout.splitlines()]
     (one,) = [f for f in found if f["check"] == "hnsw"]
-    assert one["level"] == "ok" and "cenote_hnsw_" in one["place"] and one["data"]["valid"] is True and one["data"]["bytes"] > 100000
+    assert one["status"] == "ok" and "cenote_hnsw_" in one["place"] and one["data"]["valid"] is True and one["data"]["bytes"] > 100000
 
 
 def test_by_the_computed_vectors(house):
