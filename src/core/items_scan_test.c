@@ -2,6 +2,7 @@
  * precision say. */
 #include <math.h>
 
+#include "core/hnsw_store.h"
 #include "core/items_scan.h"
 #include "core/testing.h"
 
@@ -225,6 +226,163 @@ static void by_codes(void **state)
 	rig_free(r);
 }
 
+/* A store with an index of vectors that misses nothing, or gives no more than `most`. */
+static struct index_store {
+	struct store_ops ops;
+	const struct store_ops *former;
+	bool ready;
+	size_t most, asked;
+	/* of one question */
+	struct arena *a;
+	const struct hnsw_question *q;
+	struct near_row {
+		double cosine;
+		struct hnsw_row row;
+	} * v;
+	size_t n;
+} idx;
+
+static uint64_t index_least(struct store *s)
+{
+	(void)s;
+	return 100;
+}
+
+static bool index_row(void *ctx, const struct doc_change *d)
+{
+	struct near_row *r = &idx.v[idx.n];
+	struct vector v;
+	float f[DIMS];
+
+	(void)ctx;
+	if (d->vector.n == 0 || d->mark != doc_mark(d->terms))
+		return true;
+	*r = (struct near_row){.cosine = -2, .row = {.id = d->id, .data = arena_str(idx.a, d->vector)}};
+	idx.n++;
+	if (vector_unpack(d->vector, &v) == OK) {
+		vector_floats(&v, f);
+		r->cosine = 0;
+		for (int i = 0; i < DIMS; i++)
+			r->cosine += (double)f[i] * idx.q->v->fine[i];
+	}
+	return true;
+}
+
+static int by_cosine(const void *x, const void *y)
+{
+	double a = ((const struct near_row *)x)->cosine, b = ((const struct near_row *)y)->cosine;
+
+	return (a < b) - (a > b);
+}
+
+static enum err index_find(struct store *s, struct arena *a, const struct principal *who, const struct hnsw_question *q,
+			   bool *ready, struct hnsw_row **out, size_t *n)
+{
+	struct doc_scope scope = {.kind = DOC_ITEM, .prefix = q->prefix, .model = q->model};
+	uint64_t cursor;
+
+	assert_true(q->nearest + q->farthest + q->ids_n <= HNSW_ROWS_MAX);
+	idx.asked += q->nearest > 0;
+	*ready = idx.ready;
+	*n = 0;
+	idx.a = a;
+	idx.q = q;
+	idx.n = 0;
+	idx.v = ARENA_ARRAY(a, struct near_row, ITEMS + 10);
+	*out = ARENA_ARRAY(a, struct hnsw_row, HNSW_ROWS_MAX);
+	TRY(s->ops->doc_scan(s, who, &scope, &cursor, index_row, NULL));
+	qsort(idx.v, idx.n, sizeof *idx.v, by_cosine);
+	for (size_t i = 0; idx.ready && i < idx.n; i++) {
+		struct hnsw_row r = idx.v[i].row;
+
+		if (i < q->nearest && i < idx.most)
+			(*out)[(*n)++] = (struct hnsw_row){HNSW_NEAREST, r.id, r.data};
+		if (idx.n - i <= q->farthest)
+			(*out)[(*n)++] = (struct hnsw_row){HNSW_FARTHEST, r.id, r.data};
+		for (size_t k = 0; k < q->ids_n; k++)
+			if (q->ids[k] == r.id)
+				(*out)[(*n)++] = (struct hnsw_row){HNSW_ASKED, r.id, r.data};
+	}
+	return OK;
+}
+
+static void index_begin(struct store *s)
+{
+	static const struct hnsw_ops hnsw = {.least = index_least, .find = index_find};
+
+	idx = (struct index_store){.ops = *s->ops, .former = s->ops, .ready = true, .most = SIZE_MAX};
+	idx.ops.hnsw = &hnsw;
+	s->ops = &idx.ops;
+}
+
+/* By an index in the store: the best are the same, figures to the bit, while the words fit the cache; else by meaning alone. */
+static void by_an_index(void **state)
+{
+	static const char *const queries[] = {"boat on the river", "number17", "the", "tea lamp storm apple", "nowhere"};
+	struct rig *r = rig(0.33);
+	struct memory *some = small_memory(r, (size_t)36 << 10), *few = small_memory(r, 12 << 10);
+	size_t asked;
+
+	(void)state;
+	index_begin(r->b.store);
+	for (int i = 0; i < 60; i++) {
+		struct vector_question question;
+		struct items_query q = {.prefix = STR("n"),
+					.query = str_c(queries[i % 5]),
+					.model = STR(MODEL),
+					.question = &question,
+					.mode = i % 3 == 2 ? RANK_BY_VECTORS : RANK_AUTO,
+					.near = i % 2 ? 0.6 : 0,
+					.want = i % 7 == 3 ? 600 : 1 + next(60),
+					.explain = i % 2};
+		struct items_found x, y, z;
+		float v[DIMS];
+
+		if (i == 20) { /* what changes has no vector yet */
+			put(&r->b, "n.a", "k3", "{\"text\":\"boat of another kind\"}");
+			put(&r->b, "n.a", "new", "{\"text\":\"apple and tea and nothing besides\"}");
+		}
+		random_question(&r->b.a, &question, v);
+		OKAY(items_search(r->b.m, &r->b.a, &ann, &q, &x));
+		OKAY(items_search(some, &r->b.a, &ann, &q, &y));
+		OKAY(items_search(few, &r->b.a, &ann, &q, &z));
+		assert_true(x.by_meaning && !x.by_hnsw && y.by_meaning && y.by_hnsw && z.by_hnsw);
+		assert_true(!y.wordless && z.wordless == (q.mode != RANK_BY_VECTORS));
+		assert_true(x.best == y.best || q.mode == RANK_BY_VECTORS);
+		assert_true(x.highest == y.highest && fabs(x.lowest - y.lowest) < 1e-9);
+		for (size_t k = 0; k < q.want && k < x.n; k++) {
+			assert_true(k < y.n && x.v[k].id == y.v[k].id && fabs(x.v[k].score - y.v[k].score) < 1e-9);
+			assert_true(x.v[k].like == y.v[k].like);
+			assert_true(q.mode == RANK_BY_VECTORS || str_eq(x.v[k].words, y.v[k].words));
+		}
+		for (size_t k = 1; k < q.want && k < z.n; k++)
+			assert_true(z.v[k].v <= z.v[k - 1].v && z.v[k].bm25 == 0);
+	}
+	/* Not ready, or too little let through: the scope is read. */
+	asked = idx.asked;
+	for (int i = 0; i < 3; i++) {
+		struct vector_question question;
+		struct items_query q = {
+			.prefix = STR("n"), .query = STR("tea"), .model = STR(MODEL), .question = &question, .want = 20};
+		struct items_found x, y;
+		float v[DIMS];
+
+		idx.ready = i != 0;
+		idx.most = i == 1 ? 30 : SIZE_MAX;
+		q.want = i == 2 ? 3000 : 20; /* and more are wanted than it gives */
+		random_question(&r->b.a, &question, v);
+		OKAY(items_search(r->b.m, &r->b.a, &ann, &q, &x));
+		OKAY(items_search(some, &r->b.a, &ann, &q, &y));
+		assert_true(!y.by_hnsw);
+		same_found(&x, &y, q.want);
+	}
+	assert_int_equal(idx.asked, asked + 2);
+	r->b.store->ops = idx.former;
+	memory_free(some);
+	memory_free(few);
+	rig_free(r);
+}
+
 /* The best by cosines of the floats. */
 static void as_brute_force(void **state)
 {
@@ -378,6 +536,7 @@ int main(void)
 		cmocka_unit_test(the_same_as_in_memory), cmocka_unit_test(by_codes),
 		cmocka_unit_test(as_brute_force),	 cmocka_unit_test(in_little_room),
 		cmocka_unit_test(late_is_remembered),	 cmocka_unit_test(words_alone_and_errors),
+		cmocka_unit_test(by_an_index),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

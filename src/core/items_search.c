@@ -270,6 +270,7 @@ static enum err search_by_scan(struct job *j, const struct principal *who, const
 	if (s.late)
 		return OK;
 	words_maybe_fits(j->w, j->a, who, scope, s.bytes);
+	words_set_docs(j->w, j->a, who, scope, s.docs);
 	out->pending = s.docs - s.vectors;
 	if (!s.ready)
 		return OK;
@@ -338,6 +339,7 @@ static void remember_late(struct job *j, const struct principal *who, const stru
 	uint64_t was = fit->late_docs, apart = was > docs ? was - docs : docs - was;
 
 	j->out->cache_needed = fit->item_bytes * docs + fit->item_bytes * docs / 8;
+	words_set_docs(j->w, j->a, who, scope, docs);
 	if (was == 0)
 		words_set_late(j->w, j->a, who, scope, docs ? docs : 1);
 	else if (apart * 4 > was)

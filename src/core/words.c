@@ -606,6 +606,17 @@ void words_set_late(struct words *w, struct arena *a, const struct principal *wh
 	cache_release(w->cache, en);
 }
 
+void words_set_docs(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t docs)
+{
+	struct str key = w->cache ? scope_key(a, who, scope) : STR("");
+	struct cache_entry *en = key.n ? cache_acquire(w->cache, key) : NULL;
+
+	if (!en)
+		return;
+	atomic_store(&en->least_docs, docs);
+	cache_release(w->cache, en);
+}
+
 void words_maybe_fits(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t bytes)
 {
 	struct str key = w->cache ? scope_key(a, who, scope) : STR("");

@@ -89,6 +89,8 @@ struct words_fit {
 	uint64_t least_docs; /* it has so many documents, or more; 0: not known */
 };
 struct words_fit words_fit(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope);
+/* How many it has was seen. */
+void words_set_docs(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t docs);
 void words_set_late(struct words *w, struct arena *a, const struct principal *who, const struct doc_scope *scope, uint64_t docs);
 
 /* words_search, and how many documents the scope has. cached false: from the store, whatever is in memory. */

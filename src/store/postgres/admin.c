@@ -195,6 +195,25 @@ enum err pg_meta_get(struct store *s, struct arena *a, const struct principal *w
 	return out->p ? OK : E_NOMEM;
 }
 
+/* Values of turns are many at a time. They come behind the threads that share the transaction: whoever removes a thread locks it
+ * before its values. */
+#define SHARED_FIRST "\xff"
+#define SHARED_NAME 120
+#define SHARED_VALUE ((size_t)64 << 10)
+
+static enum err write_value(struct pg_tenant *t, struct str name, struct pg_params *p)
+{
+	char key[SHARED_NAME + 2];
+	struct pg_step step = {&st_meta_put, p, NULL};
+	struct pg_job j = {.t = t, .steps = &step, .n = 1, .lane = LANE_WRITE, .write = true};
+	snprintf(key, sizeof key, SHARED_FIRST "%.*s", STR_ARG(name));
+	j.share = str_c(key);
+	enum err e = pg_run(&j);
+	pg_job_clear(&j);
+	pg_params_release(p);
+	return e;
+}
+
 enum err pg_meta_put(struct store *s, const struct principal *who, struct str name, struct str value)
 {
 	struct pg_tenant *t;
@@ -207,6 +226,8 @@ enum err pg_meta_put(struct store *s, const struct principal *who, struct str na
 	if (value.n)
 		pg_bytes(&p, value);
 	pg_i64(&p, pg_new_op());
+	if (value.n && value.n <= SHARED_VALUE && name.n <= SHARED_NAME)
+		return write_value(t, name, &p);
 	return write_row(t, value.n ? &st_meta_put : &st_meta_delete, &p);
 }
 

@@ -68,11 +68,11 @@ static enum err known(struct pg_tenant *t, const struct hnsw_question *q, int64_
 	return e;
 }
 
-static void lost(struct pg_tenant *t, const char *why)
+static void lost(struct pg_tenant *t, const char *why, uint32_t again_ms)
 {
 	LOG(LOG_WARN, "store", "the index of vectors is not as it was; it is looked for again", LF_C("schema", t->schema),
 	    LF_C("reason", why));
-	pg_hnsw_looked(t, 0, 0);
+	pg_hnsw_looked(t, 0, again_ms);
 	pthread_mutex_lock(&t->hnsw.mu);
 	t->hnsw.lost = true;
 	pthread_mutex_unlock(&t->hnsw.mu);
@@ -171,11 +171,11 @@ static enum err find(struct store *s, struct arena *a, const struct principal *w
 	if (e == OK)
 		e = pg_run(&j);
 	if (e == OK && PQntuples(step.res) == 0 && q->nearest)
-		lost(j.t, "it gives nothing");
+		lost(j.t, "it gives nothing", PG_HNSW_AGAIN_MS);
 	else if (e == OK)
 		*ready = (e = take(step.res, a, out, n)) == OK;
 	else if (is_gone(j.sqlstate)) {
-		lost(j.t, diag_get()->text);
+		lost(j.t, diag_get()->text, 0);
 		diag_clear();
 		e = OK;
 	}
