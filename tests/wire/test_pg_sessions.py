@@ -436,7 +436,7 @@ def test_threads_of_every_program_in_one_listing(pg_server, pg_url, order):
         assert took < 20, took
         begun = time.monotonic()
         r = server.request("GET", "/cenote/v1/threads?limit=10")
-        assert r.status == 200 and len(r.json["data"]) == 10 and time.monotonic() - begun < 2
+        assert r.status == 200 and len(r.json["data"]) == 10 and time.monotonic() - begun < 10
 
 
 def test_stats_count_what_others_wrote(pg_url, db):

@@ -111,7 +111,7 @@ def test_writes_never_wait(s, service):
     for i in range(50):
         assert put(s, f"k{i}", f"number {i} zebra").status in (200, 201)
     assert say(s, ["zebra message"]).json["stored"] == 1
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
     found = recall(s, "zebra message", mode="words")
     assert "zebra message" in texts(found) and found["pending"] > 0
     # A question that the encoder does not answer in time goes by words, and says so.
@@ -145,7 +145,7 @@ def in_trouble(s, service, fault, words, n):
     for i in range(4):
         assert put(s, f"{fault}{i}", f"{SECRET} {fault} item {i}").status == 201
     assert say(s, [f"{SECRET} {fault} message"], thread=fault).json["stored"] == 1
-    assert time.monotonic() - begun < 5, "writes do not wait"
+    assert time.monotonic() - begun < 15, "writes do not wait"
     r = put(s, f"{fault}4", f"{SECRET} {fault} item 4", wait=True, wait_ms=8000)
     assert r.status == 201 and r.json["indexed"] is False and r.json["note"], (fault, r)
     for mode in ("words", "auto"):

@@ -36,35 +36,31 @@ enum { L_MODEL, L_EXTENSION, L_GOOD, L_VERSION, L_INDEX, L_VALID, L_PROGRESS, L_
 static const char vector_sql[] =
 	"CREATE OR REPLACE FUNCTION %s." PG_HNSW_VECTOR
 	"(data bytea) RETURNS %s.halfvec LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE"
-	" COST 2000 AS $$SELECT ARRAY(SELECT 256 * pg_catalog.get_byte(data, 7 + i) + pg_catalog.get_byte(data, 7 +"
-	" (pg_catalog.length(data) - 8) / 2 + i) - 32896 FROM pg_catalog.generate_series(1, (pg_catalog.length(data) - 8) / 2)"
+	" COST 2000 SET search_path = pg_catalog, pg_temp AS $$SELECT ARRAY(SELECT 256 * get_byte(data, 7 + i) + get_byte(data, 7 +"
+	" (length(data) - 8) / 2 + i) - 32896 FROM generate_series(1, (length(data) - 8) / 2)"
 	" i)::%s.halfvec$$";
 /* The statement has the model's number and dimensions in its text, so that the index fits it. A filter that lets few vectors
  * through has the search go on until there are enough. The planner may take all items of a small namespace instead, by their index:
  * that is exact. */
+#define BELOW PG_BELOW("c.prefix", 2, 3, 4)
 static const char find_sql[] =
 	"CREATE OR REPLACE FUNCTION %s." PG_HNSW_FIND "(model int, dims int, question text, opposite text, below text, low text,"
 	" high text, nearest int, farthest int, ids bigint[]) RETURNS TABLE(why int, id bigint, data bytea, mark bigint, fresh"
-	" boolean, terms bytea) LANGUAGE plpgsql AS $$"
+	" boolean, terms bytea) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$"
 	"DECLARE chosen text := 'c.id, v.data, v.mark, v.stamp = c.xmin::text::bigint, CASE WHEN v.stamp = c.xmin::text::bigint "
 	"THEN"
 	" NULL ELSE c.terms END FROM %s.cenote_vector v JOIN %s.cenote_item c ON c.id = v.id WHERE v.model = ' || model || ' AND"
 	" v.kind = ''i'' AND c.terms IS DISTINCT FROM ''''';"
-	" near text := chosen || ' AND " PG_BELOW(
-		"c.prefix", 2, 3, 4) " ORDER BY %s." PG_HNSW_VECTOR "(v.data)::%s.halfvec(' || dims"
-				     " || ') OPERATOR(%s.<=>) $1::%s.halfvec LIMIT $5';"
-				     "BEGIN"
-				     " PERFORM pg_catalog.set_config('hnsw.iterative_scan', 'relaxed_order', true),"
-				     " pg_catalog.set_config('hnsw.ef_search', LEAST(GREATEST(nearest, 100), 1000)::text, true),"
-				     " pg_catalog.set_config('hnsw.max_scan_tuples', '200000', true);"
-				     " IF nearest > 0 THEN RETURN QUERY EXECUTE 'SELECT 0, ' || near USING question, below, low, "
-				     "high, nearest; END IF;"
-				     " IF farthest > 0 THEN RETURN QUERY EXECUTE 'SELECT 1, ' || near USING opposite, below, low, "
-				     "high, farthest; END IF;"
-				     " IF pg_catalog.cardinality(ids) > 0 THEN RETURN QUERY EXECUTE 'SELECT 2, ' || chosen || ' "
-				     "AND v.id = ANY($1)' USING ids; END"
-				     " IF;"
-				     "END $$";
+	" near text := chosen || ' AND " BELOW " ORDER BY %s." PG_HNSW_VECTOR "(v.data)::%s.halfvec(' || dims || ')"
+	" OPERATOR(%s.<=>) $1::%s.halfvec LIMIT $5';"
+	"BEGIN"
+	" PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true),"
+	" set_config('hnsw.ef_search', LEAST(GREATEST(nearest, 100), 1000)::text, true),"
+	" set_config('hnsw.max_scan_tuples', '200000', true);"
+	" IF nearest > 0 THEN RETURN QUERY EXECUTE 'SELECT 0, ' || near USING question, below, low, high, nearest; END IF;"
+	" IF farthest > 0 THEN RETURN QUERY EXECUTE 'SELECT 1, ' || near USING opposite, below, low, high, farthest; END IF;"
+	" IF cardinality(ids) > 0 THEN RETURN QUERY EXECUTE 'SELECT 2, ' || chosen || ' AND v.id = ANY($1)' USING ids; END IF;"
+	"END $$";
 static const char index_sql[] = "CREATE INDEX CONCURRENTLY cenote_hnsw_%lld ON %s.cenote_vector USING hnsw ((%s." PG_HNSW_VECTOR
 				"(data)::%s.halfvec(%u)) %s.halfvec_cosine_ops) WHERE model = %lld AND kind = 'i'";
 /* $1: schema */
