@@ -33,6 +33,10 @@ void pg_hnsw_looked(struct pg_tenant *t, int64_t number, uint32_t again_ms)
 	struct pg_hnsw *h = &t->hnsw;
 
 	pthread_mutex_lock(&h->mu);
+	if (number)
+		h->failures = 0;
+	else if (!again_ms)
+		again_ms = h->failures > 8 ? PG_HNSW_AGAIN_MOST_MS : PG_HNSW_AGAIN_MS << h->failures++;
 	h->stage = number ? PG_HNSW_READY : PG_HNSW_UNKNOWN;
 	h->number = number;
 	h->look_ns = deadline_in_ms(again_ms);
@@ -40,32 +44,34 @@ void pg_hnsw_looked(struct pg_tenant *t, int64_t number, uint32_t again_ms)
 }
 
 /* The model's number; 0: there is no index, and one is being looked for or made. */
-static enum err known(struct pg_tenant *t, const struct hnsw_question *q, int64_t *number)
+static int64_t known(struct pg_tenant *t, const struct hnsw_question *q)
 {
 	struct pg_hnsw *h = &t->hnsw;
+	int64_t number = 0;
 	bool start = false;
-	enum err e = OK;
 
-	*number = 0;
 	pthread_mutex_lock(&h->mu);
 	if (h->stage != PG_HNSW_BUSY && !str_eq(q->model, str_c(h->model))) {
 		snprintf(h->model, sizeof h->model, "%.*s", STR_ARG(q->model));
 		h->dims = q->v->dims;
 		h->stage = PG_HNSW_UNKNOWN;
+		h->failures = 0;
 		h->look_ns = 0;
 	}
-	if (h->stage == PG_HNSW_READY) {
-		*number = h->number;
+	if (h->stage == PG_HNSW_READY && str_eq(q->model, str_c(h->model))) {
+		number = h->number;
 	} else if (h->stage == PG_HNSW_UNKNOWN && clock_mono_ns() >= h->look_ns) {
 		h->stage = PG_HNSW_BUSY;
 		start = true;
 	}
 	pthread_mutex_unlock(&h->mu);
-	if (start)
-		e = pg_hnsw_build(t);
-	if (e != OK)
-		pg_hnsw_looked(t, 0, PG_HNSW_AGAIN_MS);
-	return e;
+	if (start && pg_hnsw_build(t) != OK) {
+		LOG(LOG_WARN, "store", "no index of vectors can be looked for", LF_C("schema", t->schema),
+		    LF_C("reason", diag_get()->text));
+		diag_clear();
+		pg_hnsw_looked(t, 0, 0);
+	}
+	return number;
 }
 
 static void lost(struct pg_tenant *t, const char *why, uint32_t again_ms)
@@ -164,7 +170,7 @@ static enum err find(struct store *s, struct arena *a, const struct principal *w
 	TRY(pg_tenant_get(pg_of(s), who, RIGHT_READ, false, &j.t));
 	if (!j.t || least(s) == UINT64_MAX || q->v->dims > PG_HNSW_DIMS_MAX || q->model.n > VECTOR_MODEL_NAME_MAX)
 		return OK;
-	TRY(known(j.t, q, &number));
+	number = known(j.t, q);
 	if (number == 0)
 		return OK;
 	e = params(&p, q, number);
@@ -175,7 +181,7 @@ static enum err find(struct store *s, struct arena *a, const struct principal *w
 	else if (e == OK)
 		*ready = (e = take(step.res, a, out, n)) == OK;
 	else if (is_gone(j.sqlstate)) {
-		lost(j.t, diag_get()->text, 0);
+		lost(j.t, diag_get()->text, 1);
 		diag_clear();
 		e = OK;
 	}

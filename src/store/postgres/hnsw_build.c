@@ -2,8 +2,9 @@
  * what a function makes of the stored bytes. So there is one copy of the vectors, and the server itself sees to it that the index
  * has what the table has.
  *
- * One Cenote at a time builds, by an advisory lock that is only asked for. An index that is there and not valid is what an attempt
- * that was interrupted has left: it is removed first. Indexes of models that are gone are removed on the way.
+ * Of several Cenotes one builds: the others see that it is being done, or that the name is taken. An index that is there, not valid
+ * and not being built is what an attempt that was interrupted has left: it is removed first. Indexes of models that are gone are
+ * removed on the way. There is no lock: behind a pooler by transactions it would stay on a connection of the pooler's.
  *
  * statement_timeout is the session's for the time of the statement, since it cannot run in a transaction. Behind a pooler by
  * transactions it may stay as it was: then the attempt ends with it, and is repeated later. */
@@ -133,7 +134,6 @@ static enum err look(PGconn *c, struct build *x)
 	TRY(pg_ask(c, text, 2, values, &r));
 	if (PQntuples(r) != 1 || strcmp(PQgetvalue(r, 0, L_MODEL), "0") == 0) {
 		PQclear(r);
-		x->again_ms = PG_HNSW_AGAIN_MS;
 		return err_set(E_NOT_FOUND, "there are no vectors of the model");
 	}
 	x->number = strtoll(PQgetvalue(r, 0, L_MODEL), NULL, 10);
@@ -178,7 +178,6 @@ static enum err remove_left(PGconn *c, const struct build *x)
 	return e;
 }
 
-/* The lock is held. */
 static enum err make_index(PGconn *c, struct build *x)
 {
 	const char *own = x->t->quoted, *ext = x->extension;
@@ -196,45 +195,47 @@ static enum err make_index(PGconn *c, struct build *x)
 	return OK;
 }
 
-static enum err make(PGconn *c, struct build *x)
+static enum err make_all(PGconn *c, struct build *x)
 {
-	const char *schema = x->t->schema;
 	struct diag d;
-	PGresult *r;
-	bool mine;
-	enum err e;
+	enum err e = pg_sql(c, "SET statement_timeout = 0", NULL);
 
-	TRY(pg_ask(c, "SELECT pg_try_advisory_lock(hashtextextended('cenote hnsw ' || $1::text, 0))", 1, &schema, &r));
-	mine = is(r, 0);
-	PQclear(r);
-	if (!mine || x->progress) { /* another Cenote, or the server itself for one that has gone */
-		x->again_ms = PG_HNSW_AGAIN_MS;
-		e = OK;
-	} else {
-		e = pg_sql(c, "SET statement_timeout = 0", NULL);
-		if (e == OK)
-			e = make_functions(c, x);
-		if (e == OK && !x->valid)
-			e = make_index(c, x);
-		x->ready = e == OK;
-		if (e == OK)
-			e = remove_left(c, x);
-	}
+	if (e == OK)
+		e = make_functions(c, x);
+	if (e == OK && !x->valid)
+		e = make_index(c, x);
+	x->ready = e == OK;
+	if (e == OK)
+		e = remove_left(c, x);
 	d = *diag_get();
-	if (mine && pg_ask(c, "SELECT pg_advisory_unlock(hashtextextended('cenote hnsw ' || $1::text, 0))", 1, &schema, &r) == OK)
-		PQclear(r);
 	if (pg_sql(c, "RESET statement_timeout", NULL) != OK)
 		LOG(LOG_DEBUG, "store", "the session ends with its connection", LF_C("reason", diag_get()->text));
 	*diag_get() = d;
 	return e;
 }
 
+/* One tenant's at a time: the admin threads are few, and others have work for them. */
+static enum err make(PGconn *c, struct build *x)
+{
+	atomic_bool *making = &x->t->s->hnsw_making;
+	bool busy = false;
+	enum err e;
+
+	x->again_ms = PG_HNSW_TURN_MS;
+	if (x->progress || !atomic_compare_exchange_strong(making, &busy, true))
+		return OK;
+	x->again_ms = 0; /* by how often it has failed */
+	e = look(c, x);	 /* whoever was building has ended by now */
+	if (e == OK && !x->progress)
+		e = make_all(c, x);
+	atomic_store(making, false);
+	return e;
+}
+
 static enum err build(PGconn *c, struct build *x)
 {
-	if (!c) {
-		x->again_ms = PG_HNSW_AGAIN_MS;
+	if (!c)
 		return diag_get()->code; /* why there is no connection */
-	}
 	TRY(look(c, x));
 	x->ready = x->valid && x->functions;
 	return x->ready ? OK : make(c, x);
@@ -260,7 +261,7 @@ enum err pg_hnsw_build(struct pg_tenant *t)
 
 	if (!x)
 		return err_set(E_LIMIT, "out of memory in the store");
-	*x = (struct build){.t = t, .again_ms = PG_HNSW_TROUBLE_MS};
+	*x = (struct build){.t = t};
 	pthread_mutex_lock(&t->hnsw.mu);
 	memcpy(x->model, t->hnsw.model, sizeof x->model);
 	x->dims = t->hnsw.dims;

@@ -484,9 +484,10 @@ struct pg_hnsw {
 	enum { PG_HNSW_UNKNOWN, PG_HNSW_BUSY, PG_HNSW_READY } stage;
 	char model[VECTOR_MODEL_NAME_MAX + 1];
 	uint32_t dims;
-	int64_t number;	  /* READY: the model's */
-	uint64_t look_ns; /* UNKNOWN: not before */
-	bool lost;	  /* it was there, and did not answer: what it is made with is made again */
+	int64_t number;	   /* READY: the model's */
+	uint64_t look_ns;  /* UNKNOWN: not before */
+	unsigned failures; /* one after the other */
+	bool lost;	   /* it was there, and did not answer: what it is made with is made again */
 };
 struct pg_tenant {
 	struct pg *s;
@@ -617,6 +618,7 @@ struct pg {
 	struct gather *gathers[2]; /* gather.h: GATHER_ITEMS, GATHER_CHECKPOINTS */
 	struct pg_ckpt_known *ckpt_known;
 	struct compact_cache *compact; /* compact_cache.c's */
+	atomic_bool hnsw_making;       /* hnsw_build.c's */
 	pthread_mutex_t tmu;	       /* tenants, slots */
 	struct map tenants;
 	unsigned slots, not_ready;
