@@ -13,7 +13,9 @@
 #include "index/rank_items.h"
 
 #define ITEMS_SCAN_ROOM ((size_t)64 << 20)
-#define ITEMS_SCAN_MS 3000 /* reading goes on for so long at most */
+#define ITEMS_SCAN_MS 3000	    /* reading goes on for so long at most */
+#define ITEMS_SCAN_PATIENT_MS 20000 /* and where a filter leaves too few otherwise */
+#define ITEMS_SCAN_SPARE_MS 2000    /* of the caller's time, to go by words after all */
 
 struct items_scan {
 	const struct words *words;

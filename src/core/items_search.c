@@ -12,6 +12,7 @@
 #include "core/words_impl.h"
 #include "index/rank_items.h"
 #include "index/vector_near.h"
+#include "rt/fiber.h"
 #include "rt/wait.h"
 #include "rt/work.h"
 
@@ -250,6 +251,18 @@ static enum err scan_run(void *arg)
 	return items_scan(s);
 }
 
+static uint64_t scan_until(const struct items_query *q)
+{
+	const uint64_t spare = ITEMS_SCAN_SPARE_MS * UINT64_C(1000000);
+	uint64_t patient = deadline_in_ms(ITEMS_SCAN_PATIENT_MS), deadline = fiber_deadline();
+
+	if (q->mode == RANK_BY_VECTORS)
+		return NEVER;
+	if (!q->patient)
+		return deadline_in_ms(ITEMS_SCAN_MS);
+	return deadline - spare < patient ? deadline - spare : patient;
+}
+
 /* The scope does not fit the cache. */
 static enum err search_by_scan(struct job *j, const struct principal *who, const struct doc_scope *scope)
 {
@@ -264,7 +277,7 @@ static enum err search_by_scan(struct job *j, const struct principal *who, const
 			       .room = ITEMS_SCAN_ROOM};
 	uint32_t tf[QUESTION_TERMS_MAX];
 
-	s.until = j->q->mode == RANK_BY_VECTORS ? NEVER : deadline_in_ms(ITEMS_SCAN_MS);
+	s.until = scan_until(j->q);
 	TRY(work_run(scan_run, &s));
 	out->late = s.late;
 	if (s.late)
@@ -358,7 +371,7 @@ static enum err search_outside(struct job *j, const struct principal *who, const
 		TRY(search_by_hnsw(j, who, scope, &fit));
 	if (j->done)
 		return OK;
-	if (j->q->question && (j->q->mode == RANK_BY_VECTORS || (!fit.loading && fit.late_docs == 0)))
+	if (j->q->question && (j->q->mode == RANK_BY_VECTORS || j->q->patient || (!fit.loading && fit.late_docs == 0)))
 		TRY(search_by_scan(j, who, scope));
 	else
 		j->out->late = j->q->question && !fit.loading;

@@ -14,6 +14,7 @@ struct items_query {
 	double near; /* hits are told which better one has a vector of at least this cosine with theirs; 0: they are not */
 	size_t want;
 	bool explain;
+	bool patient; /* the scope is read however long it takes (nearly as long as the caller has): by words too few were found */
 };
 struct item_hit {
 	int64_t id;

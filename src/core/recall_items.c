@@ -189,6 +189,12 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 		kept = 0;
 		r->items_n = before;
 		CHECK(screen(r, &scratch, &found, want, &kept));
+		/* By words alone a filter may leave few, and others pass it that say the same in other words. */
+		if (found.late && screens(r, prefix) && kept < r->rq->limit && !q.patient) {
+			q.patient = true;
+			arena_clear(&scratch);
+			continue;
+		}
 		if (kept >= want || found.complete)
 			break;
 		q.want = q.want * 4 > found.n * 2 ? q.want * 4 : found.n * 2;

@@ -4,6 +4,7 @@
 #include "core/recall.h"
 #include "core/testing.h"
 #include "core/vectors.h"
+#include "core/words_impl.h"
 
 #define DIMS 32
 
@@ -444,6 +445,48 @@ static void items_in_time(void **state)
 	rig_release(&r);
 }
 
+/* A scope that is too large to be read in three seconds is read all the same when a filter leaves too few of what the words find.
+ */
+static void few_pass_a_filter(void **state)
+{
+	struct doc_scope scope = {.kind = DOC_ITEM, .prefix = STR("many"), .model = STR("knowing/32")};
+	struct op_search s = {.prefix = STR("many"), .limit = 10, .query = STR("the ship")};
+	const struct str many = STR("many");
+	struct recall_request rq = {.query = s.query, .want_items = true, .namespaces = &many, .namespaces_n = 1};
+	struct answer x;
+	char key[16];
+	struct rig r;
+
+	(void)state;
+	rig_options(&r, (struct memory_options){.index_cache_bytes = 4096});
+	for (int i = 0; i < 300; i++) {
+		snprintf(key, sizeof key, "k%d", i);
+		put(&r.b, "many", key,
+		    i % 30 == 7	  ? "{\"t\":\"a vessel\",\"rare\":1}"
+		    : i % 30 == 8 ? "{\"t\":\"a ship\"}"
+				  : "{\"t\":\"a boat\"}");
+	}
+	OKAY(vectors_wait(r.v, &ann, 0));
+	OKAY(memory_search(r.b.m, &r.b.a, &ann, &s));
+	for (int filtered = 0; filtered < 2; filtered++) {
+		words_set_late(memory_words(r.b.m), &r.b.a, &ann, &scope, 300);
+		if (filtered)
+			OKAY(filter_compile(&r.b.a, parsed(&r.b.a, "{\"rare\":1}"), "/filter", &s.filter));
+		rq.filter = s.filter;
+		OKAY(memory_search(r.b.m, &r.b.a, &ann, &s));
+		assert_int_equal(s.n, 10); /* not filtered: the ships */
+		x = ask_with(&r, rq);
+		assert_int_equal(x.n, 10);
+		for (int i = 0; i < 10; i++) {
+			const char *want = filtered ? "{\"t\":\"a vessel\",\"rare\":1}" : "{\"t\":\"a ship\"}";
+
+			assert_true(str_eq(s.hits[i].item.value, str_c(want)) && str_eq(x.h[i].item.value, str_c(want)));
+		}
+		assert_true(filtered ? x.why == NULL : strstr(x.why, "by words alone") != NULL);
+	}
+	rig_release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -452,6 +495,7 @@ int main(void)
 		cmocka_unit_test(encoder_down),	       cmocka_unit_test(no_encoder),
 		cmocka_unit_test(repetitions),	       cmocka_unit_test(budget),
 		cmocka_unit_test(explanations),	       cmocka_unit_test(items_in_time),
+		cmocka_unit_test(few_pass_a_filter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -254,6 +254,12 @@ static enum err search_best(struct memory *m, struct arena *a, const struct prin
 			goto out;
 		}
 		CHECK(screen_all(&r, r.items.v, r.items.n, need));
+		/* By words alone a filter may leave few, and others pass it that say the same in other words. */
+		if (r.items.late && op->filter && r.n < need && !q.patient) {
+			q.patient = true;
+			arena_clear(&r.round);
+			continue;
+		}
 		if (r.n >= need || r.items.complete || r.items.n == 0)
 			break;
 		atomic_fetch_add_explicit(&m->widened, 1, memory_order_relaxed);

@@ -1,5 +1,6 @@
 """The index of vectors in PostgreSQL (pgvector's HNSW): namespaces whose vectors do not fit index.cache are found by words and by meaning as if
 they did. The encoder is the scripted service of embed_server.py, whose vectors a test can compute."""
+import concurrent.futures
 import contextlib
 import json
 import threading
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 
 from embed_server import EmbedServer, vector
+from pgbouncer import PgBouncer
 from postgres import database
 from server import Server
 from test_large_scope import API, figure, post, searched, settings, value
@@ -242,6 +244,18 @@ def test_killed_while_it_is_made(pg_server, service):
             ready(s, db)
             assert all(v for _, v in db.execute(INDEXES))
             assert len(keys(ask(s, "river boat 7"))) == 20
+
+
+def test_two_servers(pg_server, service):
+    """Both are asked at once: one index comes of it, and both use it; also through a pooler by transactions."""
+    with database(pg_server) as url, psycopg.connect(url, autocommit=True) as db, PgBouncer(url) as bouncer:
+        db.execute("CREATE EXTENSION vector")
+        with serving(url, service) as a, serving(bouncer.url, service) as b:
+            load(a)
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                list(pool.map(lambda s: ready(s, db), (a, b)))
+            assert [valid for _, valid in db.execute(INDEXES)] == [True]
+            assert keys(ask(a, QUERIES[1])) == keys(ask(b, QUERIES[1]))
 
 
 def test_where_there_is_none(pg_server, service):
