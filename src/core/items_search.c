@@ -12,7 +12,6 @@
 #include "core/words_impl.h"
 #include "index/rank_items.h"
 #include "index/vector_near.h"
-#include "rt/fiber.h"
 #include "rt/wait.h"
 #include "rt/work.h"
 
@@ -254,13 +253,15 @@ static enum err scan_run(void *arg)
 static uint64_t scan_until(const struct items_query *q)
 {
 	const uint64_t spare = ITEMS_SCAN_SPARE_MS * UINT64_C(1000000);
-	uint64_t patient = deadline_in_ms(ITEMS_SCAN_PATIENT_MS), deadline = fiber_deadline();
+	uint64_t patient = deadline_in_ms(ITEMS_SCAN_PATIENT_MS), callers;
 
 	if (q->mode == RANK_BY_VECTORS)
 		return NEVER;
 	if (!q->patient)
 		return deadline_in_ms(ITEMS_SCAN_MS);
-	return deadline - spare < patient ? deadline - spare : patient;
+	callers = wait_within(NEVER); /* only to learn it */
+	wait_restore(callers);
+	return callers - spare < patient ? callers - spare : patient;
 }
 
 /* The scope does not fit the cache. */
