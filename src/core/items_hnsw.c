@@ -194,10 +194,28 @@ static double v_of(const struct rank_items_result *r, double cosine)
 	return v < 0 ? 0 : v > 1 ? 1 : v;
 }
 
+/* The question asks for words, and there are none to be had. */
+static bool is_wordless(const struct hnsw_list *l)
+{
+	return !l->has_words && l->x->q->mode != RANK_BY_VECTORS;
+}
+
+/* Weights of words and vectors. */
+static double lex_weight(const struct hnsw_list *l)
+{
+	return l->by_words ? l->x->lex : 0;
+}
+
+static double v_weight(const struct hnsw_list *l)
+{
+	return is_wordless(l) ? 1 : l->x->v;
+}
+
 static void rank(struct hnsw_list *l)
 {
 	struct items_hnsw *x = l->x;
 	bool alone = x->q->mode == RANK_BY_VECTORS;
+	double lex = lex_weight(l), v = v_weight(l);
 	size_t n = 0;
 
 	for (size_t i = 0; i < l->n; i++) {
@@ -207,7 +225,7 @@ static void rank(struct hnsw_list *l)
 		if (isnan(r->cosine) && (alone || r->lex <= 0))
 			continue;
 		r->v = isnan(r->cosine) ? r->lex : v_of(&x->r, r->cosine);
-		r->sum = (alone ? 0 : x->lex * r->lex) + x->v * r->v;
+		r->sum = lex * r->lex + v * r->v;
 		l->v[n++] = *r;
 	}
 	l->n = n;
@@ -232,7 +250,7 @@ static bool is_settled(const struct hnsw_list *l)
 
 	if (whole && lex <= 0)
 		return true;
-	return l->n >= x->q->want && l->v[x->q->want - 1].sum >= (l->by_words ? x->lex * lex : 0) + x->v * v;
+	return l->n >= x->q->want && l->v[x->q->want - 1].sum >= lex_weight(l) * lex + v_weight(l) * v;
 }
 
 static enum err take(struct hnsw_list *l)
@@ -245,7 +263,7 @@ static enum err take(struct hnsw_list *l)
 	memcpy(r->r, l->v, l->n * sizeof *l->v);
 	r->n = l->n;
 	r->complete = l->nearest < l->most && l->worst <= 0;
-	l->x->wordless = !l->has_words && l->x->q->mode != RANK_BY_VECTORS;
+	l->x->wordless = is_wordless(l);
 	return OK;
 }
 
