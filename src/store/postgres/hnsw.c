@@ -74,14 +74,23 @@ static int64_t known(struct pg_tenant *t, const struct hnsw_question *q)
 	return number;
 }
 
-static void lost(struct pg_tenant *t, const char *why, uint32_t again_ms)
+/* Of many questions that find it so, the first. */
+static void lost(struct pg_tenant *t, const char *why)
 {
-	LOG(LOG_WARN, "store", "the index of vectors is not as it was; it is looked for again", LF_C("schema", t->schema),
-	    LF_C("reason", why));
-	pg_hnsw_looked(t, 0, again_ms);
-	pthread_mutex_lock(&t->hnsw.mu);
-	t->hnsw.lost = true;
-	pthread_mutex_unlock(&t->hnsw.mu);
+	struct pg_hnsw *h = &t->hnsw;
+	bool was;
+
+	pthread_mutex_lock(&h->mu);
+	was = h->stage == PG_HNSW_READY;
+	if (was) {
+		h->stage = PG_HNSW_UNKNOWN;
+		h->look_ns = deadline_in_ms(PG_HNSW_AGAIN_MS);
+		h->lost = true;
+	}
+	pthread_mutex_unlock(&h->mu);
+	if (was)
+		LOG(LOG_WARN, "store", "the index of vectors is not as it was; it is looked for again", LF_C("schema", t->schema),
+		    LF_C("reason", why));
 }
 
 /* ------------------------------------------------------------------- asking */
@@ -177,11 +186,11 @@ static enum err find(struct store *s, struct arena *a, const struct principal *w
 	if (e == OK)
 		e = pg_run(&j);
 	if (e == OK && PQntuples(step.res) == 0 && q->nearest)
-		lost(j.t, "it gives nothing", PG_HNSW_AGAIN_MS);
+		lost(j.t, "it gives nothing");
 	else if (e == OK)
 		*ready = (e = take(step.res, a, out, n)) == OK;
 	else if (is_gone(j.sqlstate)) {
-		lost(j.t, diag_get()->text, 1);
+		lost(j.t, diag_get()->text);
 		diag_clear();
 		e = OK;
 	}
