@@ -56,7 +56,7 @@ static const char find_sql[] =
 	" OPERATOR(%s.<=>) $1::%s.halfvec LIMIT $5';"
 	"BEGIN"
 	" PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true),"
-	" set_config('hnsw.ef_search', LEAST(GREATEST(nearest, 100), 1000)::text, true),"
+	" set_config('hnsw.ef_search', LEAST(GREATEST(2 * nearest, 100), 1000)::text, true),"
 	" set_config('hnsw.max_scan_tuples', '200000', true);"
 	" IF nearest > 0 THEN RETURN QUERY EXECUTE 'SELECT 0, ' || near USING question, below, low, high, nearest; END IF;"
 	" IF farthest > 0 THEN RETURN QUERY EXECUTE 'SELECT 1, ' || near USING opposite, below, low, high, farthest; END IF;"
