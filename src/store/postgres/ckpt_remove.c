@@ -11,27 +11,31 @@ static const struct pg_stmt st_lock = {ST_CKPT_LOCK, LANE_WRITE, "checkpoint_loc
 				       "SELECT pg_advisory_xact_lock(" PG_CP_LOCK_KEY("x") ") FROM (SELECT DISTINCT x FROM"
 											   " unnest($1::text[]) x ORDER BY x) y"};
 
-/* $1 thread, $2 and $3 names, $4 owners, $5 op. Only values that a removed checkpoint used are looked at: others may be early. */
+/* $1 thread, $2 and $3 names, $4 owners, $5 op. Only values that a removed checkpoint used are looked at: others may be early.
+ *
+ * Where the statistics are of a time when the tables were small, the planner believes that a thread has one row, and that comparing each
+ * row of the one side with each of the other costs nothing: with 100,000 that takes minutes. So there are no joins. (x IN (SELECT ..))
+ * IS TRUE hashes, whatever it believes; a row is looked at once, by the index of its thread. */
 #define VERSIONS_OF(x) PG_CP_VERSIONS(x ".checkpoint")
 #define GONE(ns, id) "(" ns ", " id ") IN (SELECT d.ns, d.id FROM d)"
+#define PLACES(x, of) x ".checkpoint_ns = ANY(ARRAY(SELECT DISTINCT ns FROM " of "))"
 /* clang-format off */
 static const struct pg_stmt st_remove = {
 	ST_CKPT_REMOVE, LANE_WRITE, "checkpoint_remove",
 	"WITH r AS MATERIALIZED (SELECT DISTINCT ns, id FROM unnest($2::text[], $3::text[]) AS u(ns, id) WHERE " PG_CP_SEEN("$1::text", 4) "),"
-	" d AS (DELETE FROM @checkpoints c USING r WHERE c.thread_id = $1::text AND c.checkpoint_ns = r.ns AND c.checkpoint_id = r.id"
-	" RETURNING c.checkpoint_ns AS ns, c.checkpoint_id AS id, c.checkpoint),"
-	" w AS (DELETE FROM @checkpoint_writes w USING d WHERE w.thread_id = $1::text AND w.checkpoint_ns = d.ns AND"
-	" w.checkpoint_id = d.id RETURNING octet_length(w.blob) AS n),"
-	/* Those left. The planner believes that d has few rows; IS TRUE keeps it from comparing row by row: it hashes. */
-	" l AS MATERIALIZED (SELECT c.checkpoint_ns AS ns, c.checkpoint_id AS id, c.parent_checkpoint_id AS parent, c.checkpoint"
-	" FROM @checkpoints c WHERE c.thread_id = $1::text AND c.checkpoint_ns = ANY(ARRAY(SELECT DISTINCT ns FROM d)) AND"
-	" (" GONE("c.checkpoint_ns", "c.checkpoint_id") ") IS NOT TRUE),"
+	" d AS (DELETE FROM @checkpoints c WHERE c.thread_id = $1::text AND " PLACES("c", "r") " AND ((c.checkpoint_ns, c.checkpoint_id)"
+	" IN (SELECT r.ns, r.id FROM r)) IS TRUE RETURNING c.checkpoint_ns AS ns, c.checkpoint_id AS id, c.checkpoint),"
+	" w AS (DELETE FROM @checkpoint_writes w WHERE w.thread_id = $1::text AND " PLACES("w", "d") " AND ("
+	GONE("w.checkpoint_ns", "w.checkpoint_id") ") IS TRUE RETURNING octet_length(w.blob) AS n),"
+	/* Those left. */
+	" l AS MATERIALIZED (SELECT c.checkpoint_ns AS ns, c.checkpoint FROM @checkpoints c WHERE c.thread_id = $1::text AND "
+	PLACES("c", "d") " AND (" GONE("c.checkpoint_ns", "c.checkpoint_id") ") IS NOT TRUE),"
 	" f AS MATERIALIZED (SELECT d.ns, v.key, v.value FROM d CROSS JOIN LATERAL " VERSIONS_OF("d") " v"
 	" EXCEPT SELECT l.ns, v.key, v.value FROM l CROSS JOIN LATERAL " VERSIONS_OF("l") " v),"
-	" b AS (DELETE FROM @checkpoint_blobs b USING f WHERE b.thread_id = $1::text AND b.checkpoint_ns = f.ns AND b.channel = f.key"
-	" AND b.version = f.value RETURNING b.type, octet_length(b.blob) AS n),"
-	" p AS (UPDATE @checkpoints c SET parent_checkpoint_id = NULL FROM l WHERE c.thread_id = $1::text AND c.checkpoint_ns = l.ns"
-	" AND c.checkpoint_id = l.id AND (" GONE("l.ns", "l.parent") ") IS TRUE),"
+	" b AS (DELETE FROM @checkpoint_blobs b WHERE b.thread_id = $1::text AND " PLACES("b", "f") " AND ((b.checkpoint_ns, b.channel,"
+	" b.version) IN (SELECT f.ns, f.key, f.value FROM f)) IS TRUE RETURNING b.type, octet_length(b.blob) AS n),"
+	" p AS (UPDATE @checkpoints c SET parent_checkpoint_id = NULL WHERE c.thread_id = $1::text AND " PLACES("c", "d") " AND ("
+	GONE("c.checkpoint_ns", "c.parent_checkpoint_id") ") IS TRUE AND (" GONE("c.checkpoint_ns", "c.checkpoint_id") ") IS NOT TRUE),"
 	" j AS (INSERT INTO @cenote_journal(op, step, kind, ids, names) VALUES ($5::bigint, 0, 'c', '{}', '{}'))"
 	" SELECT (SELECT count(*) FROM d), (SELECT count(*) FROM b WHERE type <> 'empty'), (SELECT count(*) FROM w),"
 	" coalesce((SELECT sum(n) FROM b), 0)::bigint + coalesce((SELECT sum(n) FROM w), 0)::bigint"};
