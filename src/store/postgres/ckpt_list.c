@@ -69,32 +69,38 @@ const struct pg_stmt pg_ckpt_pages[3][2] = {
 			{ST_CKPT_LIST_ALL_UP, LANE_SCAN, "checkpoint_list_all_before", PAGE(OF_ALL(UP), "NULL::bool")}}};
 
 /* And then of the rows that it does not know the rest: $1 threads, $2 namespaces, $3 ids, $4 owners, $5 with values. Rows, and
- * values, each once whatever number of rows refers to it. */
+ * values, each once whatever number of rows refers to it.
+ *
+ * A row is looked for as the first that is not before it, in the order of the primary key: so that key's index is used. By "=" the
+ * planner takes the thread's index for as good while its statistics are of a time when the tables were small, and reads the whole
+ * thread for each row. */
 #define VERSIONS PG_CP_VERSIONS("c.checkpoint")
 const struct pg_stmt pg_ckpt_rows = {
 	ST_CKPT_ROWS, LANE_SEARCH, "checkpoint_rows",
 	"WITH c AS MATERIALIZED (SELECT u.ord, sum(pg_column_size(c.checkpoint) + pg_column_size(c.metadata)) OVER (ORDER BY u.ord"
 	" ROWS UNBOUNDED PRECEDING) AS upto, c.* FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[])) WITH"
 	" ORDINALITY AS u(thread, ns, id, ord) CROSS JOIN LATERAL (SELECT " PG_CP_ROW ", c.xmin AS made, c.ctid AS place FROM"
-	" @checkpoints c WHERE c.thread_id = u.thread AND c.checkpoint_ns = u.ns AND c.checkpoint_id = u.id LIMIT 1) c "
-	"WHERE " PG_CP_SEEN("c.thread_id",
-			    4) "),"
-			       " r AS (SELECT k.first, k.ords, b.channel, b.version, b.type, b.blob FROM (SELECT c.thread_id, "
-			       "c.checkpoint_ns, v.key,"
-			       " v.value, min(c.ord) AS first, array_agg(c.ord) AS ords FROM c CROSS JOIN LATERAL " VERSIONS
-			       " v WHERE (SELECT $5::bool)"
-			       " GROUP BY v.key, v.value, c.thread_id, c.checkpoint_ns) k CROSS JOIN LATERAL (SELECT * FROM "
-			       "@checkpoint_blobs b WHERE"
-			       " b.thread_id = k.thread_id AND b.checkpoint_ns = k.checkpoint_ns AND b.channel = k.key AND "
-			       "b.version = k.value LIMIT 1) b"
-			       " WHERE b.type <> 'empty'),"
-			       " s AS (SELECT r.*, r.first > 1 AND sum(octet_length(r.blob)) OVER (ORDER BY r.first ROWS UNBOUNDED "
-			       "PRECEDING) > " PAGE_BYTES " AS cut FROM r)"
-			       " SELECT c.ord, NULL::bigint[], c.parent_checkpoint_id, NULL::text, NULL::text, NULL::bytea, c.ord "
-			       "> 1 AND c.upto > " PAGE_BYTES ", CASE WHEN c.ord = 1 OR c.upto <= " PAGE_BYTES
-			       " THEN c.checkpoint END, c.metadata, c.made, c.place FROM c"
-			       " UNION ALL SELECT s.first, s.ords, s.channel, s.version, s.type, CASE WHEN NOT s.cut THEN s.blob "
-			       "END, s.cut, NULL, NULL, NULL, NULL FROM s"};
+	" @checkpoints c WHERE (c.thread_id, c.checkpoint_ns, c.checkpoint_id) >= (u.thread, u.ns, u.id) ORDER BY c.thread_id,"
+	" c.checkpoint_ns, c.checkpoint_id LIMIT 1) c "
+	"WHERE c.thread_id = u.thread AND c.checkpoint_ns = u.ns AND c.checkpoint_id = u.id AND " PG_CP_SEEN(
+		"c.thread_id",
+		4) "),"
+		   " r AS (SELECT k.first, k.ords, b.channel, b.version, b.type, b.blob FROM (SELECT c.thread_id, "
+		   "c.checkpoint_ns, v.key,"
+		   " v.value, min(c.ord) AS first, array_agg(c.ord) AS ords FROM c CROSS JOIN LATERAL " VERSIONS
+		   " v WHERE (SELECT $5::bool)"
+		   " GROUP BY v.key, v.value, c.thread_id, c.checkpoint_ns) k CROSS JOIN LATERAL (SELECT * FROM "
+		   "@checkpoint_blobs b WHERE (b.thread_id, b.checkpoint_ns, b.channel, b.version) >= (k.thread_id, "
+		   "k.checkpoint_ns, k.key, k.value) ORDER BY b.thread_id, b.checkpoint_ns, b.channel, b.version LIMIT 1) b"
+		   " WHERE b.thread_id = k.thread_id AND b.checkpoint_ns = k.checkpoint_ns AND b.channel = k.key AND "
+		   "b.version = k.value AND b.type <> 'empty'),"
+		   " s AS (SELECT r.*, r.first > 1 AND sum(octet_length(r.blob)) OVER (ORDER BY r.first ROWS UNBOUNDED "
+		   "PRECEDING) > " PAGE_BYTES " AS cut FROM r)"
+		   " SELECT c.ord, NULL::bigint[], c.parent_checkpoint_id, NULL::text, NULL::text, NULL::bytea, c.ord "
+		   "> 1 AND c.upto > " PAGE_BYTES ", CASE WHEN c.ord = 1 OR c.upto <= " PAGE_BYTES
+		   " THEN c.checkpoint END, c.metadata, c.made, c.place FROM c"
+		   " UNION ALL SELECT s.first, s.ords, s.channel, s.version, s.type, CASE WHEN NOT s.cut THEN s.blob "
+		   "END, s.cut, NULL, NULL, NULL, NULL FROM s"};
 enum { R_ORD, R_ORDS, R_TEXT, R_VERSION, R_TYPE, R_BLOB, R_CUT, R_CHECKPOINT, R_METADATA, R_MADE, R_PLACE };
 
 struct listing {

@@ -13,9 +13,9 @@ static const struct pg_stmt st_lock = {ST_CKPT_LOCK, LANE_WRITE, "checkpoint_loc
 
 /* $1 thread, $2 and $3 names, $4 owners, $5 op. Only values that a removed checkpoint used are looked at: others may be early.
  *
- * Where the statistics are of a time when the tables were small, the planner believes that a thread has one row, and that comparing each
- * row of the one side with each of the other costs nothing: with 100,000 that takes minutes. So there are no joins. (x IN (SELECT ..))
- * IS TRUE hashes, whatever it believes; a row is looked at once, by the index of its thread. */
+ * Where the statistics are of a time when the tables were small, the planner believes that a thread has one row, and that comparing
+ * each row of the one side with each of the other costs nothing: with 100,000 that takes minutes. So there are no joins. (x IN
+ * (SELECT ..)) IS TRUE hashes, whatever it believes; a row is looked at once, by the index of its thread. */
 #define VERSIONS_OF(x) PG_CP_VERSIONS(x ".checkpoint")
 #define GONE(ns, id) "(" ns ", " id ") IN (SELECT d.ns, d.id FROM d)"
 #define PLACES(x, of) x ".checkpoint_ns = ANY(ARRAY(SELECT DISTINCT ns FROM " of "))"
