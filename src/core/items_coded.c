@@ -10,7 +10,7 @@ struct id_at {
 };
 struct reading {
 	struct items_coded *x;
-	uint8_t *plane; /* padded: high, low */
+	uint8_t *planes;
 	struct arena vectors;
 	double highest, lowest; /* of all cosines that were read */
 	int64_t ids[ITEMS_CODED_STEP];
@@ -23,19 +23,12 @@ struct reading {
 static double cosine_of(struct reading *r, struct str blob)
 {
 	const struct vector_question *q = r->x->q->question;
-	size_t size = vector_size(q->dims);
 	struct vector v;
 	double cosine;
 
-	if (blob.n == 0)
+	if (!vector_load(blob, q->dims, r->planes, &v))
 		return NAN;
-	if (vector_unpack(blob, &v) != OK || v.dims != q->dims) {
-		diag_clear();
-		return NAN;
-	}
-	memcpy(r->plane, v.high, v.dims);
-	memcpy(r->plane + size, v.low, v.dims);
-	cosine = vector_cosine(q, r->plane, r->plane + size, v.scale);
+	cosine = vector_cosine(q, v.high, v.low, v.scale);
 	r->highest = fmax(r->highest, cosine);
 	r->lowest = fmin(r->lowest, cosine);
 	return cosine;
@@ -132,17 +125,16 @@ enum err items_coded_settle(struct items_coded *x)
 		return err_set(E_LIMIT, "out of memory while searching");
 	*r = (struct reading){.x = x, .highest = -INFINITY, .lowest = INFINITY};
 	arena_init(&r->vectors, 2 * ITEMS_CODED_STEP * (vector_blob_bytes(VECTOR_DIMS_MAX) + 64));
-	r->plane = malloc(2 * vector_size(x->q->question->dims));
-	if (!r->plane) {
+	r->planes = vector_planes(x->q->question->dims);
+	if (!r->planes) {
 		e = err_set(E_LIMIT, "out of memory while searching");
 		goto out;
 	}
-	memset(r->plane, VECTOR_ZERO, 2 * vector_size(x->q->question->dims));
 	x->read = 0;
 	e = settle(r);
 out:
 	arena_release(&r->vectors);
-	free(r->plane);
+	free(r->planes);
 	free(r);
 	return e;
 }

@@ -20,7 +20,7 @@ struct hnsw_list {
 	/* words */
 	bool has_words, by_words; /* the scope is in memory; the question has words */
 	double worst;		  /* BM25 of the last in the list, 0: the list is whole */
-	uint8_t *plane;		  /* padded: high, low */
+	uint8_t *planes;
 };
 
 /* ----------------------------------------------------------------- vectors */
@@ -29,18 +29,9 @@ struct hnsw_list {
 static double cosine_of(const struct hnsw_list *l, struct str blob)
 {
 	const struct vector_question *q = l->x->q->question;
-	size_t size = vector_size(q->dims);
 	struct vector v;
 
-	if (blob.n == 0)
-		return NAN;
-	if (vector_unpack(blob, &v) != OK || v.dims != q->dims) {
-		diag_clear();
-		return NAN;
-	}
-	memcpy(l->plane, v.high, v.dims);
-	memcpy(l->plane + size, v.low, v.dims);
-	return vector_cosine(q, l->plane, l->plane + size, v.scale);
+	return vector_load(blob, q->dims, l->planes, &v) ? vector_cosine(q, v.high, v.low, v.scale) : NAN;
 }
 
 static int by_id(const void *x, const void *y)
@@ -189,9 +180,7 @@ static int by_sum(const void *x, const void *y)
 
 static double v_of(const struct rank_items_result *r, double cosine)
 {
-	double v = (fmax(0, cosine) - r->lowest) / (r->highest - r->lowest + 1e-9);
-
-	return v < 0 ? 0 : v > 1 ? 1 : v;
+	return rank_items_v(cosine, r->lowest, r->highest);
 }
 
 /* The question asks for words, and there are none to be had. */
@@ -301,10 +290,9 @@ enum err items_hnsw(struct items_hnsw *x)
 		return OK;
 	while (l.most < x->q->want)
 		l.most *= 2;
-	l.plane = malloc(2 * vector_size(x->q->question->dims));
-	if (!l.plane)
+	l.planes = vector_planes(x->q->question->dims);
+	if (!l.planes)
 		return err_set(E_LIMIT, "out of memory while searching");
-	memset(l.plane, VECTOR_ZERO, 2 * vector_size(x->q->question->dims));
 	arena_init(&l.a, 2 * HNSW_ROWS_MAX * (vector_blob_bytes(VECTOR_DIMS_MAX) + 256));
 	while (e == OK && !settled) {
 		arena_clear(&l.a);
@@ -313,6 +301,6 @@ enum err items_hnsw(struct items_hnsw *x)
 		l.most = l.most < ITEMS_HNSW_LAST ? l.most : ITEMS_HNSW_LAST;
 	}
 	arena_release(&l.a);
-	free(l.plane);
+	free(l.planes);
 	return e;
 }

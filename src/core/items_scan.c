@@ -54,7 +54,7 @@ struct pass {
 	uint16_t *tf;
 	uint32_t *len;
 	uint32_t spare;
-	uint8_t *plane; /* padded: high, low */
+	uint8_t *planes;
 	struct remake remake;
 	enum err err;
 	struct diag diag;
@@ -136,13 +136,11 @@ static bool sum_up(const struct items_scan *s, int64_t id, double bm25, double c
 {
 	const struct rank_items_result *r = &s->r;
 	bool alone = s->q->mode == RANK_BY_VECTORS;
-	double v;
 
 	*out = (struct ranked_item){.id = id, .bm25 = bm25, .cosine = cosine, .lex = r->best > 0 ? bm25 / r->best : 0};
 	if (isnan(cosine) && (alone || out->lex <= 0))
 		return false;
-	v = (fmax(0, cosine) - r->lowest) / (r->highest - r->lowest + 1e-9);
-	out->v = isnan(cosine) ? out->lex : v < 0 ? 0 : v > 1 ? 1 : v;
+	out->v = isnan(cosine) ? out->lex : rank_items_v(cosine, r->lowest, r->highest);
 	out->sum = (alone ? 0 : s->lex * out->lex) + s->v * out->v;
 	return true;
 }
@@ -151,24 +149,17 @@ static bool sum_up(const struct items_scan *s, int64_t id, double bm25, double c
 static double cosine_of(struct pass *p, const struct doc_change *d)
 {
 	const struct vector_question *q = p->s->q->question;
-	size_t size = vector_size(q->dims);
 	struct vector v;
 	double cosine;
 	float coarse;
 	int32_t dot;
 
-	if (d->vector.n == 0 || d->mark != doc_mark(d->terms))
+	if (d->vector.n == 0 || d->mark != doc_mark(d->terms) || !vector_load(d->vector, q->dims, p->planes, &v))
 		return NAN;
-	if (vector_unpack(d->vector, &v) != OK || v.dims != q->dims) {
-		diag_clear();
-		return NAN;
-	}
-	memcpy(p->plane, v.high, v.dims);
-	memcpy(p->plane + size, v.low, v.dims);
-	cosine = vector_cosine(q, p->plane, p->plane + size, v.scale);
+	cosine = vector_cosine(q, v.high, v.low, v.scale);
 	if (p->kind != GATHER)
 		return cosine;
-	q->kernel->scan(p->plane, 1, size, q->coarse, q->coarse_sum, &dot);
+	q->kernel->scan(v.high, 1, vector_size(q->dims), q->coarse, q->coarse_sum, &dot);
 	coarse = (float)dot * v.scale * (float)(256 * q->coarse_scale);
 	if (p->s->vectors == 0 || coarse < p->coarse || (coarse == p->coarse && d->id > p->coarse_id)) {
 		p->coarse = coarse;
@@ -400,12 +391,11 @@ enum err items_scan(struct items_scan *s)
 	/* More than wanted: a filter may pass few of them, and to read the scope again costs more than some thousand hits. */
 	p->best.cap = (s->q->want < UINT32_MAX / 2 ? s->q->want : UINT32_MAX / 2) + TOP_EXTRA;
 	p->best.v = malloc(p->best.cap * sizeof *p->best.v);
-	p->plane = malloc(2 * vector_size(s->q->question->dims));
-	if (!p->best.v || !p->plane) {
+	p->planes = vector_planes(s->q->question->dims);
+	if (!p->best.v || !p->planes) {
 		e = no_memory();
 		goto out;
 	}
-	memset(p->plane, VECTOR_ZERO, 2 * vector_size(s->q->question->dims));
 	CHECK(run_pass(p, GATHER));
 	s->ready = !s->late && s->vectors > 0 && (alone || s->vectors * 2 >= s->docs);
 	if (!s->ready)
@@ -419,7 +409,7 @@ enum err items_scan(struct items_scan *s)
 out:
 	rows_free(p);
 	free(p->best.v);
-	free(p->plane);
+	free(p->planes);
 	remake_release(&p->remake);
 	free(p);
 	return e;

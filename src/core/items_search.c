@@ -103,29 +103,21 @@ static enum err mark_like_stored(struct job *j, const struct principal *who, con
 	struct near x;
 	struct doc_vector stored[RANK_NEAR_MAX];
 	size_t n = near_most(j), size = vector_size(j->q->question->dims);
-	uint8_t *plane = ARENA_ARRAY(j->a, uint8_t, 2 * size);
+	uint8_t *planes = ARENA_ARRAY(j->a, uint8_t, 2 * size);
 	int64_t ids[RANK_NEAR_MAX];
 	struct vector v;
 
-	if (!plane)
+	if (!planes)
 		return E_NOMEM;
 	TRY(vector_near_init(&x.kept, j->a, j->q->question->dims, j->q->near, n));
 	for (size_t i = 0; i < n; i++)
 		ids[i] = j->out->v[i].id;
 	TRY(s->ops->vector_get(s, j->a, who, scope->kind, scope->model, ids, n, stored));
-	memset(plane, VECTOR_ZERO, 2 * size);
+	memset(planes, VECTOR_ZERO, 2 * size);
 	for (size_t i = 0; i < n; i++) {
-		if (isnan(j->out->v[i].cosine))
-			continue;
-		if (vector_unpack(stored[i].data, &v) != OK || v.dims != j->q->question->dims) {
-			diag_clear(); /* gone since, or made again by now */
-			continue;
-		}
-		memcpy(plane, v.high, v.dims);
-		memcpy(plane + size, v.low, v.dims);
-		v.high = plane;
-		v.low = plane + size;
-		TRY(near_to(&x, &j->out->v[i], &v));
+		/* Gone since, or made again by now: then it is not compared. */
+		if (!isnan(j->out->v[i].cosine) && vector_load(stored[i].data, j->q->question->dims, planes, &v))
+			TRY(near_to(&x, &j->out->v[i], &v));
 	}
 	return OK;
 }

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "core/recall_impl.h"
+#include "index/rank_items.h"
 
 #define NAMESPACES_MAX 64
 #define FETCH_STEP 256
@@ -292,7 +293,7 @@ static void weigh(struct recaller *r, struct item_candidate *c)
 	h->lex = r->best > 0 ? h->bm25 / r->best : 0;
 	h->v = h->lex;
 	if (!isnan(h->cosine))
-		h->v = fmin(1, fmax(0, (fmax(0, h->cosine) - r->lowest) / (r->highest - r->lowest + 1e-9)));
+		h->v = rank_items_v(h->cosine, r->lowest, r->highest);
 	c->sum = h->lex * r->item_weights[RF_LEX] + h->v * r->item_weights[RF_V];
 }
 

@@ -28,11 +28,16 @@ bool rank_items_ready(const struct scope *s, const struct vector_scope *vectors)
 	return vectors && vectors->rows > 0 && (uint64_t)vectors->rows * 2 >= s->docs;
 }
 
-static double v_of(const struct rank_items_result *res, double cosine)
+double rank_items_v(double cosine, double lowest, double highest)
 {
-	double v = (fmax(0, cosine) - res->lowest) / (res->highest - res->lowest + 1e-9);
+	double v = (fmax(0, cosine) - lowest) / (highest - lowest + 1e-9);
 
 	return v < 0 ? 0 : v > 1 ? 1 : v;
+}
+
+static double v_of(const struct rank_items_result *res, double cosine)
+{
+	return rank_items_v(cosine, res->lowest, res->highest);
 }
 
 static double lex_of(const struct rank_items_result *res, double bm25)

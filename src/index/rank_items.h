@@ -33,6 +33,8 @@ struct rank_items_result {
 	bool complete;		      /* there are no others */
 	double best, lowest, highest; /* M, and what v is made of */
 };
+/* The feature v of a cosine: its place between the lowest and the highest of the scope, 0..1. */
+double rank_items_v(double cosine, double lowest, double highest);
 /* True when there are vectors of at least half of the documents: else words alone are the better guide (see enum rank_mode). */
 bool rank_items_ready(const struct scope *s, const struct vector_scope *vectors);
 enum err rank_items(const struct scope *s, struct arena *a, const struct rank_items_request *rq,

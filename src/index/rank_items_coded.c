@@ -8,9 +8,7 @@
 
 static double v_of(const struct coded_items *c, double cosine)
 {
-	double v = (fmax(0, cosine) - c->lowest) / (c->highest - c->lowest + 1e-9);
-
-	return v < 0 ? 0 : v > 1 ? 1 : v;
+	return rank_items_v(cosine, c->lowest, c->highest);
 }
 
 /* False: the question says nothing about the item. As index/rank_items.c has it. */

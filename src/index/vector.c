@@ -2,6 +2,7 @@
 #include "index/vector.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 static enum err dims_check(uint32_t dims)
 {
@@ -118,6 +119,32 @@ enum err vector_unpack(struct str blob, struct vector *out)
 	TRY(content_check(&v));
 	*out = v;
 	return OK;
+}
+
+bool vector_load(struct str blob, uint32_t dims, uint8_t *planes, struct vector *out)
+{
+	size_t size = vector_size(dims);
+
+	if (blob.n == 0)
+		return false;
+	if (vector_unpack(blob, out) != OK || out->dims != dims) {
+		diag_clear();
+		return false;
+	}
+	memcpy(planes, out->high, dims);
+	memcpy(planes + size, out->low, dims);
+	out->high = planes;
+	out->low = planes + size;
+	return true;
+}
+
+uint8_t *vector_planes(uint32_t dims)
+{
+	uint8_t *planes = malloc(2 * vector_size(dims));
+
+	if (planes)
+		memset(planes, VECTOR_ZERO, 2 * vector_size(dims));
+	return planes;
 }
 
 void vector_floats(const struct vector *v, float *out)

@@ -54,6 +54,11 @@ enum err vector_pack(struct arena *a, const float *v, uint32_t dims, struct str 
 /* *out points into blob. E_CORRUPT: another version, another number of bytes, or not what vector_pack makes: its
  * largest component, and its length (within 1 %). */
 enum err vector_unpack(struct str blob, struct vector *out) MUST_CHECK;
+/* The same into padded planes: 2 * vector_size(dims) bytes, the padding already VECTOR_ZERO; out->high and ->low point there.
+ * False, and no error: it is damaged, or has other dimensions. */
+bool vector_load(struct str blob, uint32_t dims, uint8_t *planes, struct vector *out);
+/* Memory for them; NULL: out of memory. The caller frees it. */
+uint8_t *vector_planes(uint32_t dims);
 /* The vector of length 1 that it stands for; out: v->dims floats. */
 void vector_floats(const struct vector *v, float *out);
 
