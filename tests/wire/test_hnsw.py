@@ -246,6 +246,21 @@ def test_killed_while_it_is_made(pg_server, service):
             assert len(keys(ask(s, "river boat 7"))) == 20
 
 
+def test_ends_while_it_is_looked_for(pg_server, service):
+    """What nobody waits for does not hold up the end of the server, though the database does not answer it."""
+    with database(pg_server) as url, psycopg.connect(url, autocommit=True) as db, psycopg.connect(url) as holder:
+        db.execute("CREATE EXTENSION vector")
+        with serving(url, service) as s:
+            load(s)
+            holder.execute("LOCK TABLE pg_catalog.pg_extension IN ACCESS EXCLUSIVE MODE")  # nothing else of ours reads it
+            until(lambda: ask(s, "river boat 7") and db.execute("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name ="
+                                                                " 'cenote' AND wait_event_type = 'Lock'").fetchall())
+            began = time.monotonic()
+            assert s.stop() == 0
+            assert time.monotonic() - began < 15  # the statement itself would end after 31 s
+            holder.rollback()
+
+
 def test_two_servers(pg_server, service):
     """Both are asked at once: one index comes of it, and both use it; also through a pooler by transactions."""
     with database(pg_server) as url, psycopg.connect(url, autocommit=True) as db, PgBouncer(url) as bouncer:

@@ -51,6 +51,7 @@ static void *admin_main(void *arg)
 		if (!list_empty(&x->admin)) {
 			struct task *t = CONTAINER(x->admin.next, struct task, node);
 			list_del(&t->node);
+			x->admins_queued--;
 			pthread_mutex_unlock(&x->amu);
 			fiber_set_deadline(t->deadline);
 			closing = t->alone ? x : NULL;
@@ -90,10 +91,13 @@ static enum err hand_over(struct pg_exec *x, struct task *t)
 {
 	pthread_mutex_lock(&x->amu);
 	bool refused = atomic_load(&x->aquit);
-	if (!refused && !x->admins_idle && x->admins_n < ADMINS && !thread_start(x) && !x->admins_n)
+	/* An idle thread that has been woken is idle until it runs: those that wait already have it. */
+	if (!refused && x->admins_queued >= x->admins_idle && x->admins_n < ADMINS && !thread_start(x) && !x->admins_n)
 		refused = true;
-	if (!refused)
+	if (!refused) {
 		list_add_tail(&x->admin, &t->node);
+		x->admins_queued++;
+	}
 	pthread_mutex_unlock(&x->amu);
 	if (refused)
 		return err_set(E_BUSY, "the store is being closed, or no thread can be started");
@@ -140,8 +144,7 @@ void pg_admin_stop(struct pg_exec *x)
 
 /* ---------------------------------------------------------------- statements */
 
-/* Until the answer is there; at the deadline the statement is cancelled, and the connection is of no more use. */
-static enum err wait_answer(PGconn *c)
+enum err pg_wait_answer(PGconn *c)
 {
 	while (PQisBusy(c)) {
 		enum err e = wait_fd(PQsocket(c), WAIT_READ, closing ? deadline_in_ms(LOOK_MS) : NEVER, NULL);
@@ -168,7 +171,7 @@ enum err pg_sql(PGconn *c, const char *sql, PGresult **res)
 	enum err e = OK;
 	if (!PQsendQuery(c, sql))
 		return pg_error(NULL, c);
-	while ((e = wait_answer(c)) == OK && (r = PQgetResult(c))) {
+	while ((e = pg_wait_answer(c)) == OK && (r = PQgetResult(c))) {
 		ExecStatusType status = PQresultStatus(r);
 		PQclear(last);
 		last = r;
@@ -178,7 +181,7 @@ enum err pg_sql(PGconn *c, const char *sql, PGresult **res)
 	if (e == OK && r) {
 		e = pg_error(r, c);
 		struct diag d = *diag_get();
-		while (wait_answer(c) == OK && (r = PQgetResult(c)))
+		while (pg_wait_answer(c) == OK && (r = PQgetResult(c)))
 			PQclear(r);
 		*diag_get() = d;
 	}

@@ -50,39 +50,22 @@ void pg_expand(struct buf *out, const char *sql, const char *quoted, const char 
 	}
 }
 
-/* The server may go on with a statement that nobody waits for any more. */
-static void cancel(PGconn *c)
-{
-	struct diag d = *diag_get();
-	pg_cancel_drop(pg_cancel_start(c));
-	*diag_get() = d;
-}
-
 enum err pg_answer(PGconn *c, bool sent, PGresult **res)
 {
 	PGresult *r;
+	enum err e;
 	*res = NULL;
 	if (!sent)
 		return pg_error(NULL, c);
-	for (;;) {
-		while (PQisBusy(c)) {
-			enum err e = wait_fd(PQsocket(c), WAIT_READ, NEVER, NULL);
-			if (e == OK && PQconsumeInput(c))
-				continue;
-			if (e == OK)
-				e = pg_error(NULL, c);
-			else
-				cancel(c);
-			PQclear(*res);
-			*res = NULL;
-			return e;
-		}
-		r = PQgetResult(c);
-		if (!r)
-			return *res ? OK : pg_error(NULL, c);
+	while ((e = pg_wait_answer(c)) == OK && (r = PQgetResult(c))) {
 		PQclear(*res);
 		*res = r;
 	}
+	if (e == OK)
+		return *res ? OK : pg_error(NULL, c);
+	PQclear(*res);
+	*res = NULL;
+	return e;
 }
 
 enum err pg_result(PGconn *c, const char *sql, int n, const char *const *values, PGresult **res)

@@ -153,7 +153,7 @@ struct pg_exec {
 	pthread_cond_t acv;
 	struct list admin;
 	pthread_t admins[3];
-	unsigned admins_n, admins_idle;
+	unsigned admins_n, admins_idle, admins_queued;
 	atomic_bool aquit; /* set under amu */
 
 	struct {

@@ -470,6 +470,9 @@ enum err pg_admin(struct pg *s, enum err (*fn)(PGconn *c, void *arg), void *arg)
 /* The same without waiting; when the store is closed it is cancelled. fn is called in any case, with c NULL (and the reason in
  * diag) when there is no connection. */
 enum err pg_admin_later(struct pg *s, enum err (*fn)(PGconn *c, void *arg), void *arg) MUST_CHECK;
+/* On an admin connection: until the answer is there. At the deadline, and when the store is closed and nobody waits for the task,
+ * the statement is cancelled, and the connection is of no more use. */
+enum err pg_wait_answer(PGconn *c) MUST_CHECK;
 /* Blocking, on an admin connection: simple text; *res may be NULL. */
 enum err pg_sql(PGconn *c, const char *sql, PGresult **res) MUST_CHECK;
 
