@@ -26,7 +26,7 @@ struct cache_entry {
 	struct marks marks;    /* of the terms that the scope was made of; kept only in scopes with a model */
 	_Atomic uint64_t rows; /* of scope, + 1; 0: not loaded. For a look without the lock */
 	_Atomic uint64_t cursor;
-	_Atomic uint64_t least_docs; /* documents that it had, or more, when it was found too large */
+	_Atomic uint64_t least_docs; /* documents that it had, or more, when it was last looked at and did not fit */
 	_Atomic uint64_t item_bytes; /* that it would have taken in memory for each document when it was found too large */
 	_Atomic uint64_t late_docs;  /* documents it had when reading it took too long; 0: it did not */
 	_Atomic uint64_t load_begun; /* when the load that is going on, or the last one, began (monotonic) */
