@@ -155,27 +155,42 @@ static enum err wait_landing(struct ecache *c, struct waiter *w)
 
 /* ------------------------------------------------------------------ encoding */
 
+static uint32_t known_dims(struct ecache *c)
+{
+	return __atomic_load_n(&c->base.dims, __ATOMIC_ACQUIRE);
+}
+
+/* Before what was encoded is kept: whoever finds an entry knows how long it is. */
 static void learn_dims(struct ecache *c)
 {
 	__atomic_store_n(&c->base.dims, __atomic_load_n(&c->inner->dims, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+}
+
+/* Room for n vectors; dims 0 (nothing was encoded yet): none. */
+static enum err room_for(struct arena *a, size_t n, uint32_t dims, struct embed_vectors *out)
+{
+	*out = (struct embed_vectors){.v = dims ? arena_array(a, n * dims, sizeof(float)) : NULL, .dims = dims, .n = n};
+	return dims && !out->v ? E_NOMEM : OK;
 }
 
 /* One text: the way of questions. */
 static enum err encode_one(struct ecache *c, struct arena *a, const struct str *text, const uint8_t *key,
 			   const struct trace_span *span, struct embed_vectors *out)
 {
-	uint32_t dims = __atomic_load_n(&c->base.dims, __ATOMIC_ACQUIRE);
 	struct flight mine;
 	struct waiter w;
 	bool waited = false, hit, lead = false;
 	enum err e;
 
-	*out = (struct embed_vectors){.v = dims ? arena_array(a, dims, sizeof(float)) : NULL, .dims = dims, .n = 1};
-	if (dims && !out->v)
-		return E_NOMEM;
+	TRY(room_for(a, 1, known_dims(c), out));
 	for (;;) {
 		pthread_mutex_lock(&c->lock);
-		hit = dims && look_up(c, key, out->v, dims);
+		if (out->dims != known_dims(c)) { /* learned since: what was asked for may be here now */
+			pthread_mutex_unlock(&c->lock);
+			TRY(room_for(a, 1, known_dims(c), out));
+			continue;
+		}
+		hit = out->dims && look_up(c, key, out->v, out->dims);
 		if (!hit)
 			lead = take_off(c, key, &mine, &w);
 		if (hit && waited)
@@ -191,12 +206,6 @@ static enum err encode_one(struct ecache *c, struct arena *a, const struct str *
 			break;
 		TRY(wait_landing(c, &w));
 		waited = true;
-		if (!dims) {
-			dims = __atomic_load_n(&c->base.dims, __ATOMIC_ACQUIRE);
-			*out = (struct embed_vectors){.v = arena_array(a, dims, sizeof(float)), .dims = dims, .n = 1};
-			if (!out->v)
-				return E_NOMEM;
-		}
 	}
 	e = embed_encode_traced(c->inner, a, text, 1, span, out);
 	learn_dims(c);
@@ -225,8 +234,8 @@ struct many {
 static enum err sift(struct many *m, struct embed_vectors *out)
 {
 	struct ecache *c = m->c;
-	struct map first; /* key -> place + 1, of this call */
-	uint32_t dims = __atomic_load_n(&c->base.dims, __ATOMIC_ACQUIRE);
+	struct map first;	   /* key -> place + 1, of this call */
+	uint32_t dims = out->dims; /* what there is room for, whatever is known by now */
 	enum err e = OK;
 
 	map_init(&first);
@@ -255,23 +264,17 @@ static enum err sift(struct many *m, struct embed_vectors *out)
 static enum err encode_many(struct many *m, struct embed_vectors *out)
 {
 	struct ecache *c = m->c;
-	uint32_t dims = __atomic_load_n(&c->base.dims, __ATOMIC_ACQUIRE);
 	bool warm = m->n < EMBED_CACHE_WARM;
-	struct embed_vectors got = {.dims = dims};
+	struct embed_vectors got = {0};
 
-	*out = (struct embed_vectors){.v = dims ? arena_array(m->a, m->n * dims, sizeof(float)) : NULL, .dims = dims, .n = m->n};
-	if (dims && !out->v)
-		return E_NOMEM;
+	TRY(room_for(m->a, m->n, known_dims(c), out));
 	TRY(sift(m, out));
 	if (m->missing_n == 0)
 		return OK;
 	TRY(embed_encode_traced(c->inner, m->a, m->missing, m->missing_n, m->span, &got));
 	learn_dims(c);
 	if (!out->v)
-		out->v = arena_array(m->a, m->n * got.dims, sizeof(float));
-	if (!out->v)
-		return E_NOMEM;
-	out->dims = got.dims;
+		TRY(room_for(m->a, m->n, got.dims, out));
 	out->tokens = got.tokens;
 	pthread_mutex_lock(&c->lock);
 	for (size_t i = 0; i < m->n; i++) {
@@ -300,7 +303,7 @@ static enum err encode(struct embedder *e, struct arena *a, const struct str *te
 	struct many m = {.c = c, .a = a, .texts = texts, .n = n, .span = span};
 	size_t bytes = 0;
 
-	*out = (struct embed_vectors){.dims = __atomic_load_n(&c->base.dims, __ATOMIC_ACQUIRE)};
+	*out = (struct embed_vectors){.dims = known_dims(c)};
 	if (n == 0)
 		return OK;
 	if (n > EMBED_BATCH_MAX)

@@ -68,7 +68,7 @@ static void ask(struct embedder *e, const char *const *texts, size_t n)
 	for (size_t i = 0; i < n; i++)
 		s[i] = str_c(texts[i]);
 	EXPECT(embed_encode(e, &a, s, n, &v) == OK);
-	EXPECT(v.n == n && v.dims == DIMS && e->dims == DIMS);
+	EXPECT(v.n == n && v.dims == DIMS && __atomic_load_n(&e->dims, __ATOMIC_ACQUIRE) == DIMS);
 	for (size_t i = 0; i < n; i++)
 		EXPECT(v.v[i * DIMS] == (float)(unsigned char)texts[i][0] && v.v[i * DIMS + DIMS - 1] == v.v[i * DIMS]);
 	arena_release(&a);
@@ -274,6 +274,58 @@ static void test_single_flight(void **state)
 	crowd(true);
 }
 
+/* The first questions of all, when nobody knows yet how long a vector is: whoever comes while the first answer arrives finds it. */
+#define FIRST 4
+struct first {
+	struct embedder *e;
+	pthread_barrier_t *gate;
+	bool several;
+};
+
+static void *first_question(void *arg)
+{
+	struct first *f = arg;
+
+	pthread_barrier_wait(f->gate);
+	if (f->several)
+		ASK(f->e, "question", "other");
+	else
+		ASK(f->e, "question");
+	return NULL;
+}
+
+static unsigned first_round(bool several)
+{
+	pthread_barrier_t gate;
+	struct first f[FIRST];
+	pthread_t th[FIRST];
+	struct counter c;
+	struct embedder *e = open_on(&c, 1 << 20);
+
+	pthread_barrier_init(&gate, NULL, FIRST);
+	for (int i = 0; i < FIRST; i++) {
+		f[i] = (struct first){e, &gate, several && i == FIRST - 1};
+		assert_int_equal(pthread_create(&th[i], NULL, first_question, &f[i]), 0);
+	}
+	for (int i = 0; i < FIRST; i++)
+		pthread_join(th[i], NULL);
+	pthread_barrier_destroy(&gate);
+	embed_close(e);
+	return c.calls;
+}
+
+static void test_first_questions(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 400; round++) {
+		unsigned calls;
+
+		assert_int_equal(first_round(false), 1);
+		calls = first_round(true); /* a call with several texts takes no part in the flight, and asks for what it lacks */
+		assert_true(calls == 1 || calls == 2);
+	}
+}
+
 /* Who waits can be cancelled, and has its own deadline; the flight goes on. */
 struct left {
 	struct embedder *e;
@@ -336,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_cold_end),
 		cmocka_unit_test(test_failures_are_not_kept),
 		cmocka_unit_test(test_single_flight),
+		cmocka_unit_test(test_first_questions),
 		cmocka_unit_test(test_waiters_leave),
 	};
 
