@@ -261,7 +261,15 @@ static enum err search(struct call *c)
 		TRY(out_row(&o, hit));
 	if (o.rows == 0 && !c->quiet && isatty(2))
 		fprintf(stderr, "cenote: nothing found\n");
-	return out_end(&o);
+	TRY(out_end(&o));
+	/* Why there are fewer than asked for, or that they were found by words alone: beside the results, for whoever reads them.
+	 */
+	if (j_is(j_get(json_root(&doc), STR("note")), JSON_STRING) && !c->quiet) {
+		struct str note = j_str(&c->arena, j_get(json_root(&doc), STR("note")));
+
+		fprintf(stderr, "cenote: %.*s\n", STR_ARG(note));
+	}
+	return OK;
 }
 
 int run_search(struct call *c)

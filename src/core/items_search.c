@@ -397,7 +397,7 @@ enum err items_search(struct memory *m, struct arena *a, const struct principal 
 		return OK;
 	if (skipped) {
 		TRY(search_outside(&j, who, &scope));
-		if (out->by_hnsw)
+		if (out->by_hnsw || out->late || out->loading) /* how many of them are of the scope, nobody counts */
 			out->pending = (uint64_t)vectors_waiting(memory_vectors(m), who);
 		return OK;
 	}

@@ -8,8 +8,10 @@ static enum err rank_under_lock(void *ctx, const struct scope *s, const struct v
 
 	r->rank_rq.vectors = v;
 	if (r->meaning.model.n || r->meaning.waiting)
-		r->pending += !v ? s->docs : s->docs > v->rows ? s->docs - v->rows : 0;
-	return rank_messages(s, r->a, &r->rank_rq, &r->ranked);
+		r->messages_pending = !v ? s->docs : s->docs > v->rows ? s->docs - v->rows : 0;
+	TRY(rank_messages(s, r->a, &r->rank_rq, &r->ranked));
+	r->messages_cut = r->ranked.n == r->rank_rq.keep;
+	return OK;
 }
 
 struct nameless {
@@ -59,9 +61,8 @@ static enum err find_messages(struct recaller *r)
 		.threads_n = rq->threads_n,
 		.from_us = rq->from_us,
 		.to_us = rq->to_us,
-		.want = rq->limit,
-		/* More than wanted, to take the place of equal texts and of what a budget has no room for. */
-		.keep = (size_t)rq->limit * (rq->budget_tokens ? 4 : 2) + 64,
+		.want = r->keep / 2 > rq->limit + 64 ? r->keep / 2 : rq->limit,
+		.keep = r->keep,
 		.langs = w->langs,
 		.mode = rq->mode,
 		.weights = r->m->opt.weights,
@@ -88,9 +89,14 @@ enum err recall(struct memory *m, struct arena *a, const struct principal *who, 
 		return err_field(E_INVALID, "/time", -1, "time.from is later than time.to");
 	TRY(meaning_begin(&r.meaning, m, a, who, rq->mode));
 	r.meaning.span = rq->span;
-	if (both || rq->want_messages)
-		TRY(find_messages(&r));
 	if (both || rq->want_items || rq->want_facts)
 		TRY(recall_items(&r));
-	return recall_answer(&r, out, n);
+	/* More messages than wanted, to take the place of equal texts and of what a budget has no room for. */
+	r.keep = (size_t)rq->limit * (rq->budget_tokens ? 4 : 2) + 64;
+	for (bool more = true; more; r.keep *= 4) {
+		if (both || rq->want_messages)
+			TRY(find_messages(&r));
+		TRY(recall_answer(&r, out, n, &more));
+	}
+	return OK;
 }

@@ -7,13 +7,14 @@
 #include "index/rank.h"
 
 #define RECALL_LIMIT_MAX 1000
+#define RECALL_NAMESPACES_MAX 64
 
 struct recall_request {
 	struct str query;
-	const struct str *user; /* NULL: the principal's; a bound principal may name only itself */
-	const struct str *threads;
+	const struct str *user;	   /* NULL: the principal's; a bound principal may name only itself */
+	const struct str *threads; /* n = 0: all; namespaces likewise */
 	size_t threads_n;
-	const struct str *namespaces; /* text with dots */
+	const struct str *namespaces; /* text with dots, at most RECALL_NAMESPACES_MAX */
 	size_t namespaces_n;
 	bool want_messages, want_items, want_facts; /* kinds (items: those that are no facts); all false = all */
 	struct filter *filter;			    /* items only */
@@ -29,7 +30,8 @@ struct recall_request {
 	/* out, may be NULL */
 	const char **why;     /* why there are fewer results than limit, or not by meaning; NULL: neither */
 	enum rank_mode *used; /* RANK_AUTO: words and vectors */
-	uint64_t *pending;    /* texts of the scopes looked at that have no vector yet by the model in use; 0 when there is none */
+	uint64_t *pending; /* texts of the scopes looked at that have no vector yet by the model in use, 0 when there is none; for
+			    * namespaces that are not in memory: of the tenant */
 };
 struct recall_hit {
 	bool is_item;

@@ -184,24 +184,27 @@ static enum err explain_lack(const struct answer *w, const char **why)
 {
 	const struct recaller *r = w->r;
 	bool lacks = w->n < r->rq->limit, tokens = lacks && w->too_long;
-	bool repeated = lacks && (w->repeated || r->ranked.repeated > 0);
+	bool repeated = lacks && (w->repeated || r->ranked.repeated > 0 || r->items_repeated),
+	     cut = r->items_cut || r->messages_cut || w->waste >= WASTE_MAX;
 	struct str late = late_note(r), s;
 
 	if (!late.p)
 		return E_NOMEM;
-	s = arena_printf(
-		r->a, "%s%s%s%s%s%s%s%s",
-		r->meaning.waiting && r->rq->mode != RANK_BY_WORDS && r->pending
-			? "; no text has been embedded yet, so this was found by words alone"
-			: "",
-		r->meaning.failed ? "; the encoder does not answer, so this was found by words alone" : "",
-		r->items_loading ? "; a namespace is still being read into memory, so it was searched by words alone" : "", late.p,
-		r->items_wordless
-			? "; the words of a namespace are not in memory (index.cache), so it was searched by meaning alone"
-			: "",
-		tokens ? "; the texts of other results do not fit into budget_tokens" : "",
-		repeated ? "; results that say the same as a better one are left out" : "",
-		lacks && !tokens ? "; nothing else in the scope has to do with the words, dates and speakers of the question" : "");
+	s = arena_printf(r->a, "%s%s%s%s%s%s%s%s",
+			 r->meaning.waiting && r->rq->mode != RANK_BY_WORDS && r->pending + r->messages_pending
+				 ? "; no text has been embedded yet, so this was found by words alone"
+				 : "",
+			 r->meaning.failed ? "; the encoder does not answer, so this was found by words alone" : "",
+			 r->items_loading ? "; a namespace is still being read into memory, so it was searched by words alone" : "",
+			 late.p,
+			 r->items_wordless
+				 ? "; the words of a namespace are not in memory (index.cache), so it was searched by meaning alone"
+				 : "",
+			 tokens ? "; the texts of other results do not fit into budget_tokens" : "",
+			 repeated ? "; results that say the same as a better one are left out" : "",
+			 lacks && !tokens && !cut
+				 ? "; nothing else in the scope has to do with the words, dates and speakers of the question"
+				 : "");
 
 	if (!s.p)
 		return E_NOMEM;
@@ -209,7 +212,7 @@ static enum err explain_lack(const struct answer *w, const char **why)
 	return s.n && !*why ? E_NOMEM : OK;
 }
 
-enum err recall_answer(struct recaller *r, struct recall_hit **out, size_t *n)
+enum err recall_answer(struct recaller *r, struct recall_hit **out, size_t *n, bool *more)
 {
 	struct answer w = {.r = r};
 	struct candidate *c;
@@ -223,11 +226,12 @@ enum err recall_answer(struct recaller *r, struct recall_hit **out, size_t *n)
 	if (!w.hits || !w.hashes || !w.items)
 		return E_NOMEM;
 	TRY(take_best(&w, c, total));
+	*more = w.repeated && !w.too_long && w.n < r->rq->limit && w.waste < WASTE_MAX && r->messages_cut;
 	TRY(explain_lack(&w, &why));
 	if (r->rq->why)
 		*r->rq->why = why;
 	if (r->rq->pending)
-		*r->rq->pending = r->pending;
+		*r->rq->pending = r->pending + r->messages_pending;
 	if (r->rq->used) {
 		bool meaning = r->items_by_meaning || (r->ranked.r && r->ranked.mode != RANK_BY_WORDS);
 

@@ -4,12 +4,14 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "core/recall_impl.h"
 #include "index/rank_items.h"
 
-#define NAMESPACES_MAX 64
 #define FETCH_STEP 256
 #define SCRATCH_ROOM ((size_t)256 << 20)
+/* So many that say the same as a better one are passed over in a namespace, then what was found is the answer. */
+#define PASSED_OVER_MAX 10000
 /* Values of so many bytes are kept from screening for the answer; of the rest those that it needs are read again. */
 #define KEPT_BYTES ((size_t)1 << 20)
 
@@ -50,6 +52,16 @@ static bool have_item(const struct recaller *r, int64_t id)
 	return false;
 }
 
+/* Does a better one of this namespace, from place `from` on, have the same value? One that is only near to it is kept: the better
+ * one may be too long for the budget. */
+static bool same_value(const struct recaller *r, size_t from, uint64_t hash)
+{
+	for (size_t i = from; r->m->opt.near > 0 && i < r->items_n; i++)
+		if (r->items[i].hash == hash)
+			return true;
+	return false;
+}
+
 /* The item itself, unless there are too many bytes of them. */
 static enum err keep_value(struct recaller *r, struct item_candidate *c, const struct item *it)
 {
@@ -63,7 +75,7 @@ static enum err keep_value(struct recaller *r, struct item_candidate *c, const s
 	return c->item.value.p ? OK : E_NOMEM;
 }
 
-static enum err keep_item(struct recaller *r, const struct item *it, const struct item_hit *hit)
+static enum err keep_item(struct recaller *r, const struct item *it, const struct item_hit *hit, uint64_t hash)
 {
 	struct item_candidate *c;
 
@@ -79,6 +91,7 @@ static enum err keep_item(struct recaller *r, const struct item *it, const struc
 	c = &r->items[r->items_n];
 	*c = (struct item_candidate){.hit = *hit, .ns = arena_str(r->a, it->ns), .key = arena_str(r->a, it->key)};
 	c->updated_us = it->updated_us;
+	c->hash = hash;
 	c->hit.words = arena_str(r->a, hit->words);
 	if (!c->ns.p || !c->key.p || !c->hit.words.p)
 		return E_NOMEM;
@@ -86,10 +99,24 @@ static enum err keep_item(struct recaller *r, const struct item *it, const struc
 	return keep_value(r, c, it);
 }
 
-/* Of hits, best first, keeps those that pass until `want` are kept and the last group of equal scores is complete. */
+/* Keeps a hit that passes; *kept: counts it, unless a better one from place `from` on says the same. */
+static enum err keep_unrepeated(struct recaller *r, const struct item *it, const struct item_hit *h, size_t from, size_t *kept)
+{
+	uint64_t hash = hash64(it->value);
+	bool same = same_value(r, from, hash);
+
+	r->passed_over += same || h->like;
+	r->items_repeated |= same || h->like;
+	*kept += !same && !h->like;
+	return same || have_item(r, h->id) ? OK : keep_item(r, it, h, hash);
+}
+
+/* Of hits, best first, keeps those that pass until `want` are kept and the last group of equal scores is complete. scratch: for
+ * what is read of a few of them at a time; nothing else may lie in it. */
 static enum err screen(struct recaller *r, struct arena *scratch, const struct items_found *found, size_t want, size_t *kept)
 {
 	struct store *s = memory_store(r->m);
+	size_t from = r->items_n;
 	/* Mostly all pass, and one more tells that the scores are not equal any more. */
 	size_t fetch = want < FETCH_STEP ? want + 1 : FETCH_STEP;
 	int64_t ids[FETCH_STEP];
@@ -98,6 +125,7 @@ static enum err screen(struct recaller *r, struct arena *scratch, const struct i
 	for (size_t at = 0, step; at < found->n; at += step) {
 		struct item *items;
 
+		arena_clear(scratch);
 		step = found->n - at < fetch ? found->n - at : fetch;
 		fetch = FETCH_STEP;
 		items = ARENA_ARRAY(scratch, struct item, step);
@@ -115,11 +143,11 @@ static enum err screen(struct recaller *r, struct arena *scratch, const struct i
 			TRY(recall_item_passes(r, scratch, &items[i], &passes));
 			if (!passes)
 				continue;
-			if (!have_item(r, h->id))
-				TRY(keep_item(r, &items[i], h));
-			++*kept;
+			TRY(keep_unrepeated(r, &items[i], h, from, kept));
 			last = h->score;
 		}
+		if (r->passed_over > PASSED_OVER_MAX)
+			return OK;
 	}
 	return OK;
 }
@@ -174,11 +202,12 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 				.explain = r->rq->explain};
 	size_t kept, before = r->items_n, want = q.want;
 	struct items_found found;
-	struct arena scratch;
+	struct arena scratch, values;
 	bool skipped;
 	enum err e;
 
 	arena_init(&scratch, SCRATCH_ROOM);
+	arena_init(&values, SCRATCH_ROOM);
 	if (screens(r, prefix))
 		q.want *= 4;
 	for (;;) {
@@ -189,14 +218,16 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 		}
 		kept = 0;
 		r->items_n = before;
-		CHECK(screen(r, &scratch, &found, want, &kept));
+		r->passed_over = 0;
+		CHECK(screen(r, &values, &found, want, &kept));
 		/* By words alone a filter may leave few, and others pass it that say the same in other words. */
 		if (found.late && screens(r, prefix) && kept < r->rq->limit && !q.patient) {
 			q.patient = true;
 			arena_clear(&scratch);
 			continue;
 		}
-		if (kept >= want || found.complete)
+		r->items_cut |= kept < want && r->passed_over > PASSED_OVER_MAX;
+		if (kept >= want || found.complete || r->items_cut)
 			break;
 		q.want = q.want * 4 > found.n * 2 ? q.want * 4 : found.n * 2;
 		arena_clear(&scratch);
@@ -212,6 +243,7 @@ static enum err find_in_namespace(struct recaller *r, struct str prefix, const s
 		e = words_with_scope(memory_words(r->m), r->a, r->who, &(struct doc_scope){.kind = DOC_ITEM, .prefix = prefix},
 				     count_all, r, &skipped);
 out:
+	arena_release(&values);
 	arena_release(&scratch);
 	return e;
 }
@@ -221,7 +253,7 @@ out:
 struct newest {
 	struct recaller *r;
 	struct arena scratch;
-	size_t kept;
+	size_t kept, from;
 	enum err err;
 	struct diag diag;
 };
@@ -233,21 +265,24 @@ static bool on_newest(void *ctx, const struct item *it)
 
 	arena_clear(&n->scratch);
 	n->err = recall_item_passes(n->r, &n->scratch, it, &passes);
-	if (n->err == OK && passes && !have_item(n->r, it->id)) {
-		n->err = keep_item(n->r, it, &(struct item_hit){.id = it->id, .cosine = NAN, .words = STR("")});
-		n->kept++;
+	if (n->err == OK && passes) {
+		struct item_hit hit = {.id = it->id, .cosine = NAN, .words = STR("")};
+
+		n->err = keep_unrepeated(n->r, it, &hit, n->from, &n->kept);
 	}
 	if (n->err != OK)
 		n->diag = *diag_get();
-	return n->err == OK && n->kept < recall_items_needed(n->r->rq);
+	n->r->items_cut |= n->r->passed_over > PASSED_OVER_MAX;
+	return n->err == OK && n->kept < recall_items_needed(n->r->rq) && !n->r->items_cut;
 }
 
 static enum err newest_in_namespace(struct recaller *r, struct str prefix)
 {
 	struct store *s = memory_store(r->m);
-	struct newest n = {.r = r};
+	struct newest n = {.r = r, .from = r->items_n};
 	enum err e;
 
+	r->passed_over = 0;
 	arena_init(&n.scratch, SCRATCH_ROOM);
 	e = s->ops->item_scan(s, r->who, prefix, memory_omit_us(r->m), NULL, on_newest, &n);
 	if (e == OK && n.err != OK) {
@@ -323,8 +358,8 @@ enum err recall_items(struct recaller *r)
 	size_t n = r->rq->namespaces_n ? r->rq->namespaces_n : 1;
 	const struct vector_question *question;
 
-	if (n > NAMESPACES_MAX)
-		return err_field(E_INVALID, "/namespaces", -1, "at most %d namespaces, got %zu", NAMESPACES_MAX, n);
+	if (n > RECALL_NAMESPACES_MAX)
+		return err_field(E_INVALID, "/namespaces", -1, "at most %d namespaces, got %zu", RECALL_NAMESPACES_MAX, n);
 	for (size_t i = 0; r->rq->namespaces_n && i < n; i++)
 		TRY(principal_namespace(r->who, ns[i]));
 	if (r->rq->as_of_us && r->rq->as_of_us < clock_wall_us())

@@ -123,6 +123,46 @@ static void nothing_fits(void **state)
 	bench_release(&b);
 }
 
+/* What says the same as a better result takes no place of others, however much there is of it. */
+static void many_the_same(void **state)
+{
+	const char *why = NULL;
+	struct recall_request rq = {.query = STR("boat"), .limit = 10, .want_messages = true, .why = &why};
+	struct memory_options opt = {.languages = STR("english"), .index_cache_bytes = (size_t)8 << 20, .near = 0.97};
+	struct answer r;
+	struct bench b;
+	char key[16];
+
+	(void)state;
+	bench_options(&b, &opt);
+	for (int i = 0; i < 400; i++)
+		say(&b, "t1", "boat boat", 1000000 * (i + 1));
+	say(&b, "t1", "a boat that was painted red in the harbour", 0);
+	say(&b, "t1", "a boat that was painted blue in the harbour", 0);
+	r = ask_as(&b, &ann, rq);
+	assert_int_equal(r.n, 3);
+	assert_non_null(strstr(why, "say the same"));
+	assert_non_null(strstr(why, "nothing else"));
+	put(&b, "a", "red", "{\"t\":\"a boat that was painted red in the harbour\"}");
+	put(&b, "a", "blue", "{\"t\":\"a boat that was painted blue in the harbour\"}");
+	for (int i = 0; i < 400; i++) {
+		snprintf(key, sizeof key, "k%d", i);
+		put(&b, "a", key, "{\"t\":\"boat boat\"}");
+	}
+	rq.want_messages = false;
+	rq.want_items = true;
+	r = ask_as(&b, &ann, rq);
+	assert_int_equal(r.n, 3);
+	assert_true(has_text(&r, "{\"t\":\"a boat that was painted blue in the harbour\"}"));
+	rq.limit = 3;
+	assert_int_equal(ask_as(&b, &ann, rq).n, 3);
+	assert_null(why);
+	/* Also where the order is that of time. */
+	rq.query = STR("");
+	assert_int_equal(ask_as(&b, &ann, rq).n, 3);
+	bench_release(&b);
+}
+
 static void whose_memory(void **state)
 {
 	struct str bob = STR("bob@example.com"), zoe = STR("zoe");
@@ -364,15 +404,11 @@ static void a_store_that_fails(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(messages_and_items),
-		cmocka_unit_test(nothing_fits),
-		cmocka_unit_test(whose_memory),
-		cmocka_unit_test(restrictions),
-		cmocka_unit_test(a_narrow_filter),
-		cmocka_unit_test(no_words),
-		cmocka_unit_test(budget),
-		cmocka_unit_test(explanations),
-		cmocka_unit_test(cache_does_not_matter),
+		cmocka_unit_test(messages_and_items), cmocka_unit_test(nothing_fits),
+		cmocka_unit_test(many_the_same),      cmocka_unit_test(whose_memory),
+		cmocka_unit_test(restrictions),	      cmocka_unit_test(a_narrow_filter),
+		cmocka_unit_test(no_words),	      cmocka_unit_test(budget),
+		cmocka_unit_test(explanations),	      cmocka_unit_test(cache_does_not_matter),
 		cmocka_unit_test(a_store_that_fails),
 	};
 

@@ -79,7 +79,9 @@ def test_search_finds_items_and_messages(cli):
     assert {h.get("kind") for h in hits} == {"item", "message"}, hits
     only = lines(cli("search", "boats", "-o", "ndjson", "--kind", "items", "--namespace", "notes", check=0))
     assert [h["key"] for h in only] == ["boat"]
-    assert cli("search", "zeppelin", check=0).stdout.strip() in ("", "[]")
+    none = cli("search", "zeppelin", check=0)
+    assert none.stdout.strip() in ("", "[]") and "nothing else in the scope" in none.stderr
+    assert not cli("search", "zeppelin", "--quiet", check=0).stderr
 
 
 def test_facts(cli):

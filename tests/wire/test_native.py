@@ -119,7 +119,9 @@ def test_recall_finds_items_too(server, ns):
     ({}, "query"), ({"query": 5}, "query"), ({"query": "x", "limit": 0}, "limit"), ({"query": "x", "limit": 5000}, "limit"),
     ({"query": "x", "mode": "magic"}, "mode"), ({"query": "x", "kinds": ["dream"]}, "kinds"),
     ({"query": "x", "time": {"from": "yesterday"}}, "time"), ({"query": "x", "filter": {"a": {"$foo": 1}}}, "filter"),
-    ({"query": "x", "namespaces": [["a.b"]]}, "namespaces"),
+    ({"query": "x", "namespaces": [["a.b"]]}, "namespaces"), ({"query": "x", "namespaces": [[f"n{i}"] for i in range(65)]}, "namespaces"),
+    # Nothing named is not everything.
+    ({"query": "x", "namespaces": []}, "namespaces"), ({"query": "x", "threads": []}, "threads"), ({"query": "x", "kinds": []}, "kinds"),
 ])
 def test_recall_refuses(server, body, field):
     p = problem(server.request("POST", f"{V}/recall", body), 422)

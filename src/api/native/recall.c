@@ -8,20 +8,24 @@
 static const struct str members[] = {STR_INIT("query"), STR_INIT("user"),   STR_INIT("threads"), STR_INIT("namespaces"),
 				     STR_INIT("kinds"), STR_INIT("filter"), STR_INIT("time"),	 STR_INIT("as_of"),
 				     STR_INIT("limit"), STR_INIT("mode"),   STR_INIT("explain"), STR_INIT("budget_tokens")};
-enum { SCOPES_MAX = 1000, BUDGET_MAX = 10000000 };
+enum { THREADS_MAX = 1000, BUDGET_MAX = 10000000 };
 
-/* A list of threads or of namespaces; absent and null give none. */
+/* A list of threads or of namespaces; absent and null give none, which means all. An empty one is refused: who passes on a list of
+ * what somebody may see must not be given everything when there is nothing in it. */
 static enum err read_list(struct arena *a, struct jval v, const char *field, bool namespaces, const struct str **out, size_t *n)
 {
+	uint64_t most = namespaces ? RECALL_NAMESPACES_MAX : THREADS_MAX;
 	struct str *list;
 	struct jval x;
 	size_t i = 0;
+	char says[64];
 
 	*n = 0;
 	if (j_null(v))
 		return OK;
-	if (!j_is(v, JSON_ARRAY) || j_node(v)->count > SCOPES_MAX)
-		return nv_bad(field, "must be an array of at most 1000 elements");
+	snprintf(says, sizeof says, "must be an array of 1 to %llu elements, or absent", (unsigned long long)most);
+	if (!j_is(v, JSON_ARRAY) || j_node(v)->count < 1 || j_node(v)->count > most)
+		return nv_bad(field, says);
 	list = ARENA_ARRAY(a, struct str, j_node(v)->count + 1);
 	if (!list)
 		return E_NOMEM;
@@ -52,8 +56,8 @@ static enum err read_kinds(struct jval v, struct recall_request *rq)
 
 	if (j_null(v))
 		return OK;
-	if (!j_is(v, JSON_ARRAY))
-		return nv_bad("/kinds", "must be an array of message, item, fact");
+	if (!j_is(v, JSON_ARRAY) || j_node(v)->count < 1)
+		return nv_bad("/kinds", "must be an array of message, item, fact, at least one of them, or absent");
 	for (struct j_iter it = j_iter(v); j_next(&it, NULL, &k);) {
 		bool message = j_is(k, JSON_STRING) && j_str_eq(k, STR("message"));
 		bool item = j_is(k, JSON_STRING) && j_str_eq(k, STR("item"));
