@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+#include "cli/facts.h"
 #include "core/entity.h"
 
 /* "&user=U&type=T" of the flags that are given. */
@@ -16,6 +17,16 @@ static struct str with_flag(struct call *c, struct str path, const char *flag, c
 	struct str t = url_encode(&c->arena, str_c(v));
 
 	return arena_printf(&c->arena, "%.*s%s=%.*s&", STR_ARG(path), name, STR_ARG(t));
+}
+
+/* With "&as_of=T", where the command has that flag. */
+static enum err with_as_of(struct call *c, struct str *path)
+{
+	struct str at; /* checked here, written by with_flag */
+
+	TRY(fact_as_of(c, &at));
+	*path = with_flag(c, *path, "as-of", "as_of");
+	return path->p ? OK : E_NOMEM;
 }
 
 static struct str entity_path(struct call *c, const char *rest)
@@ -42,7 +53,7 @@ static enum err list(struct call *c)
 	struct out o;
 
 	TRY(call_int(c, "limit", 1, 1000000, 100, &limit));
-	TRY(path.p ? OK : E_NOMEM);
+	TRY(with_as_of(c, &path));
 	TRY(peer_open(c));
 	out_begin(&o, c, cols, 4, "name", false);
 	TRY(each_row(c, path, limit, print_row, &o));
@@ -63,6 +74,24 @@ static struct str named(struct arena *a, struct jval v)
 	struct str name = out_cell(a, j_get(v, STR("name"))), type = out_cell(a, j_get(v, STR("type")));
 
 	return arena_printf(a, "%.*s (%.*s)", STR_ARG(name), STR_ARG(type));
+}
+
+/* ", since 2026-08-20T07:02:48.123Z (conv_1 msg_2)": what is known of it. */
+static void print_origin(struct buf *b, struct arena *a, struct jval relation)
+{
+	struct jval since = j_get(relation, STR("since")), source = j_get(relation, STR("source"));
+
+	if (j_is(since, JSON_STRING)) {
+		buf_lit(b, ", since ");
+		buf_str(b, out_cell(a, since));
+	}
+	if (j_is(source, JSON_OBJECT)) {
+		buf_lit(b, " (");
+		buf_str(b, out_cell(a, j_get(source, STR("thread"))));
+		buf_byte(b, ' ');
+		buf_str(b, out_cell(a, j_get(source, STR("item"))));
+		buf_byte(b, ')');
+	}
 }
 
 static enum err print_graph(struct call *c, struct jval graph)
@@ -87,6 +116,7 @@ static enum err print_graph(struct call *c, struct jval graph)
 		buf_str(&b, out_cell(a, j_get(v, STR("relation"))));
 		buf_lit(&b, " -> ");
 		buf_str(&b, named(a, j_get(v, STR("to"))));
+		print_origin(&b, a, v);
 		buf_byte(&b, '\n');
 	}
 	return print(&b);
@@ -100,8 +130,8 @@ static enum err show(struct call *c)
 
 	TRY(call_int(c, "hops", 0, ENTITY_HOPS_MAX, 1, &hops));
 	if (path.p)
-		path = arena_printf(&c->arena, "%.*shops=%" PRId64, STR_ARG(path), hops);
-	TRY(path.p ? OK : E_NOMEM);
+		path = arena_printf(&c->arena, "%.*shops=%" PRId64 "&", STR_ARG(path), hops);
+	TRY(with_as_of(c, &path));
 	TRY(peer_open(c));
 	TRY(get_json(c, path, &graph));
 	if (!j_is(j_get(graph, STR("entities")), JSON_ARRAY) || !j_is(j_get(graph, STR("relations")), JSON_ARRAY))
@@ -152,6 +182,8 @@ static enum err link_both(struct call *c)
 		buf_lit(&b, ",\"user\":");
 		json_quote(&b, str_c(call_flag(c, "user")));
 	}
+	if (call_has(c, "replace"))
+		buf_lit(&b, ",\"replaces\":true");
 	buf_byte(&b, '}');
 	TRY(b.err);
 	TRY(peer_open(c));
@@ -195,6 +227,8 @@ static enum err unlink_both(struct call *c)
 
 int run_entities_link(struct call *c)
 {
+	if (call_has(c, "remove") && call_has(c, "replace"))
+		return ended(c, err_set(E_INVALID, "--replace and --remove do not go together"));
 	return ended(c, call_has(c, "remove") ? unlink_both(c) : link_both(c));
 }
 

@@ -129,13 +129,16 @@ static const struct flag threads_import_flags[] = {
 	}
 static const struct flag entities_list_flags[] = {
 	ENTITY_TYPE_FLAG,
+	{"as-of", 0, "TIME", "as they were known at that time (RFC 3339)"},
 	{"limit", 'l', "N", "at most so many (default 100)"},
 };
 static const struct flag entities_show_flags[] = {
 	ENTITY_TYPE_FLAG,
 	{"hops", 0, "N", "neighbours within so many relations, 0 to 6 (default 1)"},
+	{"as-of", 0, "TIME", "as it was known at that time (RFC 3339)"},
 };
 static const struct flag entities_link_flags[] = {
+	{"replace", 0, NULL, "end what FROM is related to so now"},
 	{"remove", 0, NULL, "end the relation instead"},
 };
 static const struct flag entities_rm_flags[] = {

@@ -370,6 +370,8 @@ static enum err remember(struct turn *x)
 	t->memories = hits;
 	entity_named_first(x->a, x->prompt.question, hits, n);
 	for (size_t i = 0; i < n && t->memories_n < o->recall_limit; i++) {
+		if (hits[i].is_item)
+			hits[i].item.value = entity_brief(x->a, &hits[i].item);
 		struct str text = hits[i].is_item ? hits[i].item.value : hits[i].message.content;
 		uint32_t cost = recall_tokens(text);
 

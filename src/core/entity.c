@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/clock.h"
+#include "core/fact_store.h"
 #include "core/normal.h"
 
 enum { ATTEMPTS = 5 };
@@ -64,6 +66,20 @@ static enum err text_member(struct arena *a, struct jval v, const char *name, st
 	return out->p ? OK : E_NOMEM;
 }
 
+/* What earlier builds have written has none of these. */
+static enum err read_origin(struct arena *a, struct jval r, struct entity_relation *x)
+{
+	struct jval source = j_get(r, STR("source"));
+	struct str since;
+
+	TRY(text_member(a, r, "since", &since));
+	if (since.n == 0 || clock_parse(since, &x->since_us) != OK)
+		x->since_us = 0;
+	x->replaces = j_is(j_get(r, STR("replaces")), JSON_TRUE);
+	x->source = j_is(source, JSON_OBJECT) ? j_raw(source) : STR("");
+	return OK;
+}
+
 static enum err read_relations(struct arena *a, struct jval list, struct entity *e)
 {
 	struct jval r;
@@ -79,6 +95,7 @@ static enum err read_relations(struct arena *a, struct jval list, struct entity 
 		TRY(text_member(a, r, "relation", &x->relation));
 		TRY(text_member(a, r, "name", &x->to.name));
 		TRY(text_member(a, r, "type", &x->to.type));
+		TRY(read_origin(a, r, x));
 		e->relations_n += x->relation.n && x->to.name.n;
 	}
 	return OK;
@@ -109,6 +126,8 @@ enum err entity_parse(struct arena *a, const struct item *it, struct entity *out
 	if (!doc)
 		return E_NOMEM;
 	*out = (struct entity){.key = it->key, .source = STR(""), .created_us = it->created_us, .updated_us = it->updated_us};
+	if (it->fact && it->valid_from_us != FACT_NONE)
+		out->since_us = it->valid_from_us;
 	TRY(json_parse(a, it->value, NULL, doc));
 	root = json_root(doc);
 	TRY(text_member(a, root, "name", &out->ref.name));
@@ -124,6 +143,32 @@ enum err entity_parse(struct arena *a, const struct item *it, struct entity *out
 		out->source = j_raw(source);
 	TRY(read_notes(a, j_get(root, STR("notes")), out));
 	return read_relations(a, j_get(root, STR("relations")), out);
+}
+
+static void write_relation(struct jw *w, const struct entity_relation *r)
+{
+	char when[CLOCK_TEXT_MAX];
+
+	jw_obj(w);
+	jw_key(w, "relation");
+	jw_str(w, r->relation);
+	jw_key(w, "name");
+	jw_str(w, r->to.name);
+	jw_key(w, "type");
+	jw_str(w, r->to.type);
+	if (r->since_us) {
+		jw_key(w, "since");
+		jw_str(w, str_of(when, clock_format(r->since_us, CLOCK_MICROS_Z, when)));
+	}
+	if (r->replaces) {
+		jw_key(w, "replaces");
+		jw_bool(w, true);
+	}
+	if (r->source.n) {
+		jw_key(w, "source");
+		jw_raw(w, r->source);
+	}
+	jw_end_obj(w);
 }
 
 static enum err write_value(struct arena *a, const struct entity *e, struct str *out)
@@ -145,16 +190,8 @@ static enum err write_value(struct arena *a, const struct entity *e, struct str 
 	jw_end_arr(&w);
 	jw_key(&w, "relations");
 	jw_arr(&w);
-	for (size_t i = 0; i < e->relations_n; i++) {
-		jw_obj(&w);
-		jw_key(&w, "relation");
-		jw_str(&w, e->relations[i].relation);
-		jw_key(&w, "name");
-		jw_str(&w, e->relations[i].to.name);
-		jw_key(&w, "type");
-		jw_str(&w, e->relations[i].to.type);
-		jw_end_obj(&w);
-	}
+	for (size_t i = 0; i < e->relations_n; i++)
+		write_relation(&w, &e->relations[i]);
 	jw_end_arr(&w);
 	if (e->source.n) {
 		jw_key(&w, "source");
@@ -171,7 +208,7 @@ static enum err write_value(struct arena *a, const struct entity *e, struct str 
 struct change {
 	const struct entity *add; /* notes, relations, source; NULL: none */
 	const struct entity_relation *unlink;
-	bool single; /* relations added take the place of others of their name */
+	int64_t at_us; /* since when that is so */
 	bool must_exist;
 	size_t removed; /* out */
 	bool created, changed, added_relation;
@@ -208,74 +245,115 @@ static bool goes(struct arena *a, const struct entity_relation *old, const struc
 	       (!unlink->to.type.n || same(a, old->to.type, unlink->to.type));
 }
 
-static enum err drop_relations(struct arena *a, struct entity *e, struct change *c)
+/* The same name from the same entity, to another one. */
+static bool rivals(struct arena *a, const struct entity_relation *x, const struct entity_relation *y)
+{
+	return same(a, x->relation, y->relation) && !same_ref(a, &x->to, &y->to);
+}
+
+static void drop_relations(struct arena *a, struct entity *e, const struct entity_relation *by, struct change *c)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < e->relations_n; i++) {
-		bool gone = c->unlink && goes(a, &e->relations[i], c->unlink);
+		const struct entity_relation *old = &e->relations[i];
+		bool gone = by == c->unlink ? goes(a, old, by) : rivals(a, old, by) && old->since_us <= by->since_us;
 
-		for (size_t k = 0; c->single && c->add && k < c->add->relations_n && !gone; k++)
-			gone = same(a, e->relations[i].relation, c->add->relations[k].relation) &&
-			       !same_ref(a, &e->relations[i].to, &c->add->relations[k].to);
 		c->removed += gone;
 		c->changed |= gone;
 		if (!gone)
-			e->relations[kept++] = e->relations[i];
+			e->relations[kept++] = *old;
 	}
 	e->relations_n = kept;
+}
+
+/* It is said again: what earlier builds have kept learns when and where, and that it is the only one is kept. */
+static void confirm(struct entity_relation *old, const struct entity_relation *r, struct change *c)
+{
+	if (old->since_us == 0) {
+		old->since_us = r->since_us;
+		old->source = r->source;
+		c->changed = true;
+	}
+	c->changed |= r->replaces && !old->replaces;
+	old->replaces |= r->replaces;
+}
+
+/* Whether it is there, or is older than what has taken its place. */
+static bool settled(struct arena *a, struct entity *e, const struct entity_relation *r, struct change *c)
+{
+	for (size_t i = 0; i < e->relations_n; i++) {
+		struct entity_relation *old = &e->relations[i];
+
+		if (same(a, old->relation, r->relation) && same_ref(a, &old->to, &r->to)) {
+			confirm(old, r, c);
+			return true;
+		}
+		if (old->replaces && old->since_us > r->since_us && rivals(a, old, r))
+			return true;
+	}
+	return false;
+}
+
+static enum err add_relation(struct arena *a, struct entity *e, struct entity_relation r, struct change *c)
+{
+	TRY(check(r.relation, "relation", ENTITY_TYPE_MAX));
+	r.since_us = r.since_us ? r.since_us : c->at_us;
+	r.to.type = r.to.type.n ? r.to.type : STR("thing");
+	if (r.replaces)
+		drop_relations(a, e, &r, c);
+	if (settled(a, e, &r, c))
+		return OK;
+	if (e->relations_n == ENTITY_RELATIONS_MAX)
+		return err_set(E_LIMIT, "an entity has at most %d relations", ENTITY_RELATIONS_MAX);
+	e->relations[e->relations_n++] = r;
+	c->changed = c->added_relation = true;
 	return OK;
 }
 
 static enum err add_relations(struct arena *a, struct entity *e, const struct entity *add, struct change *c)
 {
 	struct entity_relation *v = ARENA_ARRAY(a, struct entity_relation, e->relations_n + add->relations_n + 1);
-	size_t n = e->relations_n;
 
 	if (!v)
 		return E_NOMEM;
-	if (n)
-		memcpy(v, e->relations, n * sizeof *v);
-	for (size_t i = 0; i < add->relations_n; i++) {
-		const struct entity_relation *r = &add->relations[i];
-		bool known = false;
-
-		for (size_t k = 0; k < n && !known; k++)
-			known = same(a, v[k].relation, r->relation) && same_ref(a, &v[k].to, &r->to);
-		if (known)
-			continue;
-		TRY(check(r->relation, "relation", ENTITY_TYPE_MAX));
-		if (n == ENTITY_RELATIONS_MAX)
-			return err_set(E_LIMIT, "an entity has at most %d relations", ENTITY_RELATIONS_MAX);
-		v[n] = *r;
-		if (!v[n].to.type.n)
-			v[n].to.type = STR("thing");
-		n++;
-		c->changed = c->added_relation = true;
-	}
+	if (e->relations_n)
+		memcpy(v, e->relations, e->relations_n * sizeof *v);
 	e->relations = v;
-	e->relations_n = n;
+	for (size_t i = 0; i < add->relations_n; i++)
+		TRY(add_relation(a, e, add->relations[i], c));
 	return OK;
 }
 
 static enum err apply(struct arena *a, struct entity *e, struct change *c)
 {
-	TRY(drop_relations(a, e, c));
-	if (!c->add)
-		return OK;
-	TRY(add_notes(a, e, c->add, &c->changed));
-	TRY(add_relations(a, e, c->add, c));
-	if (c->changed && c->add->source.n)
-		e->source = c->add->source;
+	bool newer = c->at_us >= e->since_us;
+
+	if (c->unlink)
+		drop_relations(a, e, c->unlink, c);
+	if (c->add) {
+		TRY(add_notes(a, e, c->add, &c->changed));
+		TRY(add_relations(a, e, c->add, c));
+		if (c->changed && newer && c->add->source.n)
+			e->source = c->add->source;
+	}
+	if (newer)
+		e->since_us = c->at_us;
 	return OK;
 }
 
 static enum err change_once(struct memory *m, struct arena *a, const struct principal *who, struct str ns,
 			    const struct entity_ref *ref, struct change *c)
 {
-	static const struct str paths[] = {STR_INIT("name"), STR_INIT("type"), STR_INIT("notes"), STR_INIT("relations")};
+	static const struct str paths[] = {STR_INIT("name"), STR_INIT("type"), STR_INIT("notes"),
+					   STR_INIT("relations[*].{relation,name,type}")};
 	struct op_get get = {.ns = ns, .refresh = TRI_NO};
-	struct op_put put = {.ns = ns, .ttl_minutes = TTL_DEFAULT, .index_paths = paths, .index_paths_n = 4};
+	struct op_put put = {.ns = ns,
+			     .ttl_minutes = TTL_DEFAULT,
+			     .index_paths = paths,
+			     .index_paths_n = 4,
+			     .fact = true,
+			     .valid_to_us = FACT_NONE};
 	struct entity e = {.ref = *ref, .source = STR("")};
 
 	c->removed = 0;
@@ -295,6 +373,7 @@ static enum err change_once(struct memory *m, struct arena *a, const struct prin
 	put.key = get.key;
 	put.cond = get.found ? IF_VERSION : IF_ABSENT;
 	put.if_version = get.item.version;
+	put.valid_from_us = e.since_us;
 	TRY(write_value(a, &e, &put.value));
 	return memory_put(m, a, who, &put);
 }
@@ -315,37 +394,42 @@ static enum err change(struct memory *m, struct arena *a, const struct principal
 /* ---------------------------------------------------------------- operations */
 
 /* Ends first: a relation never leads to what there has not been. */
-enum err entity_put(struct memory *m, struct arena *a, const struct principal *who, struct str user, const struct entity *e,
-		    bool *created)
+static enum err put_with_ends(struct memory *m, struct arena *a, const struct principal *who, struct str user,
+			      const struct entity *e, struct change *c)
 {
 	struct str ns = entity_namespace(a, user);
-	struct change c = {.add = e};
+	const struct entity bare = {.source = e->source};
 
+	*c = (struct change){.add = e, .at_us = e->since_us ? e->since_us : clock_wall_us()};
 	if (!ns.p)
 		return E_NOMEM;
 	for (size_t i = 0; i < e->relations_n; i++) {
-		struct change end = {0};
+		struct change end = {.add = &bare, .at_us = c->at_us};
 
+		TRY(check(e->relations[i].relation, "relation", ENTITY_TYPE_MAX));
 		TRY(change(m, a, who, ns, &e->relations[i].to, &end));
 	}
-	TRY(change(m, a, who, ns, &e->ref, &c));
+	return change(m, a, who, ns, &e->ref, c);
+}
+
+enum err entity_put(struct memory *m, struct arena *a, const struct principal *who, struct str user, const struct entity *e,
+		    bool *created)
+{
+	struct change c;
+
+	TRY(put_with_ends(m, a, who, user, e, &c));
 	*created = c.created;
 	return OK;
 }
 
 enum err entity_link(struct memory *m, struct arena *a, const struct principal *who, struct str user, const struct entity_ref *from,
-		     const struct entity_relation *r, bool single, bool *added)
+		     const struct entity_relation *r, bool *added)
 {
 	struct entity_relation copy = *r;
-	const struct entity e = {.relations = &copy, .relations_n = 1, .source = STR("")};
-	struct str ns = entity_namespace(a, user);
-	struct change end = {0}, c = {.add = &e, .single = single};
+	const struct entity e = {.ref = *from, .relations = &copy, .relations_n = 1, .since_us = r->since_us, .source = r->source};
+	struct change c;
 
-	if (!ns.p)
-		return E_NOMEM;
-	TRY(check(r->relation, "relation", ENTITY_TYPE_MAX));
-	TRY(change(m, a, who, ns, &r->to, &end));
-	TRY(change(m, a, who, ns, from, &c));
+	TRY(put_with_ends(m, a, who, user, &e, &c));
 	*added = c.added_relation;
 	return OK;
 }
@@ -354,7 +438,7 @@ enum err entity_unlink(struct memory *m, struct arena *a, const struct principal
 		       const struct entity_ref *from, const struct entity_relation *r, size_t *removed)
 {
 	struct str ns = entity_namespace(a, user);
-	struct change c = {.unlink = r, .must_exist = true};
+	struct change c = {.unlink = r, .at_us = clock_wall_us(), .must_exist = true};
 
 	if (!ns.p)
 		return E_NOMEM;
@@ -386,4 +470,59 @@ void entity_named_first(struct arena *a, struct str question, struct recall_hit 
 		memmove(&v[front + 1], &v[front], (i - front) * sizeof *v);
 		v[front++] = h;
 	}
+}
+
+/* Members of an object, but for what says when and where a relation was said. */
+static void copy_members(struct arena *a, struct jw *w, struct jval from, bool relation);
+
+static void write_brief(struct arena *a, struct jw *w, struct jval relations)
+{
+	struct jval r;
+
+	jw_arr(w);
+	for (struct j_iter it = j_iter(relations); j_next(&it, NULL, &r);) {
+		if (j_is(r, JSON_OBJECT))
+			copy_members(a, w, r, true);
+		else
+			jw_raw(w, j_raw(r));
+	}
+	jw_end_arr(w);
+}
+
+static void copy_members(struct arena *a, struct jw *w, struct jval from, bool relation)
+{
+	struct jval key, v;
+
+	jw_obj(w);
+	for (struct j_iter it = j_iter(from); j_next(&it, &key, &v);) {
+		struct str name = j_str(a, key);
+
+		if (!name.p) {
+			w->b->err = E_NOMEM;
+			return;
+		}
+		if (relation && (str_eq(name, STR("since")) || str_eq(name, STR("replaces")) || str_eq(name, STR("source"))))
+			continue;
+		jw_key_str(w, name);
+		if (!relation && str_eq(name, STR("relations")) && j_is(v, JSON_ARRAY))
+			write_brief(a, w, v);
+		else
+			jw_raw(w, j_raw(v));
+	}
+	jw_end_obj(w);
+}
+
+/* A prompt has little room, and a relation says where it is from in as many bytes again as what it says. */
+struct str entity_brief(struct arena *a, const struct item *it)
+{
+	struct json doc;
+	struct buf b;
+	struct jw w;
+
+	if (!str_ends(it->ns, STR(".entities")) || json_parse(a, it->value, NULL, &doc) != OK)
+		return it->value;
+	buf_init(&b, a, VALUE_MAX_BYTES);
+	jw_init(&w, &b);
+	copy_members(a, &w, json_root(&doc), false);
+	return b.err == OK ? buf_slice(&b) : it->value;
 }

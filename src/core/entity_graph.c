@@ -1,8 +1,12 @@
-/* Entities as a graph: all of a user's are read, at most ENTITIES_MAX, and joined by their keys. */
+/* Entities as a graph: all of a user's are read, at most ENTITIES_MAX, and joined by their keys.
+ *
+ * As of a time they are those that were written by then and stand as they were, and the states of the history that were known then.
+ * Items are read before the history: what changes in between is found twice, not never, and one of the two is dropped. */
 #include <stdlib.h>
 
 #include "base/map.h"
 #include "core/entity.h"
+#include "core/fact_store.h"
 #include "core/memory_impl.h"
 #include "core/normal.h"
 
@@ -11,20 +15,14 @@ struct gather {
 	struct item *v;
 	size_t n, cap, most;
 	struct str ns;
-	int64_t omit_us;
+	int64_t omit_us, as_of_us;
 	enum err err;
 };
 
-static bool on_item(void *ctx, const struct item *it)
+static bool keep(struct gather *g, const struct item *it)
 {
-	struct gather *g = ctx;
 	struct item *x;
 
-	/* Behind the namespace come those below it. */
-	if (!str_eq(it->ns, g->ns))
-		return false;
-	if (g->omit_us && it->expires_us && it->expires_us < g->omit_us)
-		return true;
 	if (g->n == g->most)
 		return false;
 	if (g->n == g->cap) {
@@ -47,17 +45,84 @@ static bool on_item(void *ctx, const struct item *it)
 	return g->err == OK;
 }
 
+static bool on_item(void *ctx, const struct item *it)
+{
+	struct gather *g = ctx;
+
+	/* Behind the namespace come those below it. */
+	if (!str_eq(it->ns, g->ns))
+		return false;
+	if ((g->omit_us && it->expires_us && it->expires_us < g->omit_us) || (g->as_of_us && it->updated_us > g->as_of_us))
+		return true;
+	return keep(g, it);
+}
+
+static bool on_state(void *ctx, const struct fact_state *s)
+{
+	struct gather *g = ctx;
+	const struct item it = {.ns = s->ns,
+				.key = s->key,
+				.value = s->value,
+				.created_us = s->recorded_from_us,
+				.updated_us = s->recorded_from_us,
+				.fact = s->fact,
+				.valid_from_us = s->valid_from_us,
+				.valid_to_us = s->valid_to_us};
+
+	/* In no order of namespaces. */
+	return str_eq(s->ns, g->ns) ? keep(g, &it) : true;
+}
+
+static int by_key(const void *a, const void *b)
+{
+	const struct item *x = a, *y = b;
+	int c = str_cmp(x->key, y->key);
+
+	return c ? c : (x->updated_us > y->updated_us) - (x->updated_us < y->updated_us);
+}
+
+/* Of one key the last that was written by then, in order of keys, behind `after`. */
+static void settle(struct gather *g, struct str after)
+{
+	size_t n = 0;
+
+	if (g->n)
+		qsort(g->v, g->n, sizeof *g->v, by_key);
+	for (size_t i = 0; i < g->n; i++) {
+		bool twice = i + 1 < g->n && str_eq(g->v[i].key, g->v[i + 1].key);
+
+		if (!twice && str_cmp(g->v[i].key, after) > 0)
+			g->v[n++] = g->v[i];
+	}
+	g->n = n;
+}
+
+static enum err read_past(struct store *s, const struct principal *who, struct str after, struct gather *g)
+{
+	TRY(s->ops->item_walk(s, who, g->ns, STR(""), STR(""), on_item, g));
+	TRY(g->err);
+	TRY(s->ops->facts->known_at(s, who, g->ns, g->as_of_us, g->omit_us, on_state, g));
+	TRY(g->err);
+	if (g->n == g->most)
+		return err_set(E_LIMIT, "there were more than %d entities", ENTITIES_MAX);
+	settle(g, after);
+	return OK;
+}
+
 static enum err read_items(struct memory *m, struct arena *a, const struct principal *who, struct str user, struct str after,
-			   size_t most, struct gather *g)
+			   size_t most, int64_t as_of_us, struct gather *g)
 {
 	struct store *s = memory_store(m);
 
-	*g = (struct gather){.a = a, .ns = entity_namespace(a, user), .most = most, .omit_us = memory_omit_us(m)};
+	*g = (struct gather){
+		.a = a, .ns = entity_namespace(a, user), .most = most, .omit_us = memory_omit_us(m), .as_of_us = as_of_us};
 	if (!g->ns.p)
 		return E_NOMEM;
 	TRY(principal_check(who, RIGHT_READ));
 	TRY(ns_check(g->ns, "user", false));
 	TRY(principal_namespace(who, g->ns));
+	if (as_of_us)
+		return read_past(s, who, after, g);
 	TRY(s->ops->item_walk(s, who, g->ns, after.n ? g->ns : STR(""), after, on_item, g));
 	return g->err;
 }
@@ -71,7 +136,7 @@ enum err entity_list(struct memory *m, struct arena *a, const struct principal *
 	l->more = false;
 	if (!type.p)
 		return E_NOMEM;
-	TRY(read_items(m, a, who, user, l->after, ENTITIES_MAX, &g));
+	TRY(read_items(m, a, who, user, l->after, ENTITIES_MAX + 1, l->as_of_us, &g));
 	l->v = ARENA_ARRAY(a, struct entity, (g.n < l->limit ? g.n : l->limit) + 1);
 	if (!l->v)
 		return E_NOMEM;
@@ -121,11 +186,12 @@ static enum err join(struct net *net, struct arena *a)
 	return OK;
 }
 
-static enum err load(struct memory *m, struct arena *a, const struct principal *who, struct str user, struct net *net)
+static enum err load(struct memory *m, struct arena *a, const struct principal *who, struct str user, int64_t as_of_us,
+		     struct net *net)
 {
 	struct gather g;
 
-	TRY(read_items(m, a, who, user, STR(""), ENTITIES_MAX + 1, &g));
+	TRY(read_items(m, a, who, user, STR(""), ENTITIES_MAX + 1, as_of_us, &g));
 	if (g.n > ENTITIES_MAX)
 		return err_set(E_LIMIT, "there are more than %d entities", ENTITIES_MAX);
 	net->v = ARENA_ARRAY(a, struct entity, g.n + 1);
@@ -212,7 +278,7 @@ static enum err edges(const struct net *net, struct arena *a, struct entity_grap
 			size_t j = net->to[at[i]][k];
 
 			if (j < net->n && place[j])
-				g->edges[g->edges_n++] = (struct entity_edge){i, place[j] - 1, e->relations[k].relation};
+				g->edges[g->edges_n++] = (struct entity_edge){i, place[j] - 1, &e->relations[k]};
 		}
 	}
 	return OK;
@@ -256,7 +322,7 @@ enum err entity_graph(struct memory *m, struct arena *a, const struct principal 
 	if (g->limit < 1)
 		return err_field(E_INVALID, "limit", -1, "limit must be at least 1");
 	map_init(&net.by_key);
-	e = load(m, a, who, user, &net);
+	e = load(m, a, who, user, g->as_of_us, &net);
 	if (e == OK)
 		e = walk(&net, a, g);
 	map_release(&net.by_key);
@@ -294,7 +360,7 @@ enum err entity_remove(struct memory *m, struct arena *a, const struct principal
 	enum err e;
 
 	map_init(&net.by_key);
-	e = load(m, a, who, user, &net);
+	e = load(m, a, who, user, 0, &net);
 	if (e == OK)
 		e = remove_found(m, a, who, user, &net, ref);
 	map_release(&net.by_key);
@@ -310,7 +376,7 @@ enum err entity_resolve(struct memory *m, struct arena *a, const struct principa
 	if (ref->type.n)
 		return OK;
 	map_init(&net.by_key);
-	e = load(m, a, who, user, &net);
+	e = load(m, a, who, user, 0, &net);
 	if (e == OK)
 		e = find(&net, a, ref, &at);
 	if (e == OK)

@@ -31,11 +31,15 @@ static const char schema[] = "{\"type\":\"json_schema\",\"json_schema\":{\"name\
 										       "\"items\":" TEXT
 										       "}")) "," LIST("relations",
 												      OBJECT("\"from\","
-													     "\"relation\",\"to\"",
+													     "\"relation\",\"to\","
+													     "\"replaces\"",
 													     "\"from\":" TEXT
 													     ",\"relation\":" TEXT
-													     ",\"to\":" TEXT))) "}"
-																"}";
+													     ",\"to\":" TEXT
+													     ",\"replaces\":{"
+													     "\"type\":"
+													     "\"boolean\"}"))) "}"
+															       "}";
 
 static const char task[] =
 	"You extract lasting knowledge about a user from one turn of a conversation, as JSON. The turn stands between <turn> and "
@@ -54,7 +58,10 @@ static const char task[] =
 	"entities: people, places, organisations, animals and things that the user names. name: as the user writes it; type: one "
 	"lower-case English noun; notes: short observations.\n"
 	"relations: between the names of entities, or \"user\" for the user, such as {\"from\":\"user\",\"relation\":\"works at\","
-	"\"to\":\"Acme\"}.\n"
+	"\"to\":\"Acme\",\"replaces\":true}. relation: in English, lower case, as it is now (\"lives in\", not \"moved to\"), and "
+	"the "
+	"same whenever the same is meant. replaces: true when from has one such relation at a time, so that this one ends an "
+	"earlier one (\"lives in\", \"is married to\"); false when it may have several (\"knows\", \"has\").\n"
 	"assistant is context only: take nothing from it that the user does not confirm. Empty lists when there is nothing.";
 
 /* -------------------------------------------------------------------- asking */
@@ -251,12 +258,17 @@ static bool end_of(const struct reading *r, struct str name, struct entity_ref *
 static enum err read_relation(struct reading *r, struct jval v)
 {
 	struct learned_link *l = &r->out->links[r->out->links_n];
+	struct jval replaces = j_get(v, STR("replaces"));
 	struct str from, to;
 
-	*l = (struct learned_link){.single = false};
+	*l = (struct learned_link){.r = {.source = STR("")}};
 	TRY(member(r->a, v, "relations", "from", ENTITY_NAME_MAX, &from));
 	TRY(member(r->a, v, "relations", "to", ENTITY_NAME_MAX, &to));
 	TRY(member(r->a, v, "relations", "relation", ENTITY_TYPE_MAX, &l->r.relation));
+	/* Services that do not hold models to the schema may leave it out. */
+	l->r.replaces = j_is(replaces, JSON_TRUE);
+	if (!l->r.replaces && !j_is(replaces, JSON_FALSE) && !j_null(replaces))
+		return err_set(E_INVALID, "relations.replaces must be true or false");
 	r->out->links_n += end_of(r, from, &l->from) && end_of(r, to, &l->r.to);
 	return OK;
 }

@@ -268,8 +268,9 @@ static enum err add_link(struct finder *f, const char *relation, struct str name
 	if (!f->out || name.n > ENTITY_NAME_MAX)
 		return OK;
 	TRY(grow(f));
-	f->out->links[f->out->links_n++] = (struct learned_link){
-		.from = {STR(ENTITY_USER), STR("person")}, .r = {str_c(relation), {name, str_c(type)}}, .single = one};
+	f->out->links[f->out->links_n++] =
+		(struct learned_link){.from = {STR(ENTITY_USER), STR("person")},
+				      .r = {.relation = str_c(relation), .to = {name, str_c(type)}, .replaces = one}};
 	return OK;
 }
 

@@ -98,6 +98,7 @@ static void test_rules_bounded(void **state)
 	"\",\"replaces\":null}"
 #define ANSWER(facts, entities, relations) "{\"facts\":[" facts "],\"entities\":[" entities "],\"relations\":[" relations "]}"
 #define ADA "{\"name\":\"Ada\",\"type\":\"cat\",\"notes\":[]}"
+#define HAS_ADA(replaces) "{\"from\":\"user\",\"relation\":\"has\",\"to\":\"Ada\",\"replaces\":" replaces "}"
 
 static void test_answers(void **state)
 {
@@ -125,6 +126,8 @@ static void test_answers(void **state)
 		{ANSWER("", "{\"name\":\"Ada\",\"type\":\"cat\",\"notes\":[3]}", ""), "entities.notes", 0, 0, 0, 0},
 		{ANSWER("", "{\"name\":\"Ada\",\"type\":\"cat\"}", ""), "entities.notes", 0, 0, 0, 0},
 		{ANSWER("", ADA, "{\"from\":\"user\",\"to\":\"Ada\"}"), "relations.relation", 0, 0, 0, 0},
+		{ANSWER("", ADA, HAS_ADA("3")), "relations.replaces", 0, 0, 0, 0},
+		{ANSWER("", ADA, HAS_ADA("\"yes\"")), "relations.replaces", 0, 0, 0, 0},
 	};
 	struct arena a;
 	(void)state;
@@ -147,6 +150,26 @@ static void test_answers(void **state)
 		assert_int_equal(l.links_n, cases[i].links);
 		assert_int_equal(ungrounded, cases[i].ungrounded);
 	}
+	arena_release(&a);
+}
+
+/* A relation takes the place of others when the model says so; one that leaves it out does not. */
+static void test_replaces(void **state)
+{
+	static const char said[] = "My cat ADA";
+	struct learned l;
+	struct arena a;
+	uint64_t ungrounded;
+	(void)state;
+
+	arena_init(&a, 16 << 20);
+	OKAY(extract_read(
+		&a,
+		STR(ANSWER("", ADA,
+			   HAS_ADA("true") "," HAS_ADA("false") ",{\"from\":\"user\",\"relation\":\"has\",\"to\":\"Ada\"}")),
+		str_c(said), &l, &ungrounded));
+	assert_int_equal(l.links_n, 3);
+	assert_true(l.links[0].r.replaces && !l.links[1].r.replaces && !l.links[2].r.replaces);
 	arena_release(&a);
 }
 
@@ -204,10 +227,10 @@ static void test_facts(void **state)
 static void link_up(struct bench *b, const char *from, const char *relation, const char *to)
 {
 	struct entity_ref ref = {str_c(from), STR("person")};
-	const struct entity_relation r = {str_c(relation), {str_c(to), STR("person")}};
+	const struct entity_relation r = {.relation = str_c(relation), .to = {str_c(to), STR("person")}, .source = STR("")};
 	bool added;
 
-	OKAY(entity_link(b->m, &b->a, &ann, STR("ann"), &ref, &r, false, &added));
+	OKAY(entity_link(b->m, &b->a, &ann, STR("ann"), &ref, &r, &added));
 }
 
 static void test_entities(void **state)
@@ -244,6 +267,140 @@ static void test_entities(void **state)
 	FAILS(entity_graph(b.m, &b.a, &ann, STR("bob"), &g), E_NOT_FOUND);
 	FAILS(entity_graph(b.m, &b.a, &bound, STR("ann"), &g), E_DENIED);
 	bench_release(&b);
+}
+
+#define ENTITIES STR("user_memories.ann.entities")
+
+/* As a turn of that time: what the user is said to be related to now, "relation=name@since" in the order of what was said. */
+static const char *relate(struct bench *b, const char *relation, const char *to, bool replaces, int64_t at)
+{
+	struct learned_link link = {.from = {STR(ENTITY_USER), STR("person")},
+				    .r = {.relation = str_c(relation), .to = {str_c(to), STR("place")}, .replaces = replaces}};
+	const struct learned what = {.links = &link, .links_n = 1};
+	const struct learn_source from = {STR("t"), arena_printf(&b->a, "msg_%lld", (long long)at), at};
+	struct op_get get = {.ns = ENTITIES, .key = STR("person:user"), .refresh = TRI_NO};
+	struct learn_counts c = {0};
+	struct entity e;
+	struct buf out;
+
+	OKAY(learn_keep(b->m, &b->a, &ann, STR("ann"), &what, &from, NULL, 0, &c));
+	OKAY(memory_get(b->m, &b->a, &ann, &get));
+	OKAY(entity_parse(&b->a, &get.item, &e));
+	buf_init(&out, &b->a, 1 << 16);
+	for (size_t i = 0; i < e.relations_n; i++) {
+		const struct entity_relation *r = &e.relations[i];
+
+		buf_printf(&out, "%s%.*s=%.*s@%lld", i ? "; " : "", STR_ARG(r->relation), STR_ARG(r->to.name),
+			   (long long)r->since_us);
+		/* Each says which turn it came from. */
+		if (r->since_us)
+			assert_non_null(memmem(r->source.p, r->source.n, "\"msg_", 5));
+	}
+	buf_byte(&out, 0);
+	return out.p;
+}
+
+static void test_relations_supersede(void **state)
+{
+	struct bench b;
+	(void)state;
+
+	bench_init(&b);
+	assert_string_equal(relate(&b, "lives in", "Rome", true, 100), "lives in=Rome@100");
+	assert_string_equal(relate(&b, "lives in", "ROME", true, 150), "lives in=Rome@100"); /* the same again */
+	assert_string_equal(relate(&b, "likes", "Oslo", false, 200), "lives in=Rome@100; likes=Oslo@200");
+	assert_string_equal(relate(&b, "Lives in", "Milan", true, 300), "likes=Oslo@200; Lives in=Milan@300");
+	/* Turns that are looked through late: what is older changes nothing that is newer, whatever it says of itself. */
+	assert_string_equal(relate(&b, "lives in", "Bonn", true, 250), "likes=Oslo@200; Lives in=Milan@300");
+	assert_string_equal(relate(&b, "lives in", "Rome", false, 100), "likes=Oslo@200; Lives in=Milan@300");
+	assert_string_equal(relate(&b, "likes", "Turin", false, 100), "likes=Oslo@200; Lives in=Milan@300; likes=Turin@100");
+	/* Several at a time, when it is said so; the next one that is alone ends them all. */
+	assert_string_equal(relate(&b, "lives in", "Lyon", false, 400),
+			    "likes=Oslo@200; Lives in=Milan@300; likes=Turin@100; lives in=Lyon@400");
+	assert_string_equal(relate(&b, "lives in", "Bern", true, 350),
+			    "likes=Oslo@200; likes=Turin@100; lives in=Lyon@400; lives in=Bern@350");
+	assert_string_equal(relate(&b, "lives in", "Lyon", true, 500), "likes=Oslo@200; likes=Turin@100; lives in=Lyon@400");
+	assert_string_equal(relate(&b, "lives in", "Bern", true, 350), "likes=Oslo@200; likes=Turin@100; lives in=Lyon@400");
+	bench_release(&b);
+}
+
+/* Relations of earlier builds say no time: any turn is newer. */
+static void test_relations_of_earlier_builds(void **state)
+{
+	struct bench b;
+	(void)state;
+
+	bench_init(&b);
+	put(&b, "user_memories.ann.entities", "person:user",
+	    "{\"name\":\"user\",\"type\":\"person\",\"notes\":[\"tall\"],\"relations\":[{\"relation\":\"lives "
+	    "in\",\"name\":\"Rome\",\"type\":\"place\"},{\"relation\":\"likes\",\"name\":\"Oslo\",\"type\":\"place\"}]}");
+	assert_string_equal(relate(&b, "lives in", "Milan", true, 100), "likes=Oslo@0; lives in=Milan@100");
+	assert_string_equal(relate(&b, "likes", "Oslo", false, 200), "likes=Oslo@200; lives in=Milan@100");
+	assert_non_null(strstr(value_as(&b, &ann, "user_memories.ann.entities", "person:user"), "\"notes\":[\"tall\"]"));
+	bench_release(&b);
+}
+
+static size_t edges_as_of(struct bench *b, int64_t at, struct entity_graph *g)
+{
+	*g = (struct entity_graph){.start = {STR(ENTITY_USER), STR("")}, .hops = 1, .limit = 10, .as_of_us = at};
+	OKAY(entity_graph(b->m, &b->a, &ann, STR("ann"), g));
+	return g->edges_n;
+}
+
+/* What ended is in the history, as other facts are: in graphs and lists as of a time, and nowhere else. */
+static void test_entities_as_of(void **state)
+{
+	struct op_get get = {.ns = ENTITIES, .key = STR("person:user"), .refresh = TRI_NO};
+	struct fact_history h = {.ns = ENTITIES, .key = get.key, .limit = 10};
+	struct entity_list l = {.limit = 2};
+	struct entity_graph g;
+	struct bench b;
+	int64_t then;
+	(void)state;
+
+	bench_init(&b);
+	relate(&b, "lives in", "Rome", true, 100);
+	OKAY(memory_get(b.m, &b.a, &ann, &get));
+	then = get.item.updated_us;
+	relate(&b, "lives in", "Milan", true, 300);
+	assert_int_equal(edges_as_of(&b, 0, &g), 1);
+	assert_true(str_eq(g.v[1].ref.name, STR("Milan")) && g.edges[0].r->since_us == 300 && g.n == 2);
+	assert_int_equal(edges_as_of(&b, then, &g), 1);
+	assert_true(str_eq(g.v[1].ref.name, STR("Rome")) && g.edges[0].r->since_us == 100 && g.n == 2);
+	assert_true(
+		str_eq(g.edges[0].r->source, STR("{\"thread\":\"t\",\"item\":\"msg_100\",\"time\":\"1970-01-01T00:00:00.000Z\"}")));
+	OKAY(facts_history(b.m, &b.a, &ann, &h));
+	assert_true(h.n == 1 && h.v[0].valid_from_us == 100 && h.v[0].ended_us == 300);
+	l.as_of_us = then;
+	OKAY(entity_list(b.m, &b.a, &ann, STR("ann"), &l));
+	assert_true(l.n == 2 && !l.more && str_eq(l.v[0].key, STR("person:user")) && str_eq(l.v[1].key, STR("place:rome")));
+	l.after = l.v[0].key;
+	OKAY(entity_list(b.m, &b.a, &ann, STR("ann"), &l));
+	assert_true(l.n == 1 && str_eq(l.v[0].key, STR("place:rome")));
+	/* An entity that is removed takes its history along. */
+	OKAY(entity_remove(b.m, &b.a, &ann, STR("ann"), &(struct entity_ref){STR("Rome"), STR("")}));
+	assert_int_equal(edges_as_of(&b, then, &g), 0);
+	bench_release(&b);
+}
+
+/* A prompt gets what a relation says, not where it was said; what others have put there stays as it is. */
+static void test_brief(void **state)
+{
+	static const char value[] =
+		"{\"name\":\"user\",\"own\":[1],\"relations\":[{\"relation\":\"lives in\",\"name\":\"Rome\",\"type\":\"place\","
+		"\"since\":\"2026-08-20T07:02:48.123456Z\",\"replaces\":true,\"source\":{\"thread\":\"t\"}},7],\"source\":{"
+		"\"thread\":\"t\"}}";
+	struct item it = {.ns = ENTITIES, .key = STR("person:user"), .value = STR(value)};
+	struct arena a;
+	(void)state;
+
+	arena_init(&a, 1 << 20);
+	assert_string_equal(arena_cstr(&a, entity_brief(&a, &it)),
+			    "{\"name\":\"user\",\"own\":[1],\"relations\":[{\"relation\":\"lives in\",\"name\":\"Rome\",\"type\":"
+			    "\"place\"},7],\"source\":{\"thread\":\"t\"}}");
+	it.ns = STR("user_memories.ann.facts");
+	assert_string_equal(arena_cstr(&a, entity_brief(&a, &it)), value);
+	arena_release(&a);
 }
 
 /* -------------------------------------------------------------------------- queue */
@@ -468,7 +625,12 @@ int main(void)
 					   cmocka_unit_test(test_rules_bounded),
 					   cmocka_unit_test(test_answers),
 					   cmocka_unit_test(test_facts),
+					   cmocka_unit_test(test_replaces),
 					   cmocka_unit_test(test_entities),
+					   cmocka_unit_test(test_relations_supersede),
+					   cmocka_unit_test(test_relations_of_earlier_builds),
+					   cmocka_unit_test(test_entities_as_of),
+					   cmocka_unit_test(test_brief),
 					   cmocka_unit_test(test_queue),
 					   cmocka_unit_test(test_much_is_left),
 					   cmocka_unit_test(test_summary),

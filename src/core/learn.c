@@ -213,12 +213,16 @@ static enum err keep_entities(struct learning *l, const struct learned *what)
 		struct entity e = what->entities[i];
 
 		e.source = l->source;
+		e.since_us = l->from->time_us;
 		TRY(entity_put(l->m, l->a, l->who, l->user, &e, &made));
 		l->counts->entities += made;
 	}
 	for (size_t i = 0; i < what->links_n; i++) {
-		TRY(entity_link(l->m, l->a, l->who, l->user, &what->links[i].from, &what->links[i].r, what->links[i].single,
-				&added));
+		struct entity_relation r = what->links[i].r;
+
+		r.source = l->source;
+		r.since_us = l->from->time_us;
+		TRY(entity_link(l->m, l->a, l->who, l->user, &what->links[i].from, &r, &added));
 		l->counts->relations += added;
 	}
 	return OK;

@@ -30,14 +30,13 @@ struct learned_fact {
 };
 struct learned_link {
 	struct entity_ref from;
-	struct entity_relation r;
-	bool single; /* there is one such relation at a time */
+	struct entity_relation r; /* its time and source are those of the turn */
 };
 /* Of one turn. */
 struct learned {
 	struct learned_fact *facts;
 	size_t facts_n;
-	struct entity *entities;
+	struct entity *entities; /* as are theirs */
 	size_t entities_n;
 	struct learned_link *links;
 	size_t links_n;

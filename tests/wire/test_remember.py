@@ -70,10 +70,26 @@ def history(s, user, key):
     return [(x["value"]["value"], x["valid_to"]) for x in r.json["data"]]
 
 
-def graph(s, user, name, hops=1):
-    r = s.request("GET", f"/cenote/v1/entities/graph?user={user}&name={name}&hops={hops}")
+def relations(s, user, name, hops=1, as_of=None):
+    r = s.request("GET", f"/cenote/v1/entities/graph?user={user}&name={name}&hops={hops}" + (f"&as_of={as_of}" if as_of else ""))
     assert r.status in (200, 404), r
-    return {(x["from"]["name"], x["relation"], x["to"]["name"]) for x in r.json.get("relations", [])}
+    return r.json.get("relations", [])
+
+
+def graph(s, user, name, hops=1, as_of=None):
+    return {(x["from"]["name"], x["relation"], x["to"]["name"]) for x in relations(s, user, name, hops, as_of)}
+
+
+def entity(s, user, name, as_of=None):
+    r = s.request("GET", f"/cenote/v1/entities?user={user}" + (f"&as_of={as_of}" if as_of else ""))
+    return next((e for e in r.json["data"] if e["name"] == name), None)
+
+
+def recalled(s, user, query, **more):
+    """Entities that recall finds."""
+    r = s.request("POST", "/cenote/v1/recall", {"query": query, "namespaces": [["user_memories", user, "entities"]], "kinds": ["item", "fact"], **more})
+    assert r.status == 200, r
+    return {(x["key"], *(y["name"] for y in x["value"]["relations"])) for x in r.json["results"]}
 
 
 def metric(s, name):
@@ -108,6 +124,34 @@ def test_what_is_said_later_supersedes(rules, user):
     (old,) = history(rules, user, "home")
     assert old[0] == "Rome" and old[1] == fact(rules, user, "home")["valid_from"]
     until(lambda: graph(rules, user, "user") == {("user", "lives in", "Milan"), ("user", "works at", "Acme")}, graph(rules, user, "user"))
+
+
+def test_a_relation_of_the_users_supersedes(rules, model, user):
+    """Where the user lived before is history, to be had as of that time; each relation names the turn that says so."""
+    c = rules.client.conversations.create().id
+    say(rules, user, "I live in Rome.", c)
+    until(lambda: graph(rules, user, "user") == {("user", "lives in", "Rome")})
+    (rome,), then = relations(rules, user, "user"), entity(rules, user, "user")["updated_at"]
+    say(rules, user, "I've moved to Milan.", c)
+    until(lambda: graph(rules, user, "user") == {("user", "lives in", "Milan")})
+    (milan,) = relations(rules, user, "user")
+    for x, words in ((rome, "I live in Rome."), (milan, "I've moved to Milan.")):
+        assert x["source"]["thread"] == c and x["since"].startswith(x["source"]["time"].removesuffix("Z"))
+        assert rules.client.conversations.items.retrieve(x["source"]["item"], conversation_id=c).content[0].text == words
+    assert rome["since"] < milan["since"]
+    listed = entity(rules, user, "user")["relations"]
+    assert [(x["to"]["name"], x["since"], x["source"]) for x in listed] == [("Milan", milan["since"], milan["source"])]
+    assert relations(rules, user, "user", as_of=then) == [rome] and graph(rules, user, "Milan", as_of=then) == set()
+    assert [x["to"]["name"] for x in entity(rules, user, "user", then)["relations"]] == ["Rome"] and not entity(rules, user, "Milan", then)
+    assert ("person:user", "Milan") in recalled(rules, user, "user lives in") and "Rome" not in str(recalled(rules, user, "user lives in"))
+    assert ("person:user", "Rome") in recalled(rules, user, "user lives in", as_of=then)
+    r = rules.request("GET", f"/cenote/v1/items/history?namespace=user_memories.{user}.entities&key=person:user").json["data"]
+    assert [(x["value"]["relations"][0]["name"], x["valid_from"], x["valid_to"]) for x in r] == [("Rome", rome["since"], milan["since"])]
+    # The prompt gets the relation, not where it was said.
+    say(rules, user, "What does the user do? Where am I, and what lives in Milan?")
+    lines = [json.loads(x) for x in system(model).partition("<memory>\n")[2].splitlines() if x.startswith("{")]
+    (told,) = [json.loads(x["value"]) for x in lines if x.get("key") == "person:user"]
+    assert told["relations"] == [{"relation": "lives in", "name": "Milan", "type": "place"}]
 
 
 def test_what_is_no_statement_of_the_users(rules, model, user):
@@ -193,6 +237,37 @@ def test_a_model_finds_facts_and_entities(by_model, model, user):
     say(by_model, user, "But now I drink coffee.")
     until(lambda: facts(by_model, user) == {"favourite drink": "The user drinks coffee."}, "superseded")
     assert [v for v, _ in history(by_model, user, "drink")] == ["green tea"]
+
+
+def living(place, *replaces):
+    one = dict(zip(["replaces"], replaces))
+    return {"facts": [], "entities": [{"name": place, "type": "place", "notes": []}], "relations": [{"from": "user", "relation": "lives in", "to": place, **one}]}
+
+
+def test_a_relation_by_model_supersedes(by_model, model, user):
+    c = by_model.client.conversations.create().id
+    for place, *replaces in (("Rome", True), ("Milan", True)):
+        model.answer = learned(living(place, *replaces))
+        say(by_model, user, f"My home is {place} now.", c)
+        until(lambda p=place: graph(by_model, user, "user") == {("user", "lives in", p)}, graph(by_model, user, "user"))
+    relation = extractions(model)[-1]["response_format"]["json_schema"]["schema"]["properties"]["relations"]["items"]
+    assert relation["properties"]["replaces"] == {"type": "boolean"} and "replaces" in relation["required"]
+    (milan,) = relations(by_model, user, "user")
+    assert by_model.client.conversations.items.retrieve(milan["source"]["item"], conversation_id=c).content[0].text == "My home is Milan now."
+    assert "Rome" not in str(recalled(by_model, user, "user lives in"))
+    # Several at a time; also of a model that does not say.
+    for place, *replaces in (("Oslo", False), ("Bonn",)):
+        model.answer = learned(living(place, *replaces))
+        say(by_model, user, f"I have a flat in {place}, too.", c)
+        until(lambda p=place: ("user", "lives in", p) in graph(by_model, user, "user"))
+    assert {x[2] for x in graph(by_model, user, "user")} == {"Milan", "Oslo", "Bonn"}
+    # What is not by the schema is asked for again.
+    repaired = metric(by_model, "cenote_extract_repaired_total")
+    model.answer = learned(living("Bern", "yes"), living("Bern", True))
+    say(by_model, user, "I have sold them all and live in Bern.", c)
+    until(lambda: graph(by_model, user, "user") == {("user", "lives in", "Bern")}, graph(by_model, user, "user"))
+    assert metric(by_model, "cenote_extract_repaired_total") == repaired + 1
+    assert "relations.replaces must be true or false" in extractions(model)[-1]["messages"][-1]["content"]
 
 
 def entities(s, user):
@@ -314,19 +389,29 @@ def test_entities_on_the_command_line(rules, user):
     listed = json.loads(rules.run("entities", "list", "--json", *mine, check=0).stdout)
     assert [(e["type"], e["name"]) for e in listed] == [("organisation", "Acme"), ("person", "Ada"), ("person", "Bob"), ("thing", "Tea")]
     shown = rules.run("entities", "show", "Ada", "--hops", "3", "-o", "text", *mine, check=0).stdout
-    assert shown.splitlines() == ["Ada (person)", "Acme (organisation)", "Bob (person)", "Tea (thing)", "Ada (person) -- works at -> Acme (organisation)",
+    assert all(", since 20" in x for x in shown.splitlines() if "--" in x)
+    assert [x.split(", since")[0] for x in shown.splitlines()] == ["Ada (person)", "Acme (organisation)", "Bob (person)", "Tea (thing)", "Ada (person) -- works at -> Acme (organisation)",
                                   "Bob (person) -- works at -> Acme (organisation)", "Bob (person) -- likes -> Tea (thing)"]
     assert graph(rules, user, "ADA") == {("Ada", "works at", "Acme")}
+    then = entity(rules, user, "Bob")["updated_at"]
+    rules.run("entities", "link", "bob", "works at", "Initech", "--replace", *mine, check=0)
+    assert ("Bob", "works at", "Initech") in graph(rules, user, "Bob") and ("Bob", "works at", "Acme") not in graph(rules, user, "Bob")
+    assert "Acme" in rules.run("entities", "show", "Bob", "--as-of", then, *mine, check=0).stdout
+    listed = json.loads(rules.run("entities", "list", "--as-of", then, "--json", *mine, check=0).stdout)
+    assert [e["name"] for e in listed] == ["Acme", "Ada", "Bob", "Tea"] and "Initech" not in str(listed)
+    assert rules.run("entities", "link", "bob", "likes", "tea", "--remove", "--replace", *mine).returncode != 0
     rules.run("entities", "link", "bob", "likes", "tea", "--remove", *mine, check=0)
     rules.run("entities", "rm", "Acme", "--yes", *mine, check=0)
-    assert graph(rules, user, "Bob", 6) == set() and rules.run("entities", "show", "Acme", *mine).returncode != 0
+    assert graph(rules, user, "Bob", 6) == {("Bob", "works at", "Initech")} and rules.run("entities", "show", "Acme", *mine).returncode != 0
     assert rules.run("entities", "list", "--json", check=0).stdout.strip() == "[]"  # the shared ones
 
 
 @pytest.mark.parametrize("method, path, body, status", [
     ("GET", "/graph?name=", None, 422), ("GET", "/graph?name=nobody", None, 404), ("GET", "/graph?name=x&hops=7", None, 422),
     ("POST", "", {"name": "x" * 257}, 422), ("POST", "", {"name": "x", "notes": ["y" * 501]}, 422), ("POST", "", {"name": "!", "type": "a:b"}, 422),
-    ("POST", "/relations", {"from": "a", "to": "b"}, 422), ("POST", "/relations", {"from": "a", "relation": "r" * 65, "to": "b"}, 422),
+    ("POST", "/relations", {"from": "a", "to": "b"}, 422),
+    ("POST", "/relations", {"from": "a", "relation": "r", "to": "b", "replaces": 1}, 422), ("GET", "?as_of=yesterday", None, 422),
+    ("GET", "/graph?name=x&as_of=2026", None, 422), ("POST", "/relations", {"from": "a", "relation": "r" * 65, "to": "b"}, 422),
     ("DELETE", "/relations?from=a", None, 422), ("DELETE", "?name=nobody", None, 404)])
 def test_wrong_entities(rules, method, path, body, status):
     r = rules.request(method, "/cenote/v1/entities" + path, body)

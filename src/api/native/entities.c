@@ -2,6 +2,7 @@
  * principal's own, and for a principal without a user the tenant's shared ones. */
 #include "api/native/impl.h"
 #include "core/entity.h"
+#include "core/fact_store.h"
 
 enum { GRAPH_DEFAULT = 100, GRAPH_MAX = 1000, HOPS_DEFAULT = 1 };
 
@@ -28,6 +29,15 @@ static enum err query_ref(struct http_req *rq, struct str *user, struct entity_r
 	TRY(whose(rq, rq_query(rq, "user"), user));
 	*ref = (struct entity_ref){rq_query(rq, "name"), or_empty(rq_query(rq, "type"))};
 	return ref->name.n ? OK : nv_bad("name", "is missing");
+}
+
+static enum err query_as_of(struct http_req *rq, int64_t *out)
+{
+	bool given;
+
+	TRY(nv_query_instant(rq, "as_of", &given, out));
+	*out = given ? *out : 0;
+	return OK;
 }
 
 /* An object {"name","type"}, or a name. */
@@ -58,6 +68,17 @@ static void write_ref(struct jw *w, const struct entity_ref *ref)
 	jw_end_obj(w);
 }
 
+/* Members of an open object. */
+static void write_origin(struct jw *w, const struct entity_relation *r)
+{
+	nv_write_instant(w, "since", r->since_us ? r->since_us : FACT_NONE);
+	jw_key(w, "source");
+	if (r->source.n)
+		jw_raw(w, r->source);
+	else
+		jw_null(w);
+}
+
 static void write_relations(struct jw *w, const struct entity *e)
 {
 	jw_key(w, "relations");
@@ -68,6 +89,7 @@ static void write_relations(struct jw *w, const struct entity *e)
 		jw_str(w, e->relations[i].relation);
 		jw_key(w, "to");
 		write_ref(w, &e->relations[i].to);
+		write_origin(w, &e->relations[i]);
 		jw_end_obj(w);
 	}
 	jw_end_arr(w);
@@ -98,7 +120,7 @@ static void write_entity(struct jw *w, const struct entity *e)
 
 void nv_entities(struct http_req *rq, void *ctx)
 {
-	static const char *const filters[] = {"user", "type", NULL};
+	static const char *const filters[] = {"user", "type", "as_of", NULL};
 	struct entity_list l = {.type = or_empty(rq_query(rq, "type"))};
 	struct page p = {.filters = filters};
 	struct str user;
@@ -108,6 +130,7 @@ void nv_entities(struct http_req *rq, void *ctx)
 
 	buf_init(&b, rq_arena(rq), ANSWER_MAX);
 	CHECK(whose(rq, rq_query(rq, "user"), &user));
+	CHECK(query_as_of(rq, &l.as_of_us));
 	CHECK(page_begin(rq, ctx, &p));
 	l.limit = (size_t)p.limit;
 	l.after = p.after;
@@ -147,9 +170,10 @@ static void write_graph(struct jw *w, const struct entity_graph *g)
 		jw_key(w, "from");
 		write_ref(w, &g->v[g->edges[i].from].ref);
 		jw_key(w, "relation");
-		jw_str(w, g->edges[i].relation);
+		jw_str(w, g->edges[i].r->relation);
 		jw_key(w, "to");
 		write_ref(w, &g->v[g->edges[i].to].ref);
+		write_origin(w, g->edges[i].r);
 		jw_end_obj(w);
 	}
 	jw_end_arr(w);
@@ -171,6 +195,7 @@ void nv_entity_graph(struct http_req *rq, void *ctx)
 	CHECK(query_ref(rq, &user, &g.start));
 	CHECK(rq_query_int(rq, "hops", 0, ENTITY_HOPS_MAX, HOPS_DEFAULT, &hops));
 	CHECK(rq_query_int(rq, "limit", 1, GRAPH_MAX, GRAPH_DEFAULT, &limit));
+	CHECK(query_as_of(rq, &g.as_of_us));
 	g.hops = (uint32_t)hops;
 	g.limit = (uint32_t)limit;
 	CHECK(entity_graph(ctx, rq_arena(rq), rq_principal(rq), user, &g));
@@ -245,20 +270,24 @@ void nv_entity_delete(struct http_req *rq, void *ctx)
 		rs_error(rq, e);
 }
 
-/* from, relation, to, of a body. */
+/* from, relation, to, replaces, of a body. */
 static enum err body_link(struct http_req *rq, struct str *user, struct entity_ref *from, struct entity_relation *r)
 {
-	static const struct str names[] = {STR_INIT("user"), STR_INIT("from"), STR_INIT("relation"), STR_INIT("to")};
+	static const struct str names[] = {STR_INIT("user"), STR_INIT("from"), STR_INIT("relation"), STR_INIT("to"),
+					   STR_INIT("replaces")};
 	struct arena *a = rq_arena(rq);
 	struct json doc;
 	struct str named;
+	bool given;
 
-	TRY(nv_body(rq, names, 4, &doc));
+	*r = (struct entity_relation){.source = STR("")};
+	TRY(nv_body(rq, names, 5, &doc));
 	TRY(nv_str(a, json_root(&doc), "", "user", &named));
 	TRY(whose(rq, named, user));
 	TRY(body_ref(a, j_get(json_root(&doc), STR("from")), "/from", from));
 	TRY(body_ref(a, j_get(json_root(&doc), STR("to")), "/to", &r->to));
 	TRY(nv_str(a, json_root(&doc), "", "relation", &r->relation));
+	TRY(nv_bool(json_root(&doc), "", "replaces", &given, &r->replaces));
 	return r->relation.p ? OK : nv_bad("/relation", "is missing");
 }
 
@@ -277,7 +306,7 @@ void nv_entity_link(struct http_req *rq, void *ctx)
 	CHECK(body_link(rq, &user, &from, &r));
 	CHECK(entity_resolve(ctx, a, rq_principal(rq), user, &from));
 	CHECK(entity_resolve(ctx, a, rq_principal(rq), user, &r.to));
-	CHECK(entity_link(ctx, a, rq_principal(rq), user, &from, &r, false, &added));
+	CHECK(entity_link(ctx, a, rq_principal(rq), user, &from, &r, &added));
 	jw_init(&w, &b);
 	jw_obj(&w);
 	jw_key(&w, "added");
