@@ -393,6 +393,20 @@ static enum err change(struct memory *m, struct arena *a, const struct principal
 
 /* ---------------------------------------------------------------- operations */
 
+enum err entity_get(struct memory *m, struct arena *a, const struct principal *who, struct str user, const struct entity_ref *ref,
+		    struct entity *out, bool *found)
+{
+	struct op_get get = {.ns = entity_namespace(a, user), .refresh = TRI_NO};
+
+	*out = (struct entity){.ref = *ref, .source = STR("")};
+	if (!get.ns.p)
+		return E_NOMEM;
+	TRY(entity_key(a, ref, &get.key));
+	TRY(memory_get(m, a, who, &get));
+	*found = get.found;
+	return get.found ? entity_parse(a, &get.item, out) : OK;
+}
+
 /* Ends first: a relation never leads to what there has not been. */
 static enum err put_with_ends(struct memory *m, struct arena *a, const struct principal *who, struct str user,
 			      const struct entity *e, struct change *c)

@@ -58,6 +58,9 @@ enum err entity_key(struct arena *a, const struct entity_ref *ref, struct str *o
 /* {"name","type",..} as it is stored. */
 enum err entity_parse(struct arena *a, const struct item *it, struct entity *out) MUST_CHECK;
 
+/* Not *found: there is none, and *out has nothing but ref. */
+enum err entity_get(struct memory *m, struct arena *a, const struct principal *who, struct str user, const struct entity_ref *ref,
+		    struct entity *out, bool *found) MUST_CHECK;
 /* Merges e into what is there: notes and relations that are new are added (ends that are missing are made); the source replaces an
  * older one. */
 enum err entity_put(struct memory *m, struct arena *a, const struct principal *who, struct str user, const struct entity *e,

@@ -526,12 +526,15 @@ static enum err by_rules(struct doing *d)
 
 static enum err by_model(struct doing *d)
 {
+	const struct entity_ref me = {STR(ENTITY_USER), STR("person")};
 	struct extract_turn turn = {.time_us = d->from[d->n - 1].time_us};
+	struct entity self;
 	struct extract_reply reply;
 	struct known_fact *known;
 	struct learned what;
 	struct buf b;
 	size_t n;
+	bool found;
 
 	buf_init(&b, &d->a, ROOM);
 	for (size_t i = 0; i < d->n; i++) {
@@ -542,6 +545,9 @@ static enum err by_model(struct doing *d)
 	turn.user = buf_slice(&b);
 	TRY(read_answer(d, &turn.assistant));
 	TRY(learn_known(d->x->opt.memory, &d->a, &d->who, d->user, &known, &n));
+	TRY(entity_get(d->x->opt.memory, &d->a, &d->who, d->user, &me, &self, &found));
+	turn.related = self.relations;
+	turn.related_n = self.relations_n;
 	TRY(extract_ask(d->x->opt.llm, &d->a, &turn, known, n, &what, &reply));
 	atomic_fetch_add(&d->x->repaired, reply.repaired && !reply.malformed);
 	atomic_fetch_add(&d->x->malformed, reply.malformed);

@@ -17,7 +17,9 @@ bool rules_apply(struct str text);
 
 /* ---- extract_model.c */
 struct extract_turn {
-	struct str user, assistant; /* what both said; assistant "" : not known */
+	struct str user, assistant;	       /* what both said; assistant "" : not known */
+	const struct entity_relation *related; /* of the user, as is known; the last ones are told */
+	size_t related_n;
 	int64_t time_us;
 };
 struct extract_reply {

@@ -60,7 +60,8 @@ static const char task[] =
 	"relations: between the names of entities, or \"user\" for the user, such as {\"from\":\"user\",\"relation\":\"works at\","
 	"\"to\":\"Acme\",\"replaces\":true}. relation: in English, lower case, as it is now (\"lives in\", not \"moved to\"), and "
 	"the "
-	"same whenever the same is meant. replaces: true when from has one such relation at a time, so that this one ends an "
+	"name in related (what the user is related to, as is known) when the same is meant. replaces: true when from has one such "
+	"relation at a time, so that this one ends an "
 	"earlier one (\"lives in\", \"is married to\"); false when it may have several (\"knows\", \"has\").\n"
 	"assistant is context only: take nothing from it that the user does not confirm. Empty lists when there is nothing.";
 
@@ -79,6 +80,22 @@ static void put_known(struct buf *b, const struct known_fact *v, size_t n)
 	buf_byte(b, ']');
 }
 
+/* What is told again under the same name is the same, or takes its place. */
+static void put_related(struct buf *b, const struct entity_relation *v, size_t n)
+{
+	size_t first = n > KNOWN_MOST ? n - KNOWN_MOST : 0;
+
+	buf_lit(b, ",\"related\":[");
+	for (size_t i = first; i < n; i++) {
+		buf_lit(b, i > first ? ",{\"relation\":" : "{\"relation\":");
+		prompt_data(b, v[i].relation);
+		buf_lit(b, ",\"to\":");
+		prompt_data(b, v[i].to.name);
+		buf_byte(b, '}');
+	}
+	buf_byte(b, ']');
+}
+
 static enum err turn_text(struct arena *a, const struct extract_turn *t, const struct known_fact *known, size_t n, struct str *out)
 {
 	char when[CLOCK_TEXT_MAX];
@@ -88,6 +105,7 @@ static enum err turn_text(struct arena *a, const struct extract_turn *t, const s
 	buf_lit(&b, "<turn>\n{\"time\":");
 	json_quote(&b, str_of(when, clock_format(t->time_us, CLOCK_MILLIS_Z, when)));
 	put_known(&b, known, n);
+	put_related(&b, t->related, t->related_n);
 	buf_lit(&b, ",\"user\":");
 	prompt_data(&b, utf8_cut(t->user, SAID_MAX));
 	buf_lit(&b, ",\"assistant\":");

@@ -250,6 +250,8 @@ def test_a_relation_by_model_supersedes(by_model, model, user):
         model.answer = learned(living(place, *replaces))
         say(by_model, user, f"My home is {place} now.", c)
         until(lambda p=place: graph(by_model, user, "user") == {("user", "lives in", p)}, graph(by_model, user, "user"))
+    turn = extractions(model)[-1]["messages"][1]["content"]
+    assert json.loads(turn.removeprefix("<turn>\n").removesuffix("\n</turn>"))["related"] == [{"relation": "lives in", "to": "Rome"}]
     relation = extractions(model)[-1]["response_format"]["json_schema"]["schema"]["properties"]["relations"]["items"]
     assert relation["properties"]["replaces"] == {"type": "boolean"} and "replaces" in relation["required"]
     (milan,) = relations(by_model, user, "user")
