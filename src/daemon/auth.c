@@ -45,7 +45,8 @@ struct auth {
 	struct auth_options opt;
 	int64_t uid;
 	pthread_mutex_t mutex;
-	struct map cache; /* id -> struct cached */
+	struct map cache;   /* id -> struct cached */
+	uint64_t forgotten; /* how often: what was read before the last time is not kept */
 	bool writing;
 	struct list waiters;
 	atomic_uint_fast64_t failures;
@@ -160,11 +161,21 @@ static void cache_drop_all(struct auth *au)
 static void cache_forget(struct auth *au, struct str id)
 {
 	pthread_mutex_lock(&au->mutex);
+	au->forgotten++;
 	free(map_del(&au->cache, id));
 	pthread_mutex_unlock(&au->mutex);
 }
 
-static void cache_add(struct auth *au, const struct key_record *k)
+static uint64_t cache_age(struct auth *au)
+{
+	pthread_mutex_lock(&au->mutex);
+	uint64_t age = au->forgotten;
+	pthread_mutex_unlock(&au->mutex);
+	return age;
+}
+
+/* age: of before k was read. Whatever was forgotten since may be k, revoked. */
+static void cache_add(struct auth *au, const struct key_record *k, uint64_t age)
 {
 	struct cached *c = cached_new(k);
 	void *old = NULL;
@@ -173,7 +184,7 @@ static void cache_add(struct auth *au, const struct key_record *k)
 	pthread_mutex_lock(&au->mutex);
 	if (au->cache.count >= CACHE_MAX)
 		cache_drop_all(au);
-	if (map_put(&au->cache, k->id, c, &old) != OK) {
+	if (au->forgotten != age || map_put(&au->cache, k->id, c, &old) != OK) {
 		free(c);
 	} else if (old) {
 		int64_t noted = atomic_load(&((struct cached *)old)->noted_us);
@@ -305,11 +316,12 @@ static enum err key_principal(struct auth *au, struct arena *a, struct str text,
 	int64_t now = clock_wall_us();
 	if (!apikey_parse(text, &id, hash))
 		return bad_key(au);
+	uint64_t age = cache_age(au);
 	if (!cache_get(au, a, id, now, &k, &note)) {
 		TRY(au->store->ops->key_get(au->store, a, id, &k, &found));
 		struct key_record again;
 		if (found) {
-			cache_add(au, &k);
+			cache_add(au, &k, age);
 			(void)cache_get(au, a, id, now, &again, &note); /* asks whether the use is to be noted */
 		}
 	}

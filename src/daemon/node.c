@@ -558,6 +558,7 @@ static void worker_run(struct worker *w)
 		.auth_ctx = n->auth,
 		.allowed_hosts = c->http_allowed_hosts.v,
 		.allowed_hosts_n = c->http_allowed_hosts.n,
+		.local_hosts = c->auth == AUTH_OFF,
 		.cors_origins = c->cors_origins.v,
 		.cors_origins_n = c->cors_origins.n,
 	};

@@ -2,6 +2,9 @@
  * route and method, rights, query, body size, content type. Runs in the request's fiber, as authentication may park.
  *
  * Invariant: admitted is set only when a principal is known or the route is public. */
+#include <arpa/inet.h>
+#include <string.h>
+
 #include "http/internal.h"
 
 static const char cors_headers[] =
@@ -9,12 +12,32 @@ static const char cors_headers[] =
 	"x-cenote-user, x-cenote-thread, x-cenote-tools, x-cenote-why, last-event-id, mcp-protocol-version, mcp-session-id, "
 	"mcp-method, mcp-name";
 
+/* localhost, a name below it, or an address: no other name than these can be made to mean this machine by whoever owns it. */
+static bool is_local(struct str name)
+{
+	char text[64];
+	struct in6_addr address;
+
+	if (name.n && name.p[name.n - 1] == '.')
+		name.n--;
+	if (str_ieq(name, STR("localhost")) || (name.n > 10 && str_ieq(str_sub(name, name.n - 10, name.n), STR(".localhost"))))
+		return true;
+	if (name.n > 2 && name.p[0] == '[' && name.p[name.n - 1] == ']')
+		name = str_sub(name, 1, name.n - 1);
+	if (name.n >= sizeof text)
+		return false;
+	memcpy(text, name.p, name.n);
+	text[name.n] = 0;
+	return inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1;
+}
+
 static bool host_ok(const struct http_req *rq)
 {
 	const struct http_options *o = &rq->server->opt;
 	struct str host = rq->known[H_HOST], name = host;
+	bool local = o->local_hosts && !rq->conn->is_unix;
 
-	if (o->allowed_hosts_n == 0)
+	if (o->allowed_hosts_n == 0 && !local)
 		return true;
 	/* "[::1]:80" -> "[::1]", "a.b:80" -> "a.b" */
 	if (host.n && host.p[0] != '[')
@@ -24,7 +47,7 @@ static bool host_ok(const struct http_req *rq)
 	for (size_t i = 0; i < o->allowed_hosts_n; i++)
 		if (str_ieq(o->allowed_hosts[i], host) || str_ieq(o->allowed_hosts[i], name))
 			return true;
-	return false;
+	return o->allowed_hosts_n == 0 && (is_local(name) || host.n == 0);
 }
 
 static bool origin_listed(const struct http_req *rq)
@@ -73,7 +96,10 @@ static void preflight(struct http_req *rq)
 static bool check_origin(struct http_req *rq, bool public_route)
 {
 	if (!public_route && !host_ok(rq)) {
-		(void)err_set(E_DENIED, "the Host header names a host that is not in http.allowed_hosts");
+		(void)err_set(E_DENIED, rq->server->opt.allowed_hosts_n
+						? "the Host header names a host that is not in http.allowed_hosts"
+						: "the Host header names neither localhost nor an address; without keys "
+						  "(auth) http.allowed_hosts lists the other names that are allowed");
 		rs_fail(rq, 403);
 		return false;
 	}
@@ -249,7 +275,6 @@ void admit_and_handle(struct http_req *rq)
 		set_log_context(rq);
 	}
 	diag_clear();
-	request_time(rq, rq->began);
 	rq->ep->route->handler(rq, rq->ep->ctx);
 	if (!rq->answered) {
 		(void)err_set(E_INTERNAL, "the handler of %s %s did not answer", rq->ep->route->method, rq->ep->route->path);

@@ -42,7 +42,8 @@ static void request_main(void *arg)
 {
 	struct http_req *rq = arg;
 
-	request_time(rq, rq->began);
+	/* How long the sender of a body takes has a limit of its own (timeouts.c); the handler's time begins when all is there. */
+	request_time(rq, rq->phase == RQ_EARLY ? rq->began : rq->conn->since);
 	if (rq->phase == RQ_EARLY)
 		admit_early(rq);
 	else
@@ -119,6 +120,8 @@ static bool framing_ok(struct http_req *rq, const char *version)
 	/* These are looked for here, as what libmicrohttpd 0.9.75 answers when it finds them has its head twice. */
 	if (rq->known_n[H_HOST] != 1 && (rq->known_n[H_HOST] > 1 || strcmp(version, "HTTP/1.0") != 0))
 		what = rq->known_n[H_HOST] ? "more than one Host header" : "no Host header";
+	else if (rq->bad_name)
+		what = "a header whose name is not one: letters, digits and !#$%&'*+-.^_`|~, and the colon right behind";
 	else if (rq->known_n[H_CONTENT_LENGTH] > 1)
 		what = "more than one Content-Length header";
 	else if (rq->known_n[H_TRANSFER_ENCODING] && rq->known_n[H_CONTENT_LENGTH])

@@ -188,6 +188,7 @@ struct http_req {
 	char id_text[UUID_TEXT + 1];
 	struct str known[H_COUNT];
 	unsigned known_n[H_COUNT];
+	bool bad_name;		/* there is a header whose name is none */
 	int64_t content_length; /* -1: none */
 	size_t body_limit;
 

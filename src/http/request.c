@@ -177,6 +177,19 @@ static const struct str known_names[H_COUNT] = {
 	[H_TRACEPARENT] = STR_INIT("traceparent"),
 };
 
+/* RFC 9110, 5.6.2. libmicrohttpd 0.9.75 takes "Content-Length : 5" for a header of its own, which a proxy may take for a length. */
+static bool is_token(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i];
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		      (c && strchr("!#$%&'*+-.^_`|~", c))))
+			return false;
+	}
+	return s.n > 0;
+}
+
 static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_n, const char *value,
 				  size_t value_n)
 {
@@ -184,6 +197,7 @@ static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char
 	struct str name = str_of(key, key_n);
 
 	(void)kind;
+	rq->bad_name |= !is_token(name);
 	for (int i = 0; i < H_COUNT; i++)
 		if (known_names[i].n == key_n && str_ieq(known_names[i], name)) {
 			/* The first one counts; how many there were decides on malformed framing. */

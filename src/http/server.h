@@ -72,8 +72,11 @@ struct http_options {
 	uint32_t long_timeout_ms;    /* the same for routes with R_LONG; 0: request_timeout_ms */
 	http_auth_fn auth;
 	void *auth_ctx;
-	const struct str *allowed_hosts; /* empty: any Host */
+	const struct str *allowed_hosts; /* empty: any Host, or with local_hosts: */
 	size_t allowed_hosts_n;
+	/* localhost, names below it, and addresses. For servers that trust whoever reaches them: a page whose name was made to mean
+	 * this machine has that name in Host. */
+	bool local_hosts;
 	const struct str *cors_origins;
 	size_t cors_origins_n;
 };

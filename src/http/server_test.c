@@ -171,6 +171,7 @@ static struct fixture *start(struct fixture *f)
 	o.request_timeout_ms = f->opt.request_timeout_ms ? f->opt.request_timeout_ms : o.request_timeout_ms;
 	o.allowed_hosts = f->opt.allowed_hosts;
 	o.allowed_hosts_n = f->opt.allowed_hosts_n;
+	o.local_hosts = f->opt.local_hosts;
 	o.cors_origins = f->opt.cors_origins;
 	o.cors_origins_n = f->opt.cors_origins_n;
 	f->opt = o;
@@ -491,6 +492,56 @@ static void test_hosts_and_origins(void **state)
 	assert_int_equal(a->status, 403);
 	a = ask(&f, "POST /echo HTTP/1.1\r\nHost: good.example\r\nOrigin: http://good.example\r\nContent-Length: 1\r\n\r\nx");
 	assert_int_equal(a->status, 200);
+	fixture_stop(&f);
+}
+
+/* A server that trusts whoever reaches it answers to names of this machine alone. */
+static void test_local_hosts(void **state)
+{
+	static const char *const local[] = {"localhost", "LOCALHOST:8000", "a.localhost:80", "localhost.", "127.0.0.1:8000",
+					    "127.1.2.3", "10.0.0.5",	   "[::1]:8000",     "[::1]"};
+	static const char *const foreign[] = {"evil.example", "evil.example:8000",	"localhost.evil.example",
+					      "notlocalhost", "127.0.0.1.evil.example", "[evil]",
+					      "1.2.3.4.5"};
+	struct fixture f = {.opt = {.local_hosts = true}};
+	char text[200];
+
+	(void)state;
+	start(&f);
+	for (size_t i = 0; i < sizeof local / sizeof local[0]; i++) {
+		snprintf(text, sizeof text, "GET /hello HTTP/1.1\r\nHost: %s\r\n\r\n", local[i]);
+		assert_int_equal(ask(&f, text)->status, 200);
+	}
+	for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++) {
+		struct answer *a;
+
+		snprintf(text, sizeof text, "POST /echo HTTP/1.1\r\nHost: %s\r\nOrigin: http://%s\r\nContent-Length: 1\r\n\r\nx",
+			 foreign[i], foreign[i]);
+		a = ask(&f, text);
+		assert_int_equal(a->status, 403);
+		assert_non_null(strstr(a->body, "http.allowed_hosts"));
+	}
+	fixture_stop(&f);
+}
+
+/* A header that a proxy takes for a length and libmicrohttpd does not would hide a second request in a body. */
+static void test_names_of_headers(void **state)
+{
+	static const char *const bad[] = {"Content-Length : 30", "Transfer-Encoding\t: chunked", "X Y: 1", "X\x01: 1"};
+	struct fixture f = {0};
+	char text[200];
+
+	(void)state;
+	start(&f);
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		struct answer *a;
+
+		snprintf(text, sizeof text, "GET /hello HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", bad[i]);
+		a = ask(&f, text);
+		assert_int_equal(a->status, 400);
+		assert_non_null(answer_head(a, "\r\nConnection: close\r\n"));
+	}
+	assert_int_equal(ask(&f, "GET /hello HTTP/1.1\r\nHost: x\r\nX-A.b_c~1!: 1\r\n\r\n")->status, 200);
 	fixture_stop(&f);
 }
 
@@ -866,6 +917,8 @@ int main(void)
 		cmocka_unit_test(test_bodies),
 		cmocka_unit_test(test_auth),
 		cmocka_unit_test(test_hosts_and_origins),
+		cmocka_unit_test(test_local_hosts),
+		cmocka_unit_test(test_names_of_headers),
 		cmocka_unit_test(test_pipelining),
 		cmocka_unit_test(test_half_closed),
 		cmocka_unit_test(test_client_gone),
