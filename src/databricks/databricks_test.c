@@ -225,7 +225,7 @@ static void test_what_it_ends_with(void **state)
 static void test_given_up(void **state)
 {
 	static const char *const script[] = {RUNS};
-	struct test t = {.want = "", .e = E_TIMEOUT, .ms = 300};
+	struct test t = {.want = "", .e = E_TIMEOUT, .ms = 2000};
 	unsigned n;
 	(void)state;
 

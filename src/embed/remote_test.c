@@ -278,10 +278,10 @@ static void waits_not_so_long(struct test *t)
 	fails(t, E_BUSY, "too many requests (429)");
 	EXPECT(peer_requests(&t->peer) == 1 && diag_get()->retry_after_s == 3600);
 	/* Nor beyond the fiber's own deadline. */
-	fiber_set_deadline(deadline_in_ms(5000));
+	fiber_set_deadline(deadline_in_ms(20000));
 	fails(t, E_BUSY, "too many requests (429)");
 	fiber_set_deadline(NEVER);
-	EXPECT(diag_get()->retry_after_s == 30 && clock_mono_ns() - begun < UINT64_C(4000000000));
+	EXPECT(diag_get()->retry_after_s == 30 && clock_mono_ns() - begun < UINT64_C(15000000000));
 }
 
 static void hangs(struct test *t)
@@ -297,7 +297,7 @@ static void hangs(struct test *t)
 
 static void test_gives_up(void **state)
 {
-	static const struct remote_options quick = {.timeout_ms = 250};
+	static const struct remote_options quick = {.timeout_ms = 750};
 
 	(void)state;
 	BOTH(gives_up, NULL, STATUS("500", "", "25\r\n\r\n{\"message\":\"overloaded\"} "));

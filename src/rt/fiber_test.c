@@ -300,16 +300,15 @@ static void test_deadline(void **state)
 	assert_true(fiber_deadline() == NEVER);
 }
 
+static uint64_t sleepers_base;
+
 /* Woken in the order of their times, whatever the order of the waits. */
 static void sleeper_one(void *arg)
 {
 	char name[8];
 	unsigned i = (unsigned)(uintptr_t)arg;
-	static uint64_t base;
 
-	if (i == 3)
-		base = soon(3);
-	EXPECT(wait_until(base + i * 3000000u) == OK);
+	EXPECT(wait_until(sleepers_base + i * 50000000u) == OK);
 	snprintf(name, sizeof name, "%u", i);
 	mark(name);
 }
@@ -317,6 +316,7 @@ static void sleeper_one(void *arg)
 static void sleepers_main(void *arg)
 {
 	static const unsigned order[] = {3, 1, 4, 0, 2};
+	sleepers_base = soon(50); /* all wait by then */
 	for (unsigned i = 0; i < 5; i++)
 		SPAWN(sleeper_one, (void *)(uintptr_t)order[i]);
 }

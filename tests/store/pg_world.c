@@ -6,7 +6,6 @@
 const char *url;
 char schema[32], app[32];
 PGconn *side;
-unsigned slowness = 1;
 
 static const struct pg_stmt TWICE = {0, LANE_POINT, "twice", "SELECT $1::int8 * 2"};
 static const struct pg_stmt INVERSE = {1, LANE_POINT, "inverse", "SELECT 1 / $1::int8"};
@@ -274,7 +273,6 @@ static void tables(void)
 int world_main(int argc, char **argv, int (*run)(void), int (*bench)(int argc, char **argv))
 {
 	bool counts = argc > 1 && bench && strcmp(argv[1], "bench") == 0;
-	slowness = getenv("CENOTE_VALGRIND") ? 5 : 1;
 	url = getenv("CENOTE_TEST_PG");
 	if (!url || !*url) {
 		fprintf(stderr, "CENOTE_TEST_PG is not set: skipped\n");

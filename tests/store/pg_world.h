@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "bounds.h"
 #include "pg_proxy.h"
 #include "store/postgres/pg.h"
 
@@ -44,9 +45,6 @@ void end(void);
 /* The figure of a line of the metrics that begins so. */
 long figure(const char *line);
 uint64_t took_ms(uint64_t since);
-/* So many ms at most; under valgrind, which is some ten times as slow, more. */
-extern unsigned slowness;
-#define AT_MOST(ms) ((ms) * (uint64_t)slowness)
 
 /* Statements: twice n; 1 / n; waiting s seconds by a statement that takes one double; writing n after s seconds. */
 extern const struct pg_stmt SLEEP, POINT_SLEEP;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "bounds.h"
 #include "core/memory.h"
 #include "store/postgres/pg.h"
 #include "temp_store.h"
@@ -98,7 +99,7 @@ static void put_everywhere(int i)
 /* What others wrote is found at once or, when the scope was looked at just before, within 2 s. */
 static void settle(void)
 {
-	uint64_t until = deadline_in_ms(2000);
+	uint64_t until = deadline_in_ms(AT_MOST(2000));
 	struct pg_tenant *t;
 	bool exact = false;
 

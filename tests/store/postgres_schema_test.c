@@ -12,6 +12,7 @@
 
 #include "base/json/json.h"
 #include "base/log.h"
+#include "bounds.h"
 #include "store/postgres/catalog.h"
 #include "store/postgres/postgres.h"
 
@@ -561,7 +562,7 @@ static void first_writes_at_once(void **state)
 	/* What the other has made is found: at once by a write, a second later at the latest by a read. */
 	assert_false(has(s[1], &BOB, "ns", "k"));
 	write_item(s[0], &BOB);
-	uint64_t until = deadline_in_ms(3000);
+	uint64_t until = deadline_in_ms(AT_MOST(3000));
 	while (!has(s[1], &BOB, "ns", "k"))
 		assert_true(clock_mono_ns() < until);
 	s[0]->ops->close(s[0]);
@@ -753,7 +754,7 @@ static void examined(void **state)
 	assert_int_equal(x.of[FIND_FAIL], given + 1);
 	must("ALTER ROLE %s CONNECTION LIMIT 1", role);
 	/* The server is still ending the one before. */
-	uint64_t until = deadline_in_ms(5000);
+	uint64_t until = deadline_in_ms(AT_MOST(5000));
 	while (ask("SELECT 1 FROM pg_stat_activity WHERE usename = '%s'", role)[0])
 		assert_true(clock_mono_ns() < until);
 	x = doctor(role_url);

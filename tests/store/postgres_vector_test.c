@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "bounds.h"
 #include "store/open.h"
 #include "suite.h"
 
@@ -263,7 +264,7 @@ static void others_delete(void **state)
 {
 	(void)state;
 	struct doc_scope scope = {.kind = DOC_ITEM, .model = STR("m")};
-	uint64_t cursor, until = deadline_in_ms(5000);
+	uint64_t cursor, until = deadline_in_ms(AT_MOST(2000));
 	assert_ok(write_doc(A, W_PUT, "a", "a"));
 	assert_ok(write_doc(A, W_PUT, "b", "b"));
 	int64_t ids[2] = {id_of("a"), id_of("b")};

@@ -149,7 +149,7 @@ static void a_slow_command_is_ended(void **state)
 	uint64_t until, begun = clock_mono_ns();
 	(void)state;
 	setenv("F", path, 1);
-	assert_int_equal(c->get(c, NULL, deadline_in_ms(1000), &password, &until), E_BUSY);
+	assert_int_equal(c->get(c, NULL, deadline_in_ms(3000), &password, &until), E_BUSY);
 	assert_non_null(strstr(diag_get()->text, "in time"));
 	assert_true(clock_mono_ns() - begun < UINT64_C(60000000000));
 	FILE *f = fopen(path, "r");

@@ -471,7 +471,7 @@ static void nobody_there(void **state)
 static void several_hosts(void **state)
 {
 	struct fake silent = {.silent = true}, standby = {.read_only = true}, good = {0}, bad = {.state = "28000", .text = "no"};
-	struct store_options opt = {.pg.connect_ms = 300};
+	struct store_options opt = {.pg.connect_ms = 2000};
 	(void)state;
 	fake_start(&silent);
 	fake_start(&standby);
