@@ -14,7 +14,7 @@ import time
 import pytest
 
 from failio import FailIO
-from server import Server, binary, clean_env, run
+from server import Server, at_most, binary, clean_env, run
 
 
 def put(s, key, value=None, **kw):
@@ -270,7 +270,7 @@ def test_many_idle_connections(tmp_path):
             started = time.monotonic()
             for i in range(50):
                 assert put(s, f"k{i}").status == 204
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < at_most(10)
             rss = int(next(line for line in pathlib.Path(f"/proc/{s.process.pid}/status").read_text().splitlines()
                            if line.startswith("VmRSS")).split()[1])
             assert rss < 400_000 or os.environ.get("SANITIZER_RUNTIME"), f"{rss} KiB for {want} idle connections"
@@ -342,7 +342,7 @@ def test_dripping_senders_do_not_hold_others_up(tmp_path):
             started = time.monotonic()
             for i in range(100):
                 assert put(s, f"k{i}").status == 204
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < at_most(10)
         finally:
             stop.set()
             for t in threads:
@@ -405,7 +405,7 @@ def test_body_of_one_gibibyte(tmp_path):
         assert answer == b"" or answer.startswith(b"HTTP/1.1 413"), answer[:200]
         rss = int(next(line for line in pathlib.Path(f"/proc/{s.process.pid}/status").read_text().splitlines()
                        if line.startswith("VmHWM")).split()[1])
-        assert rss < 200_000, f"{rss} KiB"
+        assert rss < 200_000 or os.environ.get("SANITIZER_RUNTIME"), f"{rss} KiB"
         assert put(s, "k").status == 204
 
 

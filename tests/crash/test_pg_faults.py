@@ -18,9 +18,7 @@ import pytest
 from load import Load
 from pgbouncer import PgBouncer
 from postgres import Postgres, database, with_database
-from server import Server
-
-FULL = os.environ.get("CENOTE_FAULTS_FULL") == "1"
+from server import FULL, PATIENCE, Server, at_most
 
 
 def seconds(full, short):
@@ -60,7 +58,7 @@ def clear_error(r, *words):
     return text
 
 
-def wait_until(what, true, limit=20):
+def wait_until(what, true, limit=PATIENCE):
     end = time.monotonic() + limit
     while not true():
         assert time.monotonic() < end, f"{what} did not come within {limit} s"
@@ -84,6 +82,7 @@ def test_immediate_stop_under_load(pg, db):
             pg.start()
             back = time.monotonic()
             time.sleep(4)
+            wait_until("service", lambda: load.first_success_after(back) is not None)
         assert s.process.pid == pid and s.process.poll() is None, "without a restart of ours"
         during = [a for a in load.answers if stopped < a[3] - a[2] and a[3] < back]
         assert during, "there were requests in the gap"
@@ -93,7 +92,7 @@ def test_immediate_stop_under_load(pg, db):
             assert took < 12, f"{what} took {took:.1f} s of 8"
             assert b"detail" in body
         first = load.first_success_after(back)
-        assert first is not None and first < seconds(2, 6), f"service came back {first} s after the database"
+        assert first < at_most(2), f"service came back {first} s after the database"
         assert load.check_stored(db)
         assert s.request("GET", "/readyz").status == 200
 
@@ -103,13 +102,13 @@ def test_backends_terminated(pg, db):
     with Server(store=db) as s, psycopg.connect(db, autocommit=True) as c:
         killed, rnd = 0, random.Random(4)
         with Load(s) as load:
-            end = time.monotonic() + seconds(30, 6)
-            while time.monotonic() < end:
+            began = time.monotonic()
+            while time.monotonic() - began < seconds(30, 6) or killed <= seconds(400, 60):
+                assert time.monotonic() - began < 120, f"{killed} connections were there to be killed"
                 pids = backends(c)
                 if pids:
                     killed += c.execute("SELECT pg_terminate_backend(%s)", (rnd.choice(pids),)).fetchone()[0]
                 time.sleep(0.05)
-        assert killed > seconds(400, 60), killed
         assert not load.failed(), (len(load.failed()), load.failed()[:3])
         rows = load.check_stored(db)
         assert len(rows) == len(load.acknowledged)
@@ -136,7 +135,7 @@ def test_too_many_connections(pg, db):
                     assert time.monotonic() - began < 10, "not as long as a request may take"
                 assert s.request("GET", "/readyz").status == 503
                 c.execute(f"ALTER ROLE {role} CONNECTION LIMIT -1")
-                wait_until("service", lambda: put(s, "b").status == 204, 5)
+                wait_until("service", lambda: put(s, "b").status == 204, at_most(5))
                 assert get(s, "a").json["value"] == {"v": "a"}
         finally:
             c.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
@@ -226,6 +225,13 @@ class Authority:
             target.chmod(0o644)
 
 
+def refused(s):
+    """What is said to a put, which must not be done."""
+    r = put(s, "c")
+    assert r.status == 503, r
+    return clear_error(r)
+
+
 def test_new_certificate(db, tmp_path):
     """TLS ends at PgBouncer (in session mode), because the wheel's server is built without it: what we verify is the same."""
     ours, other = Authority(tmp_path, "ours"), Authority(tmp_path, "other")
@@ -239,16 +245,15 @@ def test_new_certificate(db, tmp_path):
                 assert put(s, "a").status == 204
                 ours.issue(certs)
                 bouncer.restart()
-                wait_until("service with the new certificate", lambda: put(s, "b").status == 204, 5)
+                wait_until("service with the new certificate", lambda: put(s, "b").status == 204, at_most(5))
                 for issuer, host in ((other, "127.0.0.1"), (ours, "db.example")):  # not by ours; by ours, for somebody else
                     issuer.issue(certs, host)
                     bouncer.restart()
-                    r = put(s, "c")
-                    assert r.status == 503 and get(s, "a").status == 503, r
-                    clear_error(r, "certificate")
+                    wait_until("the certificate's name in the error", lambda: "certificate" in refused(s), at_most(5))
+                    assert get(s, "a").status == 503
                 ours.issue(certs)
                 bouncer.restart()
-                wait_until("service again", lambda: put(s, "d").status == 204, 5)
+                wait_until("service again", lambda: put(s, "d").status == 204, at_most(5))
                 assert [(get(s, k).json or {}).get("key") for k in "abcd"] == ["a", "b", None, "d"]
     finally:
         shutil.rmtree(certs, ignore_errors=True)
@@ -301,7 +306,7 @@ def silence_is_noticed(ask, cut, heal):
         assert status in (503, 504) and time.monotonic() - began < 10, (method, status, time.monotonic() - began)
         assert b"detail" in body
     heal()
-    wait_until("service", lambda: ask("PUT", "b")[0] == 204, 10)  # an answer that fails takes 3 s
+    wait_until("service", lambda: ask("PUT", "b")[0] == 204, at_most(10))  # an answer that fails takes 3 s
     assert ask("GET", "a")[0] == 200
 
 
@@ -369,7 +374,9 @@ def test_statement_timeout(pg, db):
         c.rollback()
         assert get(s, "a").status == 200 and get(s, "b").json is None, "what timed out was not written"
         with psycopg.connect(db, autocommit=True) as look:
-            assert look.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cenote' AND state = 'active'").fetchone()[0] == 0
+            wait_until("the end of what timed out", lambda: look.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cenote' AND datname = current_database() AND state = 'active'"
+            ).fetchone()[0] == 0, at_most(1))
 
 
 def test_deadlock(pg, db):
@@ -464,7 +471,8 @@ def test_read_only(pg, db):
         c.execute(f'ALTER DATABASE "{c.info.dbname}" RESET default_transaction_read_only')
         for pid in backends(c):
             c.execute("SELECT pg_terminate_backend(%s)", (pid,))
-        assert put(s, "b", {"text": "more marmalade"}).status == 204
+        # A login that was under way is read only still.
+        wait_until("writing", lambda: put(s, "b", {"text": "more marmalade"}).status == 204, at_most(2))
         assert sorted(found(s, "marmalade")) == ["a", "b"]
 
 
