@@ -5,7 +5,8 @@
         m.streamed = True                          # answers as events, between others
         m.fault = lambda method: (500, {}, b"")    # or None: all is well; method is that of the message, or DELETE
         m.sessions.clear()                         # those that there are have expired
-        m.seen                                     # [(method, params, headers)], newest last"""
+        m.seen                                     # [(method, params, headers)], newest last
+    m.ids                                      # the id of the last request with that method"""
 import json
 import threading
 import uuid
@@ -23,7 +24,7 @@ class McpServer(Stub):
     def __init__(self, *tools, port=0):
         self.tools, self.port, self.page, self.version = list(tools), port, 2, "2025-06-18"
         self.streamed, self.fault, self.call = False, lambda method: None, lambda name, arguments: name
-        self.sessions, self.seen, self.over = set(), [], threading.Event()
+        self.sessions, self.seen, self.ids, self.over = set(), [], {}, threading.Event()
 
     def __exit__(self, *exc):
         self.over.set()
@@ -45,6 +46,7 @@ class McpServer(Stub):
             h.close_connection = True
             return None
         method, session = message["method"], h.headers.get("Mcp-Session-Id")
+        self.ids[method] = message.get("id")
         self.seen.append((method, message.get("params"), dict(h.headers)))
         fault = self.fault(method)
         if fault:

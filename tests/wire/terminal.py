@@ -16,7 +16,7 @@ import fcntl
 import struct
 import termios
 
-from server import TREE, binary, clean_env
+from server import PATIENCE, TREE, binary, clean_env
 
 KNOWN = f"print_suppressions=0:suppressions={TREE}/tests/lsan.supp"
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>]")
@@ -57,7 +57,7 @@ class Terminal:
         self.raw += piece
         return bool(piece)
 
-    def expect(self, pattern, wait=20):
+    def expect(self, pattern, wait=PATIENCE):
         end = time.monotonic() + wait
         while True:
             text = self.text()
@@ -80,7 +80,7 @@ class Terminal:
         self.key("d")
         return self.end()
 
-    def end(self, wait=20):
+    def end(self, wait=PATIENCE):
         """Its exit code; the terminal must be as it was."""
         end = time.monotonic() + wait
         while self.process.poll() is None:

@@ -12,7 +12,7 @@ import pytest
 
 from cenote import LongTermMemory
 from model_server import ModelServer
-from server import binary, run
+from server import PATIENCE, binary, run
 from terminal import Terminal
 
 VOICE = "llm.base_url"
@@ -69,7 +69,7 @@ def kept(client, thread):
 
 
 def until(check):
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE
     while not (got := check()):
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from postgres import database
-from server import Server
+from server import PATIENCE, Server
 
 API = "/cenote/v1"
 
@@ -193,7 +193,7 @@ def test_export_and_import(start, kind, ns):
         assert len(history(b, ns, "two")["data"]) == 1
 
 
-def until(what, wait=30):
+def until(what, wait=PATIENCE):
     """Asks until it holds."""
     end = time.monotonic() + wait
     while not what():
@@ -243,8 +243,8 @@ def test_expiry_forgets(fresh, ns):
     """When an item expires, so do its states, and those of what was superseded while it had a time to live."""
     s = fresh
     for i in range(3):
-        put(s, ns, "k", f"v{i}", ttl_minutes=0.03, valid_from=f"202{i}-01-01T00:00:00Z")
-    put(s, ns, "old", "the old one", ttl_minutes=0.03)
+        put(s, ns, "k", f"v{i}", ttl_minutes=0.1, valid_from=f"202{i}-01-01T00:00:00Z")
+    put(s, ns, "old", "the old one", ttl_minutes=0.1)
     put(s, ns, "new", "the new one", supersedes="old")
     put(s, ns, "new", "the newest one", valid_from="2020-01-01T00:00:00Z")
     assert len(history(s, ns, "k")["data"]) == 2 and len(history(s, ns, "old")["data"]) == 1

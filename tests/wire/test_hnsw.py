@@ -12,7 +12,7 @@ import pytest
 from embed_server import EmbedServer, vector
 from pgbouncer import PgBouncer
 from postgres import database
-from server import Server
+from server import PATIENCE, Server
 from test_large_scope import API, figure, post, searched, settings, value
 
 DIMS, ITEMS = 256, 1500
@@ -57,7 +57,7 @@ def fits(service):
         yield s
 
 
-def until(what, wait=60):
+def until(what, wait=PATIENCE):
     end = time.monotonic() + wait
     while not (x := what()):
         assert time.monotonic() < end, "it did not come"

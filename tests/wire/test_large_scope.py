@@ -20,7 +20,8 @@ def service():
 
 
 def settings(service, **more):
-    return {"CENOTE_EMBED_KIND": "remote", "CENOTE_EMBED_BASE_URL": service.url, "CENOTE_EMBED_MODEL": service.model, **more}
+    return {"CENOTE_EMBED_KIND": "remote", "CENOTE_EMBED_BASE_URL": service.url, "CENOTE_EMBED_MODEL": service.model,
+            "CENOTE_EMBED_QUESTION_TIMEOUT": "20s", **more}
 
 
 def post(s, path, body):

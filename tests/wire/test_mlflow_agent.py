@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from model_server import ModelServer
-from server import Server, clean_env
+from server import WORK, Server, clean_env
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -215,7 +215,7 @@ def test_mlflow_itself(kind, server, start, model):
         calls = [{"host": host.url, "inputs": {key: [user("hi")], **about, "metadata": {"k": "v"}}, "form": form, "stream": stream}
                  for host, key, form in ((server, "input", "responses"), (server, "messages", "choices"), (other, "messages", "chat"))
                  for stream in (False, True)]
-        r = subprocess.run([sys.executable, HERE / "mlflow_caller.py"], input=json.dumps({"calls": calls}), capture_output=True, text=True, timeout=120,
+        r = subprocess.run([sys.executable, HERE / "mlflow_caller.py"], input=json.dumps({"calls": calls}), capture_output=True, text=True, timeout=WORK,
                            env=clean_env(DATABRICKS_HOST=server.url, DATABRICKS_TOKEN="x", MLFLOW_DISABLE_TELEMETRY="true"))
     assert r.returncode == 0, r.stderr
     came = json.loads(r.stdout)

@@ -14,7 +14,7 @@ from langgraph.store.postgres import AsyncPostgresStore, PostgresStore
 from langgraph_sdk import get_sync_client
 
 from postgres import database, setup_all
-from server import Server
+from server import FULL, WORK, Server
 
 pytestmark = pytest.mark.stores("postgres")
 V = "/cenote/v1"
@@ -35,6 +35,12 @@ class House:
 
     def words(self, ns, query, **kw):
         return {i["key"] for i in self.cenote.search_items(ns, query=query, limit=100, **kw)["items"]}
+
+    def finds(self, ns, query, *want, **kw):
+        """These keys and no others by those words: at once on a quiet machine, later where comparing the tables takes so long that it rests between."""
+        end = time.monotonic() + (0 if FULL else 30)
+        while (found := self.words(ns, query, **kw)) != set(want):
+            assert time.monotonic() < end, found
 
     def row(self, ns, key):
         return self.db.execute("SELECT expires_at, ttl_minutes, created_at, updated_at FROM store WHERE prefix = %s AND key = %s",
@@ -133,7 +139,7 @@ def test_odd_names(house, peer, ns, label):
     assert house.cenote.get_item([*ns, label, "below"], label)["value"] == {"by": "peer"}
     here = house.cenote.search_items([*ns, label])["items"]
     assert sorted(i["value"]["by"] for i in here) == sorted(i.value["by"] for i in peer.search((*ns, label))) == ["cenote", "peer"]
-    assert house.words([*ns, label], "peer sibling") == {label}
+    house.finds([*ns, label], "peer sibling", label)
     house.cenote.delete_item([*ns, label, "below"], label)
     peer.delete((*ns, label), label)
     assert house.cenote.search_items([*ns, label])["items"] == [] and peer.search((*ns, label)) == []
@@ -280,10 +286,10 @@ def test_expired(house, peer, ns, who):
     house.cenote.put_item(ns, "ours", {"text": "marmalade"}, ttl=60)
     peer.put(t, "theirs", {"text": "marmalade"}, ttl=60)
     peer.put(t, "stays", {"text": "marmalade"})
-    assert house.words(ns, "marmalade", refresh_ttl=False) == {"ours", "theirs", "stays"}
+    house.finds(ns, "marmalade", "ours", "theirs", "stays", refresh_ttl=False)
     age(house, ns, 61)
     assert house.cenote.get_item(ns, "ours", refresh_ttl=False) is None and house.cenote.get_item(ns, "theirs", refresh_ttl=False) is None
-    assert house.words(ns, "marmalade", refresh_ttl=False) == {"stays"}
+    house.finds(ns, "marmalade", "stays", refresh_ttl=False)
     assert [i["key"] for i in house.cenote.search_items(ns)["items"]] == ["stays"]
     if who == "peer":
         peer.sweep_ttl()
@@ -292,7 +298,8 @@ def test_expired(house, peer, ns, who):
         while house.row(ns, "ours") or house.row(ns, "theirs"):
             assert time.monotonic() < until, "Cenote sweeps what has expired, whoever wrote it"
     assert house.row(ns, "ours") is None and house.row(ns, "theirs") is None and house.row(ns, "stays")
-    assert [i.key for i in peer.search(t)] == ["stays"] and house.words(ns, "marmalade") == {"stays"}
+    assert [i.key for i in peer.search(t)] == ["stays"]
+    house.finds(ns, "marmalade", "stays")
 
 
 # ---- word search over what others write ---------------------------------------------------------------------------------------------
@@ -301,23 +308,26 @@ def test_expired(house, peer, ns, who):
 def test_words_of_theirs_at_once(house, peer, ns):
     t = tuple(ns)
     house.cenote.put_item(ns, "ours", {"text": "the boat lies at berth fourteen"})
-    assert house.words(ns, "boats") == {"ours"}
+    house.finds(ns, "boats", "ours")
     peer.put(t, "theirs", {"text": "another boat, called Heron"})
-    assert house.words(ns, "boats") == {"ours", "theirs"}
+    house.finds(ns, "boats", "ours", "theirs")
     peer.put(t, "ours", {"text": "now about rye bread"})
-    assert house.words(ns, "boats") == {"theirs"} and house.words(ns, "bread") == {"ours"}
+    house.finds(ns, "boats", "theirs")
+    house.finds(ns, "bread", "ours")
     peer.delete(t, "theirs")
-    assert house.words(ns, "boats") == set()
+    house.finds(ns, "boats")
     for i in range(30):
         peer.put((*t, f"s{i}"), "k", {"text": f"harbour number{i}"})
-        assert house.words([*ns, f"s{i}"], f"number{i}") == {"k"}
-        assert house.words(ns, f"number{i}") == {"k"}
+        house.finds([*ns, f"s{i}"], f"number{i}", "k")
+        house.finds(ns, f"number{i}", "k")
         peer.put((*t, f"s{i}"), "k", {"text": f"quay digit{i}"})
-        assert house.words(ns, f"number{i}") == set() and house.words(ns, f"digit{i}") == {"k"}
+        house.finds(ns, f"number{i}")
+        house.finds(ns, f"digit{i}", "k")
         if i % 3 == 0:
             peer.delete((*t, f"s{i}"), "k")
-            assert house.words(ns, f"digit{i}") == set()
-    assert len(house.words(ns, "quay")) == 1 and len(house.cenote.search_items(ns, query="quay", limit=100)["items"]) == 20
+            house.finds(ns, f"digit{i}")
+    house.finds(ns, "quay", "k")
+    assert len(house.cenote.search_items(ns, query="quay", limit=100)["items"]) == 20
 
 
 def test_same_ranking_whoever_wrote(house, peer, ns):
@@ -325,6 +335,8 @@ def test_same_ranking_whoever_wrote(house, peer, ns):
     for i, text in enumerate(texts):
         house.cenote.put_item([*ns, "ours"], f"k{i}", {"text": text})
         peer.put((*ns, "theirs"), f"k{i}", {"text": text})
+    for w in ("ours", "theirs"):
+        house.finds([*ns, w], "boat harbour", "k0", "k1", "k2", "k3", "k4", "k6")
     a, b = ([(i["key"], i["score"]) for i in house.cenote.search_items([*ns, w], query="boat harbour")["items"]] for w in ("ours", "theirs"))
     assert a == b and len(a) == 6
 
@@ -339,17 +351,18 @@ def test_transactions_of_others(house, ns):
     with psycopg.connect(house.url) as long:
         put_sql(long, ns, "long", "walnut")
         put_sql(house.db, ns, "short", "walnut")
-        assert house.words(ns, "walnut") == {"short"}
+        house.finds(ns, "walnut", "short")
         for i in range(20):  # others come and go meanwhile
             put_sql(house.db, ns, f"s{i}", f"pecan{i}")
             house.cenote.put_item(ns, f"c{i}", {"text": f"almond{i}"})
-            assert house.words(ns, f"pecan{i}") == {f"s{i}"} and house.words(ns, f"almond{i}") == {f"c{i}"}
+            house.finds(ns, f"pecan{i}", f"s{i}")
+            assert house.words(ns, f"almond{i}") == {f"c{i}"}
         long.commit()
-        assert house.words(ns, "walnut") == {"short", "long"}
+        house.finds(ns, "walnut", "short", "long")
         put_sql(long, ns, "undone", "walnut")
         long.execute("DELETE FROM store WHERE prefix = %s", (".".join(ns),))
         long.rollback()
-        assert house.words(ns, "walnut") == {"short", "long"}
+        house.finds(ns, "walnut", "short", "long")
         put_sql(long, ns, "outer", "walnut")
         long.execute("SAVEPOINT a")
         put_sql(long, ns, "undone", "walnut")
@@ -359,28 +372,33 @@ def test_transactions_of_others(house, ns):
         put_sql(long, ns, "inner", "chestnut")
         long.execute("RELEASE b")
         long.commit()
-        assert house.words(ns, "walnut") == {"short", "long", "outer"} and house.words(ns, "chestnut") == {"inner"}
+        house.finds(ns, "walnut", "short", "long", "outer")
+        house.finds(ns, "chestnut", "inner")
 
 
 def test_bulk_changes_of_others(house, ns):
     name = ".".join(ns)
     house.db.execute("INSERT INTO store(prefix, key, value) SELECT %s, 'k' || i, jsonb_build_object('text', 'plain w' || i) "
                      "FROM generate_series(1, 500) i", (name,))
-    assert house.words(ns, "w77") == {"k77"}
+    house.finds(ns, "w77", "k77")
     house.cenote.put_item(ns, "k77", {"text": "quince now"})
     house.db.execute("UPDATE store SET value = jsonb_build_object('text', 'changed ' || key) WHERE prefix = %s AND key <> 'k77'", (name,))
-    assert house.words(ns, "w78") == set() and house.words(ns, "quince") == {"k77"} and "k78" in house.words(ns, "k78")
+    house.finds(ns, "w78")
+    house.finds(ns, "quince", "k77")
+    assert "k78" in house.words(ns, "k78")
     house.db.execute("UPDATE store SET key = 'moved-' || key WHERE prefix = %s AND key IN ('k1', 'k2', 'k77')", (name,))
-    assert house.words(ns, "quince") == {"moved-k77"} and house.cenote.get_item(ns, "k77") is None
+    house.finds(ns, "quince", "moved-k77")
+    assert house.cenote.get_item(ns, "k77") is None
     with house.db.transaction():  # gone and there again in one transaction
         house.db.execute("DELETE FROM store WHERE prefix = %s AND key = 'k3'", (name,))
         put_sql(house.db, ns, "k3", "phoenix")
-    assert house.words(ns, "phoenix") == {"k3"}
+    house.finds(ns, "phoenix", "k3")
     house.db.execute("SELECT 1 FROM store WHERE prefix = %s FOR UPDATE", (name,))
     house.db.execute("VACUUM (FULL, FREEZE) store")
-    assert house.words(ns, "phoenix") == {"k3"}
+    house.finds(ns, "phoenix", "k3")
     house.db.execute("DELETE FROM store WHERE prefix = %s", (name,))
-    assert house.words(ns, "changed phoenix quince") == set() and house.cenote.search_items(ns)["items"] == []
+    house.finds(ns, "changed phoenix quince")
+    assert house.cenote.search_items(ns)["items"] == []
 
 
 def test_etag_and_their_changes(house, peer, ns):
@@ -448,7 +466,7 @@ def test_concurrent_writers(house, peer, ns):
         looking = pool.submit(search)
         work = [pool.submit(ours, i) for i in range(3)] + [pool.submit(theirs, i) for i in range(3)]
         for w in work:
-            w.result(120)
+            w.result(WORK)
         stop.set()
         looking.result(60)
     assert not wrong
@@ -456,7 +474,7 @@ def test_concurrent_writers(house, peer, ns):
     there = {i.key: i.value for i in peer.search(t, limit=1000)}
     assert here == there and len(here) >= 360
     for who in ("cenote0", "cenote1", "cenote2", "peer0", "peer1", "peer2"):
-        assert house.words(ns, who) == {k for k in hot if k in there and f"by {who} " in there[k]["text"]}, who
+        house.finds(ns, who, *[k for k in hot if k in there and f"by {who} " in there[k]["text"]])
     assert house.cenote.search_items(ns, query="solo", limit=1, offset=359)["items"] and \
         not house.cenote.search_items(ns, query="solo", limit=1, offset=360)["items"]
 

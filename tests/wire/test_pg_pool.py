@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
 from load import Load  # noqa: E402
-from server import Server  # noqa: E402
+from server import PATIENCE, Server  # noqa: E402
 
 
 def held(s, url):
@@ -96,7 +96,7 @@ def test_no_pool(pg_url):
         with Watch(pg_url, lambda: held(s, pg_url)) as w:
             busy(s).check_stored(pg_url)
         assert 0 in w.seen and 1 <= max(w.seen) <= 4, w.seen
-        end = time.monotonic() + 5
+        end = time.monotonic() + PATIENCE
         with psycopg.connect(pg_url, autocommit=True) as c:
             while c.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cenote' AND datname = current_database()"
                             ).fetchone()[0]:

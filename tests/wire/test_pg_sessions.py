@@ -18,7 +18,7 @@ from agents.extensions.memory import SQLAlchemySession
 from frames import PATH, TYPE, frames, put_op
 from pgbouncer import PgBouncer, installed
 from postgres import database
-from server import Server, binary, clean_env
+from server import WORK, Server, binary, clean_env
 
 pytestmark = pytest.mark.stores("postgres")
 HERE = pathlib.Path(__file__).parent
@@ -138,9 +138,9 @@ def writers(server, url, session, old, rounds, clear=False):
               for name in ("old", "new")]
     for t in ours:
         t.start()
-    said = [json.loads(p.communicate(timeout=120)[0]) for p in theirs]
+    said = [json.loads(p.communicate(timeout=WORK)[0]) for p in theirs]
     for t in ours:
-        t.join(120)
+        t.join(WORK)
     assert str(old) in said[0]["file"] and str(old) not in said[1]["file"]
     return ours, said
 

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from embed_server import EmbedServer, vector
 from postgres import database
-from server import Server
+from server import PATIENCE, Server
 
 API = "/cenote/v1"
 DIMS = 32
@@ -94,7 +94,7 @@ def rows(db, ns, key=None, schema="public"):
     return [(k, f, v) for k, f, v in db.execute(q, (ns,)).fetchall() if key in (None, k)]
 
 
-def until(what, wait=20):
+def until(what, wait=PATIENCE):
     """Each look is a statement or a request, which takes its time."""
     end = time.monotonic() + wait
     while True:

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from frames import Frames, checkpoint_id
+from server import PATIENCE
 
 RULES = "default/chat-: last=1; default/idle-: idle=1; *: days=30"
 
@@ -15,7 +16,7 @@ def house(kind, start):
         yield s
 
 
-def until(what, seconds=30):
+def until(what, seconds=PATIENCE):
     """Waits for what() to be true; nothing tells a client when the background has done its work."""
     end = time.monotonic() + seconds
     while not what():

@@ -358,7 +358,7 @@ def declared(host):
     return [
         {"name": "forecast", "description": "Weather of a city.", "parameters": CITY, "url": f"http://{host}/v1/{{city}}?units=metric",
          "headers": {"Authorization": {"env": "FORECAST_KEY", "prefix": "Bearer "}, "X-Tenant": {"principal": "tenant"}}},
-        {"name": "report", "description": "Files a report.", "method": "POST", "url": f"http://{host}/reports", "timeout_ms": 300, "parameters": CITY,
+        {"name": "report", "description": "Files a report.", "method": "POST", "url": f"http://{host}/reports", "timeout_ms": 2000, "parameters": CITY,
          "headers": {"X-User": {"principal": "user"}}, "body": {"where": "{city}", "span": {"days": "{days}"}, "text": "for {city}!"}},
         {"name": "inside", "description": "Something in this machine.", "url": "http://localhost:9/x"},
     ]
@@ -421,7 +421,7 @@ def test_a_service_that_does_not_answer(asked, service, with_http):
         (out,) = asked(call("report", {"city": "Rome"}))
     finally:
         over.set()
-    assert out == "Error: report: it did not answer within 300 ms"
+    assert out == "Error: report: it did not answer within 2000 ms"
     (out,) = asked(call("inside", {}))
     assert "localhost:9 is not reachable" in out
     (out,) = asked(call("forecast", {"city": ".."}))

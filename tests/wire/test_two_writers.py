@@ -6,7 +6,7 @@ import multiprocessing
 import pytest
 
 from frames import Frames, checkpoint_id, frames, put_op, unframe, with_bytes
-from server import Server
+from server import WORK, Server
 
 ENV = {"postgres-schema": {"CENOTE_PG_SCHEMA": "Other one"}, "postgres-compact": {"CENOTE_CHECKPOINTS_LAYOUT": "compact"}}
 ROUNDS, TAILS = 60, ("00000000000a", "00000000000b")
@@ -65,7 +65,7 @@ def test_two_processes_write_one_thread(pair):
     for p in processes:
         p.start()
     for p in processes:
-        p.join(120)
+        p.join(WORK)
     assert failed.empty(), failed.get()
     assert [p.exitcode for p in processes] == [0, 0]
     for server in pair:

@@ -10,6 +10,7 @@ import json
 import threading
 import urllib.parse
 
+from server import PATIENCE
 from stub import Stub
 
 TOKEN = "dapi-secret-1234"
@@ -48,7 +49,7 @@ class Workspace(Stub):
         self.over = True
         super().__exit__(*exc)
 
-    def until(self, what, wait=20):
+    def until(self, what, wait=PATIENCE):
         """Waits until what() is so, which every request may have changed."""
         with self.lock:
             assert self.lock.wait_for(what, wait), (self.seen[-20:], self.statements)

@@ -343,7 +343,8 @@ def test_tls(tmp_path):
 def test_the_server_is_killed_and_comes_back(start, kind, thread):
     from test_saver import checkpoint, config
 
-    with start(kind, listen=f"127.0.0.1:{free_port()}") as server, CenoteSaver.connect(server.url) as saver, CenoteStore.connect(server.url) as store:
+    with start(kind, listen=f"127.0.0.1:{free_port()}") as server, CenoteSaver.connect(server.url, retries=30) as saver, \
+            CenoteStore.connect(server.url, retries=30) as store:
         at = None
         for i in range(4):
             c = checkpoint({"x": [i]}, saver, i)
