@@ -2,6 +2,7 @@
  * clients, streams, drain, limits. */
 #include "http/testing.h"
 
+#include <time.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -684,6 +685,23 @@ static void test_slow_senders(void **state)
 	fixture_stop(&f);
 }
 
+/* A body may take its time; what is done with it has its own. */
+static void test_slow_body(void **state)
+{
+	struct fixture f = {.opt = {.request_timeout_ms = 1000, .header_timeout_ms = 20000}};
+	struct client *c;
+
+	(void)state;
+	start(&f);
+	c = client_open(&f);
+	client_send(c, "POST /park/10 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{");
+	nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 100000000}, NULL);
+	client_send(c, "}");
+	assert_int_equal(client_read(c, false)->status, 200);
+	client_close(c);
+	fixture_stop(&f);
+}
+
 static void test_idle(void **state)
 {
 	struct fixture f = {.opt = {.header_timeout_ms = 100, .idle_timeout_ms = 1000}};
@@ -938,6 +956,7 @@ int main(void)
 		cmocka_unit_test(test_client_gone),
 		cmocka_unit_test(test_request_timeout),
 		cmocka_unit_test(test_slow_senders),
+		cmocka_unit_test(test_slow_body),
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_stream),
