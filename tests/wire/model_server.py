@@ -6,8 +6,8 @@
         m.requests                            # bodies that came, newest last
 
 Faults: ok, STATUS or STATUS:SECONDS (with Retry-After), hang (until the server ends), reset, cut:N (a stream that ends after N words), error:N (an error
-event after N words), window (400 as for a conversation that is too long). While `gate` is a threading.Event that is not set, a stream waits after its
-first word."""
+event after N words), hang:N (silence after N words), window (400 as for a conversation that is too long). While `gate` is a threading.Event that is not
+set, a stream waits after its first word."""
 import json
 import socket
 import struct
@@ -102,7 +102,9 @@ class ModelServer(Stub):
         words = (said.get("content") or "").split(" ")
         send({"role": "assistant", "content": ""})
         for i, word in enumerate(words):
-            if kind in ("cut", "error") and i == int(after):
+            if kind in ("cut", "error", "hang") and i == int(after):
+                if kind == "hang":
+                    self.over.wait()
                 if kind == "error":
                     write(b'data: {"error": {"message": "out of order"}}\n\n')
                 h.wfile.write(b"0\r\n\r\n")

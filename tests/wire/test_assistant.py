@@ -23,6 +23,9 @@ def model():
         yield m
 
 
+LATE = {"--llm-timeout": "did not answer in time", "--llm-idle-timeout": "sent nothing for 1000 ms"}
+
+
 def with_model(start, kind, model, *args):
     return start(kind, "--llm-base-url", model.url, "--llm-model", "scripted", *args, env={"CENOTE_LLM_API_KEY": "sk-model"})
 
@@ -240,6 +243,68 @@ def test_nothing_typed_is_lost(client, model):
         client.responses.create(model="scripted", input="Are you there?", conversation=c.id)
     assert e.value.status_code == 502 and "scripted" in e.value.message and "sk-model" not in e.value.message
     assert [said(x) for x in kept(client, c)] == [("user", "Are you there?")]
+    client.responses.create(model="scripted", input="And now?", conversation=c.id)
+    assert texts(model)[1:] == [("user", "Are you there?"), ("user", "And now?")]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("limit", LATE)
+def test_a_model_that_says_nothing(kind, start, model, limit, streamed):
+    """It is asked three times, each as long as the setting says: then a 504 says so. The question is kept, and the thread goes on."""
+    with with_model(start, kind, model, limit, "1s") as s, openai.OpenAI(api_key="x", base_url=s.url + "/v1", max_retries=0) as client:
+        c = client.conversations.create()
+        model.script(*["hang"] * 3)
+        with pytest.raises(openai.APIStatusError) as e:
+            client.responses.create(model="scripted", input="Are you there?", conversation=c.id, stream=streamed)
+        assert e.value.status_code == 504 and "the model at " + model.url in e.value.message and LATE[limit] in e.value.message, e.value
+        assert len(model.requests) == 3 and [said(x) for x in kept(client, c)] == [("user", "Are you there?")]
+        assert client.responses.create(model="scripted", input="And now?", conversation=c.id).output_text == "You said: And now?"
+        assert texts(model)[1:] == [("user", "Are you there?"), ("user", "And now?")]
+
+
+@pytest.mark.parametrize("limit", LATE)
+def test_a_model_that_falls_silent(kind, start, model, limit):
+    """In the middle of an answer: the stream ends with an error, the words that came are kept as an answer that is not complete, the thread goes on."""
+    model.answer = lambda body: "one two three four"
+    with with_model(start, kind, model, limit, "1s") as s, openai.OpenAI(api_key="x", base_url=s.url + "/v1", max_retries=0) as client:
+        c = client.conversations.create()
+        model.script("hang:2")
+        with client.responses.stream(model="scripted", input="count", conversation=c.id) as stream:
+            events = list(stream)
+        assert [e.type for e in events[-2:]] == ["error", "response.failed"] and LATE[limit] in events[-2].message, events[-2]
+        assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == "one two"
+        assert events[-1].response.output[0].status == "incomplete" and len(model.requests) == 1
+        items = kept(client, c)
+        assert [said(x) for x in items] == [("user", "count"), ("assistant", "one two")] and items[1].status == "incomplete"
+        assert client.responses.create(model="scripted", input="go on", conversation=c.id).output_text == "one two three four"
+        assert [t for _, t in texts(model)[1:]] == ["count", "one two", "go on"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_model_that_is_not_there(kind, start, streamed):
+    """Nothing listens at its address: a 502 that names it, and nothing typed is lost. When it is back, the thread goes on."""
+    with ModelServer(key="sk-model") as gone:
+        pass
+    with with_model(start, kind, gone) as s, openai.OpenAI(api_key="x", base_url=s.url + "/v1", max_retries=0) as client:
+        c = client.conversations.create()
+        with pytest.raises(openai.APIStatusError) as e:
+            client.responses.create(model="scripted", input="Are you there?", conversation=c.id, stream=streamed)
+        assert e.value.status_code == 502 and "the model at " + gone.url in e.value.message, e.value
+        assert [said(x) for x in kept(client, c)] == [("user", "Are you there?")]
+        with gone:  # on the same port
+            client.responses.create(model="scripted", input="And now?", conversation=c.id)
+            assert texts(gone)[1:] == [("user", "Are you there?"), ("user", "And now?")]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_key_that_the_model_refuses(client, model, streamed):
+    """Asked once, since another try changes nothing; the error is of the server's settings, not of the caller's key, and repeats none."""
+    c = client.conversations.create()
+    model.script("401")
+    with pytest.raises(openai.APIStatusError) as e:
+        client.responses.create(model="scripted", input="Are you there?", conversation=c.id, stream=streamed)
+    assert e.value.status_code == 502 and "refused the key (401); llm.api_key gives it" in e.value.message and "sk-model" not in e.value.message
+    assert len(model.requests) == 1 and [said(x) for x in kept(client, c)] == [("user", "Are you there?")]
     client.responses.create(model="scripted", input="And now?", conversation=c.id)
     assert texts(model)[1:] == [("user", "Are you there?"), ("user", "And now?")]
 
