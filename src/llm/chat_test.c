@@ -1,4 +1,5 @@
 /* The driver for chat models against a scripted server: what it sends, what it takes, what it tries again, what it never says. */
+#include "base/hash.h"
 #include "base/test_util.h"
 #include "http/test_peer.h"
 #include "llm/chat.h"
@@ -146,6 +147,61 @@ static void test_sends(void **state)
 	RUN(sends, false, WHOLE("{\"content\":\"x\"}", "\"stop\""), WHOLE("{\"content\":\"x\"}", "\"stop\""));
 	RUN(sends, true, SSE(CHUNK("{\"content\":\"x\"}", "\"stop\"") "data: [DONE]\n\n"),
 	    WHOLE("{\"content\":\"x\"}", "\"stop\""));
+}
+
+/* What endpoints of Databricks refuse is not sent there, and nowhere else is anything left out. */
+static void body_is(const char *model, bool databricks, struct str id, const char *want)
+{
+	static const char tools[] = "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"strict\":1},"
+				    "\"str\\u0069ct\":true}},7]";
+	const struct llm_call call = {id, STR("f"), STR("{}")};
+	const struct llm_message messages[] = {{.role = LLM_ASSISTANT, .text = STR("x"), .calls = &call, .calls_n = 1},
+					       {.role = LLM_TOOL, .text = STR("1"), .call_id = id}};
+	const struct llm_request rq = {.messages = messages, .n = 2, .tools = str_c(tools)};
+	const struct chat_body how = {.model = str_c(model), .databricks = databricks};
+	struct arena a;
+	struct buf out;
+	char body[2048];
+
+	snprintf(
+		body, sizeof body,
+		"{\"model\":\"%s\",\"messages\":[{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":[{\"id\":\"%s\",\"type\":"
+		"\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\",\"content\":\"1\",\"tool_"
+		"call_id\":"
+		"\"%s\"}],\"tools\":%s}",
+		model, want, want,
+		databricks && !strcasestr(model, "gpt")
+			? "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"strict\":1}}},7]"
+			: tools);
+	arena_init(&a, 1 << 20);
+	buf_init(&out, &a, 1 << 20);
+	assert_int_equal(chat_body_write(&how, &rq, &out), OK);
+	buf_byte(&out, '\0');
+	assert_string_equal(out.p, body);
+	arena_release(&a);
+}
+
+static void test_databricks(void **state)
+{
+	static const char *const models[] = {"databricks-claude-sonnet-4-5", "databricks-gpt-5", "My-GPT", "llama"};
+	char exact[65], first[81], second[81], want[65];
+	(void)state;
+
+	memset(exact, 'i', 64);
+	memset(first, 'i', 80);
+	memset(second, 'i', 80);
+	exact[64] = first[80] = second[80] = '\0';
+	second[79] = 'k';
+	for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
+		body_is(models[i], true, str_c(exact), exact);
+		body_is(models[i], false, str_c(exact), exact);
+		body_is(models[i], false, str_c(first), first);
+	}
+	/* Two that begin alike stay two. */
+	snprintf(want, sizeof want, "%.48s%016llx", first, (unsigned long long)hash64(str_c(first)));
+	body_is("llama", true, str_c(first), want);
+	snprintf(want, sizeof want, "%.48s%016llx", second, (unsigned long long)hash64(str_c(second)));
+	body_is("llama", true, str_c(second), want);
 }
 
 /* ------------------------------------------------------------------ what it takes */
@@ -329,7 +385,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_open),	       cmocka_unit_test(test_sends),
 					   cmocka_unit_test(test_takes_text),  cmocka_unit_test(test_takes_calls),
-					   cmocka_unit_test(test_tries_again), cmocka_unit_test(test_refusals)};
+					   cmocka_unit_test(test_tries_again), cmocka_unit_test(test_refusals),
+					   cmocka_unit_test(test_databricks)};
 	signal(SIGPIPE, SIG_IGN);
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	work_stop();

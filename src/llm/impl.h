@@ -9,11 +9,11 @@
 struct chat_body {
 	struct str model;
 	bool stream, usage, completion_tokens;
-	bool databricks; /* its endpoints refuse members that they do not know */
+	bool databricks; /* its endpoints refuse what they do not know: `strict` of tools, ids of calls above 64 bytes, ... */
 	const struct llm_param *defaults;
 	size_t defaults_n;
 };
-/* The request's body into out (its error stands in out->err). */
+/* The request's body into out, which has an arena (its error stands in out->err). */
 enum err chat_body_write(const struct chat_body *how, const struct llm_request *rq, struct buf *out) MUST_CHECK;
 
 /* ---- answer.c ---- */

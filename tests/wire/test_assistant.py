@@ -460,8 +460,10 @@ def test_databricks(kind, start):
         with start(kind, env={"DATABRICKS_HOST": m.url.removesuffix("/v1") + "/", "DATABRICKS_TOKEN": "dapi-secret"}) as s:
             r = s.request("POST", "/v1/responses", {"input": "hi"})
             assert r.status == 200 and r.json["output"][0]["content"][0]["text"] == "You said: hi", r
+            assert s.request("POST", "/v1/responses", {"input": "hi", "tools": [{**TOOL, "strict": True}]}).status == 200
             assert "dapi-secret" not in "".join(s.log)
         assert m.requests[0]["model"] == "databricks-claude-sonnet-4-5"
+        assert m.requests[1]["tools"] == [{"type": "function", "function": {k: TOOL[k] for k in ("name", "description", "parameters")}}]
 
 
 @pytest.mark.stores("sqlite")
