@@ -38,6 +38,7 @@ struct chat {
 	struct arena why_arena;
 	struct str why;	  /* JSON: the array of memories of the last answer; .p NULL: there was no answer yet */
 	struct str trace; /* of the last answer, in why_arena; "" : none */
+	struct str away;  /* why it was given without memory, in why_arena; "" : memory was there */
 	bool told;	  /* how to get a model */
 	int code;	  /* exit code of the first thing that failed */
 };

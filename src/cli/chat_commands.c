@@ -503,6 +503,8 @@ static enum err why(struct chat *ch, struct str arg)
 	n = j_node(json_root(&doc))->count;
 	if (ch->trace.n)
 		TRY(chat_notice(ch, "trace %.*s (cenote traces)", STR_ARG(ch->trace)));
+	if (ch->away.n)
+		return chat_notice(ch, "%.*s", STR_ARG(ch->away));
 	if (!n)
 		return chat_notice(ch, "no memories went into the last answer, only this thread");
 	TRY(chat_notice(ch, "%zu %s, best first; score, where from, and what made the score:", n,

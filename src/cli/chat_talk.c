@@ -86,7 +86,8 @@ static enum err learn_why(struct chat *ch, struct jval response)
 	arena_clear(&ch->why_arena);
 	ch->why = arena_str(&ch->why_arena, j_raw(list));
 	ch->trace = arena_str(&ch->why_arena, chat_member(&ch->a, own, "trace"));
-	TRY(ch->why.p && ch->trace.p && ch->user.p ? OK : E_NOMEM);
+	ch->away = arena_str(&ch->why_arena, chat_member(&ch->a, own, "stateless"));
+	TRY(ch->why.p && ch->trace.p && ch->away.p && ch->user.p ? OK : E_NOMEM);
 	return chat_number_memories(ch, list);
 }
 
@@ -215,6 +216,22 @@ static enum err send(struct talk *t, struct str body)
 	return t->status.n ? OK : err_set(E_UPSTREAM, "the server's answer broke off");
 }
 
+/* The member "stateless" of an event: null, or why there was no memory. */
+static void write_away(const struct chat *ch, struct jw *w)
+{
+	jw_key(w, "stateless");
+	if (ch->away.n)
+		jw_str(w, ch->away);
+	else
+		jw_null(w);
+}
+
+/* That nothing was remembered or kept must not look like an answer that found nothing. */
+static enum err tell_away(struct chat *ch)
+{
+	return ch->away.n ? chat_notice(ch, "[%.*s]", STR_ARG(ch->away)) : OK;
+}
+
 static enum err answer_event(struct talk *t, enum err e)
 {
 	struct chat *ch = t->ch;
@@ -230,10 +247,11 @@ static enum err answer_event(struct talk *t, enum err e)
 	jw_cstr(&w, ch->chosen[0] ? ch->chosen : ch->model);
 	jw_key(&w, "memories");
 	jw_raw(&w, ch->why.p ? ch->why : STR("[]"));
+	write_away(ch, &w);
 	return chat_event_end(&b, &w);
 }
 
-/* What stands below an answer on a terminal. */
+/* What stands below an answer on a terminal, and on stderr that it is one without memory. */
 static enum err below(struct talk *t, enum err e)
 {
 	struct chat *ch = t->ch;
@@ -241,10 +259,11 @@ static enum err below(struct talk *t, enum err e)
 
 	if (t->open)
 		TRY(chat_puts(STR("\n")));
+	TRY(tell_away(ch));
 	if (!ch->people)
 		return OK;
 	if (e == E_CANCELLED)
-		return chat_notice(ch, "[stopped; what there is of the answer is kept]");
+		return chat_notice(ch, ch->away.n ? "[stopped]" : "[stopped; what there is of the answer is kept]");
 	if (e == OK && !str_eq(t->status, STR("completed")))
 		TRY(chat_notice(ch, "[the answer is not complete: the model's limit was reached]"));
 	if (ch->why.p && json_parse(&ch->a, ch->why, &json_default_limits, &doc) == OK)
@@ -259,7 +278,7 @@ static enum err ask(struct chat *ch, struct str line)
 	struct diag d;
 	enum err e, shown;
 
-	ch->why = ch->trace = str_of(NULL, 0);
+	ch->why = ch->trace = ch->away = str_of(NULL, 0);
 	buf_init(&t.line, NULL, STREAM_MAX);
 	buf_init(&t.text, NULL, STREAM_MAX);
 	e = body_of(ch, line, ch->chosen, &body);
@@ -297,7 +316,7 @@ static enum err listen(struct chat *ch, struct str line, struct jval *hits)
 
 	if (!doc)
 		return E_NOMEM;
-	ch->why = ch->trace = str_of(NULL, 0);
+	ch->why = ch->trace = ch->away = str_of(NULL, 0);
 	buf_init(&t.line, NULL, STREAM_MAX);
 	buf_init(&t.text, NULL, STREAM_MAX);
 	e = body_of(ch, line, "none", &body);
@@ -322,7 +341,10 @@ static enum err recall_only(struct chat *ch, struct str line)
 		chat_event(ch, &b, &w, "recall");
 		jw_key(&w, "memories");
 		jw_raw(&w, j_raw(hits));
+		write_away(ch, &w);
 		TRY(chat_event_end(&b, &w));
+	} else if (ch->away.n) {
+		TRY(tell_away(ch));
 	} else if (j_node(hits)->count == 0) {
 		TRY(chat_notice(ch, "nothing is recalled for this"));
 	} else {

@@ -1,4 +1,5 @@
 """A turn when something is down: the encoder, or the database. The model answers all the same, soon, and what is missing is said."""
+import json
 import time
 
 import openai
@@ -8,7 +9,8 @@ from cenote import LongTermMemory
 from embed_server import EmbedServer
 from model_server import ModelServer, echo
 from postgres import Postgres
-from server import Server
+from server import Server, run
+from terminal import Terminal
 
 SOON = 20  # seconds; a sanitizer and a busy machine included
 
@@ -70,6 +72,39 @@ def test_database_down(model, streamed):
         answer, headers, _ = ask(client, "And now?", streamed, conversation=talk)
         assert "x-cenote-stateless" not in headers
         assert [m["content"] for m in model.requests[-1]["messages"]][1:] == ["My cat is called Ada.", "You said: My cat is called Ada.", "And now?"]
+
+
+def test_the_command_line_says_so(model):
+    """`cenote ask` and `cenote chat` tell that an answer was given without memory: below it, on stderr over a pipe, as a member of the event with --json."""
+    with Postgres(fsync="off") as pg, Server("--llm-base-url", model.url, "--llm-model", "scripted", store=pg.url) as s, Server(store=pg.url) as mute:
+        def command(*args, server=s, **kw):
+            r = run(*args, "--server", server.url, "--user", "ann", check=0, **kw)
+            return r.stdout, r.stderr
+
+        def events(name, *args, **kw):
+            return [e for e in map(json.loads, command(*args, "--json", **kw)[0].splitlines()) if e["event"] == name]
+
+        away = "Memory unavailable, using stateless mode: "
+        assert command("ask", "Are you there?") == ("You said: Are you there?\n", "")
+        assert [e["stateless"] for e in events("answer", "ask", "hi")] == [None]
+        pg.stop("immediate")
+        out, err = command("ask", "Are you there?")
+        assert out == "You said: Are you there?\n" and away in err
+        out, err = command("chat", stdin="one\ntwo\n/why\n")
+        assert out == "You said: one\nYou said: two\n" and err.count(away) == 3
+        for args in (("ask", "hi"), ("chat",)):
+            (answer,) = events("answer", *args, stdin="hi\n")
+            assert answer["text"] == "You said: hi" and answer["stateless"].startswith(away) and answer["memories"] == []
+        with Terminal("chat", "--server", s.url, "--user", "ann") as t:
+            t.expect("> ")
+            t.type("hello")
+            t.expect(r"You said: hello\s+\[" + away)
+            assert t.leave() == 0
+        # Where no model answers, nothing recalled is not nothing known.
+        out, err = command("chat", server=mute, stdin="one\n")
+        assert out == "" and away in err and "nothing is recalled" not in err
+        (recall,) = events("recall", "ask", "hi", server=mute)
+        assert recall["stateless"].startswith(away)
 
 
 def serves(s):
