@@ -69,6 +69,37 @@ unsigned utf8_put(char out[4], uint32_t cp)
 	return 4;
 }
 
+struct range {
+	int32_t from, to;
+};
+
+static bool within(const struct range *v, size_t n, int32_t cp)
+{
+	for (size_t i = 0; i < n && cp >= v[i].from; i++)
+		if (cp <= v[i].to)
+			return true;
+	return false;
+}
+
+/* Both in order. */
+bool utf8_acts(int32_t cp)
+{
+	static const struct range v[] = {{0x7f, 0x9f},	   {0x61c, 0x61c},   {0x200e, 0x200f},
+					 {0x2028, 0x202e}, {0x2066, 0x2069}, {0xfff9, 0xfffb}};
+
+	return within(v, sizeof v / sizeof v[0], cp);
+}
+
+bool utf8_unseen(int32_t cp)
+{
+	static const struct range v[] = {
+		{0x7f, 0x9f},	  {0xad, 0xad},	    {0x34f, 0x34f},   {0x61c, 0x61c},	  {0x115f, 0x1160},   {0x17b4, 0x17b5},
+		{0x180b, 0x180f}, {0x200b, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f},	  {0x3164, 0x3164},   {0xfe00, 0xfe0f},
+		{0xfeff, 0xfeff}, {0xffa0, 0xffa0}, {0xfff0, 0xfffb}, {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a}, {0xe0000, 0xe0fff}};
+
+	return within(v, sizeof v / sizeof v[0], cp);
+}
+
 struct str utf8_cut(struct str s, size_t n)
 {
 	size_t back = 0;

@@ -93,13 +93,34 @@ static void cuts_between_characters(void **state)
 	assert_int_equal(utf8_cut(str_of(NULL, 0), 5).n, 0);
 }
 
+static void knows_what_is_not_seen(void **state)
+{
+	static const int32_t acting[] = {0x7f, 0x85, 0x9f, 0x61c, 0x200e, 0x2028, 0x202e, 0x2066, 0x2069, 0xfff9};
+	static const int32_t unseen[] = {0xad,	 0x34f,	  0x115f,  0x17b5,  0x180b,  0x180e, 0x200b, 0x200c,
+					 0x200d, 0x2060,  0x2064,  0x206f,  0x3164,  0xfe00, 0xfe0f, 0xfeff,
+					 0xffa0, 0x1bca0, 0x1d173, 0xe0001, 0xe007f, 0xe01ef};
+	static const int32_t seen[] = {-1,     'a',    ' ',    0xa0,   0xac,	0xe9,	 0x61b,	  0x600,
+				       0x1161, 0x180a, 0x200a, 0x2010, 0x2027,	0x202f,	 0x205f,  0x2070,
+				       0x20ac, 0xfdff, 0xfe10, 0xfffd, 0x1f600, 0xe1000, 0x10ffff};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof acting / sizeof *acting; i++)
+		assert_true(utf8_acts(acting[i]) && utf8_unseen(acting[i]));
+	for (size_t i = 0; i < sizeof unseen / sizeof *unseen; i++)
+		assert_true(!utf8_acts(unseen[i]) && utf8_unseen(unseen[i]));
+	for (size_t i = 0; i < sizeof seen / sizeof *seen; i++)
+		assert_false(utf8_acts(seen[i]) || utf8_unseen(seen[i]));
+	/* What acts is never seen. */
+	for (int32_t cp = 0; cp <= 0x10ffff; cp++)
+		assert_true(!utf8_acts(cp) || utf8_unseen(cp));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_code_point),
-		cmocka_unit_test(finds_the_first_wrong_byte),
-		cmocka_unit_test(steps_over_wrong_bytes),
-		cmocka_unit_test(cuts_between_characters),
+		cmocka_unit_test(every_code_point),	  cmocka_unit_test(finds_the_first_wrong_byte),
+		cmocka_unit_test(steps_over_wrong_bytes), cmocka_unit_test(cuts_between_characters),
+		cmocka_unit_test(knows_what_is_not_seen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,11 +10,11 @@ enum { TEXT_WIDTH = 400, FEATURES_MAX = 12, HINTED = 3 };
 
 /* ------------------------------------------------------------------ cleaning */
 
-/* C0 but line feed and tab, DEL, C1, separators of lines, marks that turn the direction. */
+/* C0 but line feed and tab, DEL, C1, separators of lines, marks that turn the direction. Joiners and selectors, without which emoji
+ * and words fall apart, change nothing at a terminal. */
 static bool dangerous(int32_t cp)
 {
-	return (cp < 0x20 && cp != '\n' && cp != '\t') || (cp >= 0x7f && cp < 0xa0) || (cp >= 0x2028 && cp <= 0x202e) ||
-	       (cp >= 0x2066 && cp <= 0x2069) || cp == 0x200e || cp == 0x200f || cp == 0x61c;
+	return (cp < 0x20 && cp != '\n' && cp != '\t') || utf8_acts(cp);
 }
 
 void chat_clean(struct buf *out, struct str s)

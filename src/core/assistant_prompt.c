@@ -162,20 +162,6 @@ static enum err add_call(struct prompt *p, struct jval item)
 	return OK;
 }
 
-/* What could end a line or a mark, or turn the order of the text around, or is not seen at all where people read it. */
-static bool stands_for_more(int32_t c)
-{
-	static const struct {
-		int32_t from, to;
-	} v[] = {{'<', '<'},	   {'>', '>'},	     {0x7f, 0x9f},     {0x200e, 0x200f},
-		 {0x2028, 0x202e}, {0x2066, 0x2069}, {0xfeff, 0xfeff}, {0xe0000, 0xe007f}};
-
-	for (size_t i = 0; i < sizeof v / sizeof v[0]; i++)
-		if (c >= v[i].from && c <= v[i].to)
-			return true;
-	return false;
-}
-
 /* Brackets are part of many answers, and end nothing here: what follows the label is the whole rest of the message. */
 struct str prompt_result(struct arena *a, struct str tool, struct str answer)
 {
@@ -190,7 +176,7 @@ struct str prompt_result(struct arena *a, struct str tool, struct str answer)
 		size_t at = i;
 		int32_t c = utf8_next(answer, &i);
 
-		if (c == '<' || c == '>' || !stands_for_more(c))
+		if (!utf8_unseen(c))
 			continue;
 		buf_str(&b, str_sub(answer, plain, at));
 		buf_printf(&b, "\\u{%x}", (unsigned)c);
@@ -412,7 +398,8 @@ void prompt_data(struct buf *b, struct str s)
 		size_t at = i;
 		int32_t c = utf8_next(quoted, &i);
 
-		if (!stands_for_more(c))
+		/* What could end a mark or a line, turn the order of the text around, or hides. */
+		if (c != '<' && c != '>' && !utf8_unseen(c))
 			continue;
 		buf_str(b, str_sub(quoted, plain, at));
 		if (c > 0xffff)

@@ -1,4 +1,4 @@
-"""Forty memories that want to be more than memories: tests/data/hostile.jsonl. Each is in the user's items and in an earlier conversation, and comes up.
+"""Forty-one memories that want to be more than memories: tests/data/hostile.jsonl. Each is in the user's items and in an earlier conversation, and comes up.
 
 A model may be fooled; the server must not be. So the model here is the worst that there can be: it does what the memory says (`obeyed`), or says what
 it says, word by word. Whatever it does, the memory has entered the prompt as data between its marks and nowhere else, nothing of another user comes out,
@@ -36,7 +36,7 @@ def memories(text):
     assert end == "</memory>"
     for line in lines:
         assert "<" not in line and ">" not in line and line.splitlines() == [line]
-        assert not any(unicodedata.bidirectional(c) in ("LRE", "RLE", "LRO", "RLO", "PDF") for c in line)
+        assert not any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") or "VARIATION SELECTOR" in unicodedata.name(c, "") or c in "\u034f\u3164" for c in line)
     return [json.loads(x) for x in lines], head
 
 
@@ -60,7 +60,7 @@ def obey(case, seen):
 
 
 def test_the_set():
-    assert len(SET) == 40 and {c["goal"] for c in SET} == {"instructions", "leak", "tool"} and len({c["text"] for c in SET}) == 40
+    assert len(SET) == 41 and {c["goal"] for c in SET} == {"instructions", "leak", "tool"} and len({c["text"] for c in SET}) == 41
 
 
 @pytest.mark.parametrize("n", range(len(SET)))
