@@ -111,7 +111,9 @@ static enum err refused(struct call *k)
 	why = outbound_reason(&k->scratch, body, hints, n, c->key);
 	const char *colon = why.n ? ": " : "";
 	if (status == 401)
-		return err_set(E_UPSTREAM, "%.*s refused the key (401); llm.api_key gives it", STR_ARG(url));
+		return err_set(E_UPSTREAM, "%.*s %s (401); %s gives it", STR_ARG(url),
+			       c->key.n || c->opt.headers_n ? "refused the key" : "wants a key",
+			       c->databricks ? "DATABRICKS_TOKEN (or llm.api_key)" : "llm.api_key");
 	if (status == 403)
 		return err_set(
 			E_UPSTREAM,

@@ -467,6 +467,15 @@ def test_databricks(kind, start):
 
 
 @pytest.mark.stores("sqlite")
+@pytest.mark.parametrize("token, what", [("", "wants a key"), ("dapi-old", "refused the key")])
+def test_databricks_without_a_token(kind, start, token, what):
+    """The error names the variable that its user knows, not just the setting that the variable stands for."""
+    with ModelServer(key="dapi-secret") as m, start(kind, env={"DATABRICKS_HOST": m.url.removesuffix("/v1"), "DATABRICKS_TOKEN": token}) as s:
+        r = s.request("POST", "/v1/responses", {"input": "hi"})
+        assert r.status == 502 and f"/serving-endpoints {what} (401); DATABRICKS_TOKEN (or llm.api_key) gives it" in r.json["error"]["message"], r
+
+
+@pytest.mark.stores("sqlite")
 def test_a_prompt_of_several_lines(kind, start, model, tmp_path):
     (tmp_path / "c.yaml").write_text(f"llm:\n  base_url: {model.url}\n  model: scripted\n  system_prompt: |\n    Be brief.\n    Be kind.\n")
     with start(kind, "--config", str(tmp_path / "c.yaml"), env={"CENOTE_LLM_API_KEY": "sk-model"}) as s:
