@@ -18,6 +18,7 @@ import cenote.long_term
 from cenote import (AsyncLongTermMemory, AuthenticationError, CenoteSession, CenoteStore, Client, ConfigurationMismatch, ConnectionFailed, LongTermMemory,
                     MemoryItem, PermissionDeniedError, ServerError, user_namespace)
 from embed_server import EmbedServer
+from model_server import ModelServer
 from test_http import Script, ok
 
 ANN = "user@example.com"
@@ -394,6 +395,17 @@ def test_no_encoder_where_one_was_asked_for(server, user, caplog):
     assert len(warnings(caplog)) == 2 and "'health_monitor_lakebase' chooses no database" in warnings(caplog)[0]
     with LongTermMemory(url=server.url) as m:
         m.setup()
+
+
+def test_a_chat_model_is_no_encoder(kind, start, user):
+    """A server with a model and no encoder lists the model, too: it encodes nothing, and what words find has no score."""
+    with ModelServer() as model, start(kind, "--llm-base-url", model.url, "--llm-model", "scripted") as s, LongTermMemory(url=s.url) as m:
+        m.save_memory(user, "k", PREFERRED)
+        (hit,) = m.search_memories(user, "What does the user prefer?")
+        assert hit.key == "k" and hit.score is None
+        for named in ({"embedding_dims": DIMS}, {"embedding_endpoint": "scripted"}):
+            with LongTermMemory(url=s.url, **named) as other, pytest.raises(ConfigurationMismatch, match="no encoder"):
+                other.setup()
 
 
 def test_dims_before_there_is_a_vector(kind, start):

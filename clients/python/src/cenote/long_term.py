@@ -235,7 +235,7 @@ class _Memory:
 
     def _ask_models(self) -> _Steps[None]:
         models = _json.loads_exact((yield _Request("GET", "/v1/models")))["data"]
-        self._encoders, self._asked = [m["id"] for m in models], time.monotonic()
+        self._encoders, self._asked = [m["id"] for m in models if m.get("kind") != "chat"], time.monotonic()
 
     def _open(self) -> _Steps[None]:
         """Before the first call: looks at what the server is, and says what is not as it was asked for."""
