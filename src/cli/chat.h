@@ -29,11 +29,10 @@ struct chat {
 	bool typed;		  /* and somebody types there */
 	bool keep;
 	char thread[CHAT_THREAD_MAX + 1];
-	bool resumed;			 /* the thread is known to be there */
-	struct str user;		 /* "" : the credential's, which the first answer tells */
-	char model[CHAT_MODEL_MAX + 1];	 /* the one that answers; "" : there is none */
-	char chosen[CHAT_MODEL_MAX + 1]; /* by /model; "" : the server's */
-	struct chat_list memories;	 /* shown last, with numbers */
+	bool resumed;			/* the thread is known to be there */
+	struct str user;		/* "" : the credential's, which the first answer tells */
+	char model[CHAT_MODEL_MAX + 1]; /* the one that answers; "" : there is none */
+	struct chat_list memories;	/* shown last, with numbers */
 	struct chat_list threads;
 	struct arena why_arena;
 	struct str why;	  /* JSON: the array of memories of the last answer; .p NULL: there was no answer yet */

@@ -515,26 +515,19 @@ static enum err why(struct chat *ch, struct str arg)
 
 /* ------------------------------------------------------------- model, export */
 
+/* There is none to choose: a server has one model that answers. Those for facts and summaries are its own business. */
 static enum err model(struct chat *ch, struct str arg)
 {
 	TRY(chat_find_model(ch));
-	if (arg.n) {
-		struct str m = url_encode(&ch->a, arg);
-		struct jval found;
-
-		if (arg.n > CHAT_MODEL_MAX)
-			return err_set(E_INVALID, "a model's name has at most %d bytes", CHAT_MODEL_MAX);
-		TRY(chat_call(ch, "GET", arena_printf(&ch->a, "/v1/models/%.*s", STR_ARG(m)), str_of(NULL, 0), &found));
-		if (!j_str_eq(j_get(found, STR("kind")), STR("chat")))
-			return err_set(E_INVALID, "%.*s is no chat model", STR_ARG(arg));
-		memcpy(ch->chosen, arg.p, arg.n);
-		ch->chosen[arg.n] = '\0';
-	}
 	if (!ch->model[0])
 		return chat_notice(
 			ch, "no model: set llm.base_url and llm.model (on Databricks: DATABRICKS_HOST and DATABRICKS_TOKEN)%s",
 			peer_own(ch->c) ? "" : " on the server");
-	return chat_notice(ch, "model %s", ch->chosen[0] ? ch->chosen : ch->model);
+	if (arg.n && !str_eq(arg, str_c(ch->model)))
+		return err_set(E_NOT_FOUND, "there is no chat model \"%.*s\": a server has one, this one \"%s\"; %s names it",
+			       STR_ARG(str_sub(arg, 0, CHAT_MODEL_MAX)), ch->model,
+			       peer_own(ch->c) ? "--llm-model of `cenote chat`" : "its setting llm.model");
+	return chat_notice(ch, "model %s", ch->model);
 }
 
 static enum err export(struct chat *ch, struct str arg) {
@@ -568,7 +561,7 @@ static const struct {
 	{"memories", "[WORDS]", "what is kept about you, newest first; or what fits the words", memories},
 	{"forget", "WHICH", "remove a memory: its number in /memories or /why, or its key", forget},
 	{"why", "", "which memories went into the last answer: score, what made it, where it came from", why},
-	{"model", "[NAME]", "the model that answers; or another one of the server's", model},
+	{"model", "", "the model that answers; the server's setting llm.model names it", model},
 	{"export", "FILE", "write this thread to a file", export},
 	{"quit", "", "end (also Ctrl-D)", quit},
 };

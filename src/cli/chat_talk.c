@@ -42,9 +42,7 @@ enum err chat_find_model(struct chat *ch)
 	for (struct j_iter it = j_iter(j_get(list, STR("data"))); j_next(&it, NULL, &m);) {
 		struct str id = chat_member(&ch->a, m, "id");
 
-		if (!j_str_eq(j_get(m, STR("kind")), STR("chat")) || !id.n || id.n > CHAT_MODEL_MAX)
-			continue;
-		if (ch->model[0] && !str_eq(id, str_c(ch->chosen)))
+		if (ch->model[0] || !j_str_eq(j_get(m, STR("kind")), STR("chat")) || !id.n || id.n > CHAT_MODEL_MAX)
 			continue;
 		memcpy(ch->model, id.p, id.n);
 		ch->model[id.n] = '\0';
@@ -244,7 +242,7 @@ static enum err answer_event(struct talk *t, enum err e)
 	jw_key(&w, "status");
 	jw_str(&w, e == OK ? t->status : e == E_CANCELLED ? STR("stopped") : STR("failed"));
 	jw_key(&w, "model");
-	jw_cstr(&w, ch->chosen[0] ? ch->chosen : ch->model);
+	jw_cstr(&w, ch->model);
 	jw_key(&w, "memories");
 	jw_raw(&w, ch->why.p ? ch->why : STR("[]"));
 	write_away(ch, &w);
@@ -281,7 +279,7 @@ static enum err ask(struct chat *ch, struct str line)
 	ch->why = ch->trace = ch->away = str_of(NULL, 0);
 	buf_init(&t.line, NULL, STREAM_MAX);
 	buf_init(&t.text, NULL, STREAM_MAX);
-	e = body_of(ch, line, ch->chosen, &body);
+	e = body_of(ch, line, "", &body);
 	if (e == OK)
 		e = send(&t, buf_slice(&body));
 	d = *diag_get();
