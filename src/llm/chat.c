@@ -215,7 +215,7 @@ static void drain(struct outbound_stream *s)
 
 static enum err read_stream(struct call *k, struct outbound_stream *s)
 {
-	uint64_t before = fiber_deadline();
+	uint64_t rest_at = NEVER, before;
 	struct sse lines;
 	struct str piece;
 	enum err e = OK;
@@ -223,7 +223,10 @@ static enum err read_stream(struct call *k, struct outbound_stream *s)
 	fiber_stack_release(); /* there may be thousands of answers on their way */
 	sse_init(&lines);
 	do {
+		/* Of the read alone: handing a piece on may give the fiber more time, which is not to be taken back. */
+		before = wait_within(rest_at);
 		e = outbound_read(s, &piece);
+		wait_restore(before);
 		/* A connection that breaks off or falls silent behind the answer's end takes nothing of it away. */
 		if (k->answer.finished && (e == E_UPSTREAM || e == E_TIMEOUT)) {
 			e = OK;
@@ -231,15 +234,14 @@ static enum err read_stream(struct call *k, struct outbound_stream *s)
 		}
 		CHECK(e);
 		CHECK(sse_feed(&lines, piece, piece.n == 0, on_data, k));
-		if (k->answer.finished && fiber_deadline() == before)
-			(void)wait_within(deadline_in_ms(REST_MS));
+		if (k->answer.finished && rest_at == NEVER)
+			rest_at = deadline_in_ms(REST_MS);
 	} while (piece.n && !k->answer.done);
 	if (!k->answer.finished)
 		e = err_set(E_UPSTREAM, "the model's answer broke off");
 	else if (piece.n)
 		drain(s);
 out:
-	wait_restore(before);
 	sse_release(&lines);
 	return e;
 }

@@ -26,6 +26,7 @@ struct test {
 	struct buf text; /* what was handed on */
 	unsigned pieces;
 	enum err stop_with; /* of on_text */
+	bool more_time;	    /* on_text gives the fiber another deadline, as writing to a client does */
 	void (*fn)(struct test *t);
 };
 
@@ -48,8 +49,8 @@ static void run(void (*fn)(struct test *t), bool stream, const char *const *scri
 				   .defaults_n = 2,
 				   .api_key = STR(KEY),
 				   .concurrency = 4,
-				   .timeout_ms = 10000,
-				   .idle_ms = 5000,
+				   .timeout_ms = 60000,
+				   .idle_ms = 30000,
 				   .usage = true,
 				   .backoff_ms = 2};
 
@@ -78,6 +79,8 @@ static enum err on_text(void *ctx, struct str piece)
 
 	t->pieces++;
 	buf_str(&t->text, piece);
+	if (t->more_time)
+		fiber_set_deadline(deadline_in_ms(120000 + t->pieces));
 	return t->stop_with;
 }
 
@@ -238,6 +241,26 @@ static void test_takes_text(void **state)
 	RUN(is_hello, true, "~" HTTP("200", "Connection: close\r\nContent-Length: 607\r\n", HELLO_LINES "data: [DONE]\n\n"));
 }
 
+/* The time that was given with each piece stays given; and what follows the end is not waited for as an answer is. */
+static void keeps_more_time(struct test *t)
+{
+	uint64_t old = deadline_in_ms(100000), began = clock_mono_ns();
+
+	fiber_set_deadline(old);
+	t->more_time = true;
+	is_hello(t);
+	EXPECT(fiber_deadline() > old && fiber_deadline() != NEVER);
+	EXPECT(clock_mono_ns() - began < UINT64_C(15000000000));
+	fiber_set_deadline(NEVER);
+}
+
+static void test_more_time(void **state)
+{
+	(void)state;
+	RUN(keeps_more_time, true, SSE(HELLO_LINES "data: [DONE]\n\n"));
+	RUN(keeps_more_time, true, HTTP("200", "Content-Length: 9999\r\n", HELLO_LINES));
+}
+
 static void is_two_calls(struct test *t)
 {
 	struct llm_answer out;
@@ -384,9 +407,9 @@ static void test_open(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_open),	       cmocka_unit_test(test_sends),
-					   cmocka_unit_test(test_takes_text),  cmocka_unit_test(test_takes_calls),
-					   cmocka_unit_test(test_tries_again), cmocka_unit_test(test_refusals),
-					   cmocka_unit_test(test_databricks)};
+					   cmocka_unit_test(test_takes_text),  cmocka_unit_test(test_more_time),
+					   cmocka_unit_test(test_takes_calls), cmocka_unit_test(test_tries_again),
+					   cmocka_unit_test(test_refusals),    cmocka_unit_test(test_databricks)};
 	signal(SIGPIPE, SIG_IGN);
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	work_stop();
