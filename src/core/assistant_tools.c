@@ -6,8 +6,8 @@
  *     whatever becomes of it: what fails, does not fit, or is unknown is told to the model.
  *  2. Calls of the caller's tools end the turn; those of ours beside them have been made by then.
  *  3. After max_steps answers with calls of ours the model is asked once more without any tools, and that is the end.
- *  4. What was done is kept, whatever happened to the request: the write after a failure is shielded from its cancellation and
- *     deadline. A thread never has a call of ours without its output.
+ *  4. What was done is kept, whatever happened to the request: its writes are shielded from the cancellation and the deadline. A
+ *     thread never has a call of ours without its output.
  *  5. While a streamed answer is made, an entry stands in the thread for it, whose status is incomplete; it goes in the transaction
  *     that brings the answer, or when there is none. A client never sees a word of an answer of which the thread knows nothing.
  *  6. A tool is called as the principal of the turn, and gets nothing else that says who asks. */
@@ -244,10 +244,9 @@ static enum err keep(struct answering *w, enum err so_far, bool more)
 
 	w->more = more && so_far == OK;
 	if (w->kept < x->t->output_n && x->t->thread.n && x->t->keep && x->kept) {
+		e = wait_shielded(turn_last_write(x), append_output, w);
 		if (so_far == OK)
-			e = turn_go_on(x, append_output(w));
-		else
-			e = wait_shielded(turn_last_write(x), append_output, w);
+			e = turn_go_on(x, e);
 		w->kept = x->t->output_n;
 	}
 	if (so_far == OK)

@@ -1,6 +1,7 @@
 /* Tools: what fits a schema, what is no schema, and the loop of a turn with a scripted model and scripted tools over the fake
  * store. */
 #include "core/assistant_impl.h"
+#include "core/fake_impl.h"
 #include "core/testing.h"
 #include "core/thread.h"
 #include "rt/wait.h"
@@ -107,6 +108,7 @@ struct world {
 	struct buf seen;  /* roles and texts of the last request */
 	struct buf items; /* what on_item was given */
 	size_t break_at;  /* the item at which the client has gone; 0: never */
+	bool late;	  /* from the first output of a tool on the turn's time is over, which only waits tell */
 };
 static struct world w;
 
@@ -177,6 +179,8 @@ static enum err on_item(void *ctx, const struct assistant_item *it)
 		   STR_ARG(it->kind == ITEM_CALL ? it->call->name : it->text));
 	if (w.break_at && --w.break_at == 0)
 		return err_set(E_CANCELLED, "the client has gone");
+	if (w.late && it->kind == ITEM_OUTPUT)
+		wait_restore(1);
 	return OK;
 }
 
@@ -338,6 +342,30 @@ static void test_given_up(void **state)
 	close_world();
 }
 
+static enum err append_waiting(struct store *s, const struct principal *who, struct entry_append *e)
+{
+	TRY(wait_until(clock_mono_ns() + 1));
+	return fake_thread_ops.append(s, who, e);
+}
+
+/* The request is given up while a tool is called that does not notice: what it did is kept all the same. */
+static void test_kept_though_late(void **state)
+{
+	const struct said script[] = {{"", CALLS(C("a", "echo", "{}")), OK}, {"Well.", NULL, 0, OK}};
+	struct thread_ops waiting = fake_thread_ops;
+	(void)state;
+
+	open_world(8, 1000);
+	waiting.append = append_waiting;
+	fake_of(w.b.store)->ops.threads = &waiting;
+	w.late = true;
+	OKAY(turn("t", script));
+	assert_int_equal(w.t.stateless.n, 0);
+	wait_restore(NEVER);
+	assert_int_equal(kept("t"), 4);
+	close_world();
+}
+
 static void test_limits(void **state)
 {
 	struct llm_call many[40];
@@ -414,9 +442,9 @@ static void test_results_are_data(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fits),	      cmocka_unit_test(test_schemas),	       cmocka_unit_test(test_loop),
-		cmocka_unit_test(test_time_and_size), cmocka_unit_test(test_given_up),	       cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_offered),	      cmocka_unit_test(test_results_are_data),
+		cmocka_unit_test(test_fits),	      cmocka_unit_test(test_schemas),  cmocka_unit_test(test_loop),
+		cmocka_unit_test(test_time_and_size), cmocka_unit_test(test_given_up), cmocka_unit_test(test_kept_though_late),
+		cmocka_unit_test(test_limits),	      cmocka_unit_test(test_offered),  cmocka_unit_test(test_results_are_data),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
