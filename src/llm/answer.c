@@ -257,7 +257,6 @@ enum err chat_answer_end(struct chat_answer *w, struct llm_answer *out)
 		return E_NOMEM;
 	*out = (struct llm_answer){.text = buf_slice(&w->text),
 				   .calls = calls,
-				   .calls_n = w->calls_n,
 				   .finish = w->finish,
 				   .tokens_in = w->tokens_in,
 				   .tokens_out = w->tokens_out,
@@ -276,6 +275,7 @@ enum err chat_answer_end(struct chat_answer *w, struct llm_answer *out)
 			c->arguments = STR("{}");
 		if (!c->id.p)
 			return E_NOMEM;
+		out->calls_n++; /* after an error there are those before it */
 	}
 	if (w->finished && w->calls_n && out->finish == LLM_STOP)
 		out->finish = LLM_CALLS;

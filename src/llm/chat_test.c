@@ -372,6 +372,15 @@ static void nameless(struct test *t)
 	fails(t, E_CORRUPT, "without a name");
 }
 
+/* A caller may look at what came before it. */
+static void second_nameless(struct test *t)
+{
+	struct llm_answer out;
+
+	EXPECT(ask(t, &out) == E_CORRUPT && out.finish == LLM_CUT && out.calls_n == 1);
+	EXPECT(str_eq(out.calls[0].id, STR("a")) && str_eq(out.calls[0].name, STR("x")));
+}
+
 static void test_refusals(void **state)
 {
 	(void)state;
@@ -387,6 +396,10 @@ static void test_refusals(void **state)
 	}
 	RUN(no_answer, false, "={\"choices\":[]}");
 	RUN(nameless, false, WHOLE("{\"tool_calls\":[{\"id\":\"x\",\"function\":{}}]}", "\"tool_calls\""));
+	RUN(second_nameless, false,
+	    WHOLE("{\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"x\"}},{\"id\":\"b\",\"function\":{\"arguments\":\"{}\"}}"
+		  "]}",
+		  "\"tool_calls\""));
 }
 
 static void test_open(void **state)
