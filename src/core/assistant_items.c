@@ -40,6 +40,14 @@ static void member(struct jw *w, const char *name, struct str value)
 	jw_str(w, value);
 }
 
+/* As the response says of itself (api/response.c). */
+static const char *status_of(const struct llm_answer *answer)
+{
+	bool whole = answer->finish != LLM_CUT && answer->finish != LLM_LENGTH && answer->finish != LLM_FILTER;
+
+	return whole ? "completed" : "incomplete";
+}
+
 enum err item_message(struct arena *a, const struct llm_answer *answer, struct str id, struct assistant_item *it)
 {
 	struct buf b;
@@ -54,7 +62,7 @@ enum err item_message(struct arena *a, const struct llm_answer *answer, struct s
 	member(&w, "type", STR("message"));
 	member(&w, "id", id);
 	member(&w, "role", STR("assistant"));
-	member(&w, "status", answer->finish == LLM_CUT || answer->finish == LLM_LENGTH ? STR("incomplete") : STR("completed"));
+	member(&w, "status", str_c(status_of(answer)));
 	jw_key(&w, "content");
 	jw_arr(&w);
 	jw_obj(&w);

@@ -13,6 +13,7 @@ struct scripted {
 	const struct llm_call *calls;
 	size_t calls_n, asked;
 	enum err fail;
+	enum llm_finish finish;
 };
 
 static enum err scripted_chat(struct llm *l, struct arena *a, const struct llm_request *rq, struct llm_answer *out)
@@ -38,7 +39,7 @@ static enum err scripted_chat(struct llm *l, struct arena *a, const struct llm_r
 				   .calls_n = s->calls_n,
 				   .tokens_in = -1,
 				   .tokens_out = -1,
-				   .finish = s->fail ? LLM_CUT : LLM_STOP,
+				   .finish = s->fail ? LLM_CUT : s->finish,
 				   .model = STR("m")};
 	return s->fail ? err_set(s->fail, "the model is down") : OK;
 }
@@ -210,6 +211,11 @@ static void test_broken_off(void **state)
 	FAILS(SAY(&w, &ann, "t", false, &t, USER("go")), E_CANCELLED);
 	assert_int_equal(entries(&w, "t"), 2);
 	assert_int_equal(t.output_n, 1);
+	assert_non_null(memmem(t.output[0].p, t.output[0].n, "\"incomplete\"", 12));
+	/* So is one that was stopped for what it says. */
+	w.model.fail = OK;
+	w.model.finish = LLM_FILTER;
+	OKAY(SAY(&w, &ann, "f", false, &t, USER("go")));
 	assert_non_null(memmem(t.output[0].p, t.output[0].n, "\"incomplete\"", 12));
 	close_world(&w);
 }
