@@ -17,8 +17,9 @@ struct prompt {
 	struct str summary;  /* what stands for them; "" : nothing */
 };
 /* Messages for the items, oldest first; strict: an item that is none is E_INVALID and named, else it is passed over. What a model
- * cannot be sent (reasoning and the like) is left out, as are calls without an output and outputs without a call. At most `most`
- * messages, the newest, none of them a tool's output that has lost its call. */
+ * cannot be sent (reasoning and the like) is left out, as are calls without an output and outputs without a call; the other outputs
+ * stand directly behind their calls, which a late one brings down to its place. At most `most` messages, the newest, none of them a
+ * tool's output that has lost its call. */
 enum err prompt_items(struct arena *a, const struct str *items, size_t n, size_t strict_from, size_t most,
 		      struct prompt *out) MUST_CHECK;
 /* Puts the system message in front: the instructions, and behind them the summary and the memories as data. */

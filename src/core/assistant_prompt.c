@@ -235,45 +235,113 @@ static enum err add_item(struct prompt *p, struct str text, size_t index, bool s
 
 /* ------------------------------------------------------- calls and their outputs */
 
-static bool answered(const struct prompt *p, size_t from, struct str id)
+/* Models refuse a call without its output, an output without its call, and an output that does not follow its call at once. Of an
+ * output that came late the call is moved down to it, so that it is the newest for the model, too; of several the first one counts.
+ */
+struct pairing {
+	const struct prompt *p;
+	size_t *output_of; /* by call; 0: it has none */
+	size_t *call_of;   /* by message; SIZE_MAX: it is no output, or of no call */
+	struct llm_message *v;
+	size_t n;
+	struct llm_call *calls;
+	size_t calls_n;
+};
+
+/* The call that the output at `at` answers: of the newest message before it that has calls with its id the first one without an
+ * output. Some services count ids anew in each answer. */
+static size_t find_call(const struct pairing *w, size_t at)
 {
-	for (size_t i = from; i < p->n; i++)
-		if (p->v[i].role == LLM_TOOL && str_eq(p->v[i].call_id, id))
-			return true;
-	return false;
-}
+	const struct prompt *p = w->p;
 
-static bool called(const struct prompt *p, size_t before, struct str id)
-{
-	for (size_t i = 1; i < before; i++)
-		for (size_t k = 0; k < p->v[i].calls_n; k++)
-			if (str_eq(p->v[i].calls[k].id, id))
-				return true;
-	return false;
-}
+	for (size_t i = at - 1; i > 0; i--) {
+		size_t first = p->v[i].calls_n ? (size_t)(p->v[i].calls - p->calls) : 0;
+		bool has = false;
 
-/* Models refuse a call without its output, and an output without its call. */
-static void pair_up(struct prompt *p)
-{
-	size_t kept = 1;
-
-	for (size_t i = 1; i < p->n; i++) {
-		struct llm_message *m = &p->v[i];
-		struct llm_call *calls = (struct llm_call *)m->calls;
-		size_t n = 0;
-
-		for (size_t k = 0; k < m->calls_n; k++)
-			if (answered(p, i + 1, calls[k].id))
-				calls[n++] = calls[k];
-		if (m->role == LLM_TOOL ? !called(p, i, m->call_id) : m->calls_n && !n && !m->text.n)
-			m->role = LLM_TOOL, m->call_id = STR(""), m->calls_n = 0, m->text = STR(""); /* goes below */
-		else
-			m->calls_n = n;
+		for (size_t k = first; k < first + p->v[i].calls_n; k++) {
+			if (!str_eq(p->calls[k].id, p->v[at].call_id))
+				continue;
+			if (!w->output_of[k])
+				return k;
+			has = true;
+		}
+		if (has)
+			break;
 	}
-	for (size_t i = 1; i < p->n; i++)
-		if (p->v[i].role != LLM_TOOL || p->v[i].call_id.n)
-			p->v[kept++] = p->v[i];
-	p->n = kept;
+	return SIZE_MAX;
+}
+
+/* The message at `at` with those of its calls whose outputs follow at once, and these outputs; they have been put then. */
+static void put_caller(struct pairing *w, size_t at)
+{
+	const struct llm_message *m = &w->p->v[at];
+	size_t first = (size_t)(m->calls - w->p->calls), end = at + 1;
+	struct llm_message *out = &w->v[w->n++];
+
+	*out = *m;
+	out->calls = &w->calls[w->calls_n];
+	out->calls_n = 0;
+	while (end < w->p->n && w->p->v[end].role == LLM_TOOL)
+		end++;
+	for (size_t k = first; k < first + m->calls_n; k++)
+		if (w->output_of[k] && w->output_of[k] < end)
+			w->calls[w->calls_n + out->calls_n++] = w->p->calls[k];
+	w->calls_n += out->calls_n;
+	if (!out->calls_n && !out->text.n)
+		w->n--;
+	for (size_t i = at + 1; i < end; i++) {
+		if (w->call_of[i] < first || w->call_of[i] >= first + m->calls_n)
+			continue;
+		w->v[w->n++] = w->p->v[i];
+		w->call_of[i] = SIZE_MAX;
+	}
+}
+
+static void put_late(struct pairing *w, size_t at)
+{
+	struct llm_message *last = &w->v[w->n - 1];
+
+	if (w->n == 1 || last->role != LLM_ASSISTANT || last->calls_n) {
+		last = &w->v[w->n++];
+		*last = (struct llm_message){.role = LLM_ASSISTANT, .text = STR("")};
+	}
+	last->calls = &w->calls[w->calls_n];
+	last->calls_n = 1;
+	w->calls[w->calls_n++] = w->p->calls[w->call_of[at]];
+	w->v[w->n++] = w->p->v[at];
+}
+
+static enum err pair_up(struct prompt *p)
+{
+	struct pairing w = {.p = p,
+			    .output_of = ARENA_ARRAY(p->a, size_t, p->calls_n + 1),
+			    .call_of = ARENA_ARRAY(p->a, size_t, p->n),
+			    .v = ARENA_ARRAY(p->a, struct llm_message, p->n + p->calls_n),
+			    .n = 1,
+			    .calls = ARENA_ARRAY(p->a, struct llm_call, p->calls_n + 1)};
+
+	if (!w.output_of || !w.call_of || !w.v || !w.calls)
+		return E_NOMEM;
+	memset(w.output_of, 0, (p->calls_n + 1) * sizeof *w.output_of);
+	for (size_t i = 1; i < p->n; i++) {
+		w.call_of[i] = p->v[i].role == LLM_TOOL ? find_call(&w, i) : SIZE_MAX;
+		if (w.call_of[i] != SIZE_MAX)
+			w.output_of[w.call_of[i]] = i;
+	}
+	w.v[0] = p->v[0];
+	for (size_t i = 1; i < p->n; i++) {
+		if (p->v[i].calls_n)
+			put_caller(&w, i);
+		else if (p->v[i].role != LLM_TOOL)
+			w.v[w.n++] = p->v[i];
+		else if (w.call_of[i] != SIZE_MAX)
+			put_late(&w, i);
+	}
+	p->v = w.v;
+	p->n = w.n;
+	p->calls = w.calls;
+	p->calls_n = w.calls_n;
+	return OK;
 }
 
 static void newest(struct prompt *p, size_t most)
@@ -300,7 +368,7 @@ enum err prompt_items(struct arena *a, const struct str *items, size_t n, size_t
 	for (size_t i = 0; i < n; i++)
 		TRY(add_item(out, items[i], i >= strict_from ? i - strict_from : i, i >= strict_from));
 	newest(out, most);
-	pair_up(out);
+	TRY(pair_up(out));
 	for (size_t i = 1; i < out->n; i++)
 		if (out->v[i].role == LLM_USER && out->v[i].text.n)
 			out->question = utf8_cut(out->v[i].text, QUESTION_MAX);

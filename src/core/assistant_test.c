@@ -199,6 +199,32 @@ static void test_tools(void **state)
 	close_world(&w);
 }
 
+/* Of what is kept and of what comes: outputs that are late, come twice, or have ids that earlier ones had. */
+static void test_outputs_behind_calls(void **state)
+{
+	struct assistant_turn t = {0};
+	struct world w;
+	(void)state;
+
+	open_world(&w, 20);
+	OKAY(SAY(&w, &ann, "", false, &t, USER("a"), CALL("c1"), USER("b"), ANSWER("hm"), OUTPUT("c1")));
+	saw(&w, "system:Be kind.\nuser:a\nuser:b\nassistant:hm add(c1)\ntool:3 for c1\n");
+	/* Late, too, and behind a question. */
+	OKAY(SAY(&w, &ann, "", false, &t, USER("a"), ANSWER("hm"), CALL("c1"), CALL("c2"), OUTPUT("c1"), USER("b"), OUTPUT("c2")));
+	saw(&w, "system:Be kind.\nuser:a\nassistant:hm add(c1)\ntool:3 for c1\nuser:b\nassistant: add(c2)\ntool:3 for c2\n");
+	OKAY(SAY(&w, &ann, "", false, &t, USER("a"), CALL("c1"), CALL("c2"), OUTPUT("c2"), OUTPUT("c2"), USER("b"), OUTPUT("c2")));
+	saw(&w, "system:Be kind.\nuser:a\nassistant: add(c2)\ntool:3 for c2\nuser:b\n");
+	/* The second call_0 has none; the third has its own. */
+	OKAY(SAY(&w, &ann, "", false, &t, CALL("call_0"), OUTPUT("call_0"), USER("b"), CALL("call_0"), USER("c"), CALL("call_0"),
+		 OUTPUT("call_0")));
+	saw(&w, "system:Be kind.\nassistant: add(call_0)\ntool:3 for call_0\nuser:b\nuser:c\nassistant: add(call_0)\ntool:3 for "
+		"call_0\n");
+	/* An answer that gives all its calls the same id. */
+	OKAY(SAY(&w, &ann, "", false, &t, USER("a"), CALL("x"), CALL("x"), OUTPUT("x"), OUTPUT("x"), OUTPUT("x")));
+	saw(&w, "system:Be kind.\nuser:a\nassistant: add(x) add(x)\ntool:3 for x\ntool:3 for x\n");
+	close_world(&w);
+}
+
 static void test_broken_off(void **state)
 {
 	struct assistant_turn t = {0};
@@ -315,10 +341,10 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_window),	   cmocka_unit_test(test_sent_again),	     cmocka_unit_test(test_tools),
-		cmocka_unit_test(test_broken_off), cmocka_unit_test(test_memories_are_data), cmocka_unit_test(test_store_away),
-		cmocka_unit_test(test_refusals)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_window),     cmocka_unit_test(test_sent_again),
+					   cmocka_unit_test(test_tools),      cmocka_unit_test(test_outputs_behind_calls),
+					   cmocka_unit_test(test_broken_off), cmocka_unit_test(test_memories_are_data),
+					   cmocka_unit_test(test_store_away), cmocka_unit_test(test_refusals)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
