@@ -116,25 +116,35 @@ static size_t history_limit(const struct turn *x)
 static enum err find_fresh(void *arg)
 {
 	struct turn *x = arg;
+	struct arena keys;
+	enum err e;
 
-	return resent_count(x->a, x->past, x->past_n, x->past_n == history_limit(x), x->t->items, x->t->items_n, &x->fresh);
+	arena_init(&keys, TURN_ROOM);
+	e = resent_count(&keys, x->past, x->past_n, x->past_more, x->t->items, x->t->items_n, &x->fresh);
+	arena_release(&keys);
+	return e;
+}
+
+static enum err load_recent(struct turn *x)
+{
+	size_t limit = history_limit(x);
+
+	TRY(entries_recent(x->as->opt.memory, &x->room, &x->who, x->t->thread, x->t->upto, limit, HISTORY_BYTES, &x->past,
+			   &x->past_n, &x->past_full));
+	x->past_more = x->past_full || x->past_n == limit;
+	return OK;
 }
 
 static enum err load_history(struct turn *x)
 {
-	size_t limit = history_limit(x);
-	struct memory *m = x->as->opt.memory;
 	struct trace_span *s;
-	enum err e;
 
 	if (x->t->away.n) {
 		x->away = true;
 		return without_memory(x, "away", x->t->away);
 	}
 	s = span_begin(x->t->trace, NULL, SPAN_MEMORY, STR("get"));
-	e = x->t->upto ? entries_until(m, x->a, &x->who, x->t->thread, x->t->upto, limit, &x->past, &x->past_n)
-		       : entries_tail(m, x->a, &x->who, x->t->thread, limit, &x->past, &x->past_n);
-	TRY(turn_go_on(x, span_end(s, e)));
+	TRY(turn_go_on(x, span_end(s, load_recent(x))));
 	trace_counted(s, "cenote.messages", x->past_n);
 	for (size_t i = 0; i < x->past_n; i++)
 		x->bytes += x->past[i].data.n;
@@ -265,7 +275,7 @@ static enum err keep_now(void *arg)
 	if (x->tried && !t->resent && !t->once.n)
 		return E_BUSY;
 	if (t->resent) {
-		TRY(entries_tail(x->as->opt.memory, x->a, &x->who, t->thread, history_limit(x), &x->past, &x->past_n));
+		TRY(load_recent(x));
 		TRY(find_fresh(x));
 	}
 	if (t->items_n > x->fresh)
@@ -302,7 +312,7 @@ static enum err build_prompt(void *arg)
 	const struct building *w = arg;
 	struct turn *x = w->x;
 	size_t n = x->past_n + x->t->items_n - x->fresh;
-	struct str *all = ARENA_ARRAY(x->a, struct str, n + 1);
+	struct str *all = ARENA_ARRAY(&x->room, struct str, n + 1);
 
 	if (!all)
 		return E_NOMEM;
@@ -311,7 +321,9 @@ static enum err build_prompt(void *arg)
 	for (size_t i = x->fresh; i < x->t->items_n; i++)
 		all[x->past_n + i - x->fresh] = x->t->items[i];
 	/* Without a thread the caller's conversation is all there is, and goes whole. */
-	return prompt_items(x->a, all, n, x->past_n, x->t->thread.n ? w->most : n, &x->prompt);
+	TRY(prompt_items(&x->room, all, n, x->past_n, x->t->thread.n ? w->most : n, &x->prompt));
+	x->prompt.cut |= x->past_full;
+	return OK;
 }
 
 /* Who only listens has the question alone before him. */
@@ -331,7 +343,7 @@ static enum err ask_memory(struct turn *x, struct trace_span *span, struct recal
 	/* More than wanted, for those that the prompt has anyway. */
 	uint64_t more = (uint64_t)x->as->opt.recall_limit + x->prompt.n, limit = more < RECALL_LIMIT_MAX ? more : RECALL_LIMIT_MAX;
 	const struct recall_request rq = {
-		.query = x->prompt.question,
+		.query = arena_str(x->a, x->prompt.question), /* hits may point into it */
 		.user = &x->who.user,
 		.namespaces = &ns,
 		.namespaces_n = 1,
@@ -342,7 +354,7 @@ static enum err ask_memory(struct turn *x, struct trace_span *span, struct recal
 	};
 
 	*n = 0;
-	if (!ns.p)
+	if (!ns.p || !rq.query.p)
 		return E_NOMEM;
 	return recall(x->as->opt.memory, x->a, &x->who, &rq, hits, n);
 }
@@ -389,8 +401,13 @@ static enum err check_items(void *arg)
 {
 	struct turn *x = arg;
 	struct prompt only;
+	struct arena a;
+	enum err e;
 
-	return prompt_items(x->a, x->t->items, x->t->items_n, 0, x->t->items_n, &only);
+	arena_init(&a, TURN_ROOM);
+	e = prompt_items(&a, x->t->items, x->t->items_n, 0, x->t->items_n, &only);
+	arena_release(&a);
+	return e;
 }
 
 static enum err check(struct turn *x)
@@ -468,11 +485,13 @@ enum err assistant_turn(struct assistant *as, struct arena *a, const struct prin
 		return E_NOMEM;
 	atomic_fetch_add_explicit(&turns, 1, memory_order_relaxed);
 	root = trace_turn(as->opt.tracer, a, &x.who, t);
+	arena_init(&x.room, TURN_ROOM);
 	e = steps(&x);
 	keep_late(&x);
 	e = without_answer(&x, e);
 	extract_ready(as->opt.extract, &x.who, t->thread, x.noted, x.kept && x.prompt.cut);
 	e = trace_turned(root, a, e, t);
+	arena_release(&x.room);
 	if (e != OK)
 		atomic_fetch_add_explicit(&failures, 1, memory_order_relaxed);
 	return e;

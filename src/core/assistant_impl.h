@@ -70,6 +70,9 @@ struct str item_joined(struct arena *a, struct str one, const char *between, str
 struct str item_id(struct arena *a, const char *prefix);
 
 /* ---- assistant.c ---- */
+#define TURN_ROOM ((size_t)256 << 20)
+#define HISTORY_BYTES ((size_t)32 << 20) /* of the thread's entries in a prompt; services take requests of about as many */
+
 struct assistant {
 	struct assistant_options opt;
 	struct arena arena;
@@ -80,6 +83,11 @@ struct turn {
 	struct arena *a;
 	struct principal who; /* as the user of the turn */
 	struct assistant_turn *t;
+	/* What is sent to the model and loaded for it: a conversation with images may have many times the bytes of its request,
+	 * whose arena has no room for that. Ends with the turn; nothing of what the caller gets lies in it. */
+	struct arena room;
+	/* The thread may have entries before those of past; it has, which were left out because of HISTORY_BYTES. */
+	bool past_more, past_full;
 	struct session_entry *past;
 	size_t past_n;
 	size_t fresh; /* the first item that is new */

@@ -6,7 +6,7 @@
 #include "base/utf8.h"
 #include "core/assistant_impl.h"
 
-enum { QUESTION_MAX = 4096, NODES_MAX = 100000 };
+enum { QUESTION_MAX = 4096, NODES_MAX = 100000, PART_MORE = 64 /* bytes of a part in the chat form that are not in the item */ };
 
 static const struct json_limits item_limits = {.depth = 64, .nodes = NODES_MAX, .bytes = 16u << 20, .flags = JSON_DUP_OK};
 
@@ -64,6 +64,8 @@ static enum err parts_of(struct arena *a, struct jval content, struct str *out)
 	struct jw w;
 
 	buf_init(&b, a, (size_t)64 << 20);
+	/* At once: images are large, and growing leaves as much behind. */
+	(void)buf_room(&b, j_raw(content).n + j_node(content)->count * PART_MORE);
 	jw_init(&w, &b);
 	jw_arr(&w);
 	for (struct j_iter it = j_iter(content); j_next(&it, NULL, &part);) {

@@ -11,7 +11,7 @@ struct scripted {
 	struct buf seen; /* a line a message: role, text, calls */
 	const char *text;
 	const struct llm_call *calls;
-	size_t calls_n, asked;
+	size_t calls_n, asked, messages, largest; /* the last two: of the last request; bytes of parts */
 	enum err fail;
 	enum llm_finish finish;
 };
@@ -23,10 +23,13 @@ static enum err scripted_chat(struct llm *l, struct arena *a, const struct llm_r
 	(void)a;
 
 	s->asked++;
+	s->messages = rq->n;
+	s->largest = 0;
 	buf_clear(&s->seen);
 	for (size_t i = 0; i < rq->n; i++) {
 		const struct llm_message *m = &rq->messages[i];
 
+		s->largest = m->parts.n > s->largest ? m->parts.n : s->largest;
 		buf_printf(&s->seen, "%s:%.*s%.*s", roles[m->role], STR_ARG(m->text), STR_ARG(m->parts));
 		for (size_t c = 0; c < m->calls_n; c++)
 			buf_printf(&s->seen, " %.*s(%.*s)", STR_ARG(m->calls[c].name), STR_ARG(m->calls[c].id));
@@ -143,6 +146,46 @@ static void test_window(void **state)
 	t = (struct assistant_turn){0};
 	OKAY(SAY(&w, &ann, "", false, &t, USER("a"), ANSWER("b"), USER("c"), ANSWER("d"), USER("e")));
 	saw(&w, "system:Be kind.\nuser:a\nassistant:b\nuser:c\nassistant:d\nuser:e\n");
+	close_world(&w);
+}
+
+static struct str photo_item(struct arena *a, size_t n)
+{
+	static const char head[] =
+		"{\"role\":\"user\",\"content\":[{\"type\":\"input_image\",\"image_url\":\"data:image/png;base64,";
+	struct buf b;
+
+	buf_init(&b, a, 2 * n);
+	buf_lit(&b, head);
+	memset(buf_room(&b, n), 'A', n);
+	buf_added(&b, n);
+	buf_lit(&b, "\"}]}");
+	return buf_slice(&b);
+}
+
+/* Each request has an arena as the server gives it, in which the thread's photos have no room. */
+static void test_photos(void **state)
+{
+	enum { PHOTO = 2800000, TURNS = 16 };
+	struct world w;
+	struct str item;
+	(void)state;
+
+	open_world(&w, 40);
+	item = photo_item(&w.b.a, PHOTO);
+	for (size_t i = 0; i < TURNS; i++) {
+		struct assistant_turn t = {.thread = STR("t"), .items = &item, .items_n = 1, .keep = true, .fresh = i == 0};
+		struct arena request;
+
+		arena_init(&request, (size_t)8 << 20);
+		OKAY(assistant_turn(w.as, &request, &ann, &t));
+		arena_release(&request);
+		assert_true(w.model.largest >= PHOTO);
+		if (i < 5)
+			assert_int_equal(w.model.messages, 2 + 2 * i);
+	}
+	/* Of what is more than HISTORY_BYTES the newest. */
+	assert_int_equal(w.model.messages, 2 + HISTORY_BYTES / PHOTO * 2 + 1);
 	close_world(&w);
 }
 
@@ -341,10 +384,15 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_window),     cmocka_unit_test(test_sent_again),
-					   cmocka_unit_test(test_tools),      cmocka_unit_test(test_outputs_behind_calls),
-					   cmocka_unit_test(test_broken_off), cmocka_unit_test(test_memories_are_data),
-					   cmocka_unit_test(test_store_away), cmocka_unit_test(test_refusals)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_window),
+					   cmocka_unit_test(test_photos),
+					   cmocka_unit_test(test_sent_again),
+					   cmocka_unit_test(test_tools),
+					   cmocka_unit_test(test_outputs_behind_calls),
+					   cmocka_unit_test(test_broken_off),
+					   cmocka_unit_test(test_memories_are_data),
+					   cmocka_unit_test(test_store_away),
+					   cmocka_unit_test(test_refusals)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -270,24 +270,35 @@ enum err entries_tail(struct memory *m, struct arena *a, const struct principal 
 	return OK;
 }
 
-enum err entries_until(struct memory *m, struct arena *a, const struct principal *who, struct str thread, int64_t upto,
-		       size_t limit, struct session_entry **out, size_t *n)
+enum err entries_recent(struct memory *m, struct arena *a, const struct principal *who, struct str thread, int64_t upto,
+			size_t limit, size_t max_bytes, struct session_entry **out, size_t *n, bool *full)
 {
 	struct entry_list q = {.thread = thread, .newest_first = true, .after = upto};
-	struct gather g = {.a = a, .want = limit, .max_bytes = SIZE_MAX};
+	struct gather g = {.a = a, .want = limit, .max_bytes = max_bytes};
 	struct session_entry last;
 	bool end;
+	enum err e;
 
 	*n = 0;
 	*out = NULL;
-	TRY(entries_get(m, a, who, thread, upto, &last));
-	if (!room(&g))
-		return E_NOMEM;
-	g.v[g.n++] = last;
-	TRY(collect(memory_store(m), who, q, &g, &end));
+	*full = false;
+	TRY(principal_check(who, RIGHT_READ));
+	TRY(thread_check(thread, "session"));
+	if (upto) {
+		TRY(entries_get(m, a, who, thread, upto, &last));
+		if (!room(&g))
+			return E_NOMEM;
+		g.v[g.n++] = last;
+		g.bytes = last.data.n;
+	}
+	e = collect(memory_store(m), who, q, &g, &end);
+	if (e == E_NOT_FOUND && !upto)
+		return OK;
+	TRY(e);
 	reverse(g.v, g.n);
 	*out = g.v;
 	*n = g.n;
+	*full = g.full;
 	return OK;
 }
 

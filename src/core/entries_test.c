@@ -194,6 +194,31 @@ static void tails(void **state)
 	FAILS(entries_tail(b->m, &b->a, &ann, STR("t"), 3, &v, &n), E_BUSY);
 }
 
+static void recent_ones(void **state)
+{
+	struct bench *b = *state;
+	struct session_entry *v;
+	bool full;
+	size_t n;
+
+	fill(ROWS);
+	OKAY(entries_recent(b->m, &b->a, &ann, STR("t"), 0, 100, SIZE_MAX, &v, &n, &full));
+	assert_int_equal(n, 26);
+	assert_false(full);
+	/* Those that have room, oldest first; one has always. */
+	OKAY(entries_recent(b->m, &b->a, &ann, STR("t"), 0, 100, 3 * strlen("{\"a\":2}"), &v, &n, &full));
+	assert_int_equal(n, 3);
+	assert_int_equal(v[0].id, 58);
+	assert_int_equal(v[2].id, 63);
+	assert_true(full);
+	OKAY(entries_recent(b->m, &b->a, &ann, STR("t"), 0, 100, 1, &v, &n, &full));
+	assert_int_equal(n, 1);
+	assert_true(full);
+	OKAY(entries_recent(b->m, &b->a, &ann, STR("none"), 0, 100, 1, &v, &n, &full));
+	assert_int_equal(n, 0);
+	assert_false(full);
+}
+
 static void tail_starts(void **state)
 {
 	static const struct {
@@ -293,6 +318,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_to_append, setup, teardown),
 		cmocka_unit_test_setup_teardown(tails, setup, teardown),
+		cmocka_unit_test_setup_teardown(recent_ones, setup, teardown),
 		cmocka_unit_test_setup_teardown(tail_starts, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_pages, setup, teardown),

@@ -234,13 +234,16 @@ static enum err typed(struct arena *a, struct str data, struct str *out)
 	return OK;
 }
 
-static bool of_use(const struct extract *x, struct arena *a, struct str data)
+static bool of_use(const struct extract *x, struct str data)
 {
+	struct arena a;
 	struct str text;
+	bool is;
 
-	if (typed(a, data, &text) != OK || text.n == 0)
-		return false;
-	return x->opt.mode == EXTRACT_MODEL || rules_apply(text);
+	arena_init(&a, ROOM);
+	is = typed(&a, data, &text) == OK && text.n > 0 && (x->opt.mode == EXTRACT_MODEL || rules_apply(text));
+	arena_release(&a);
+	return is;
 }
 
 static enum err write_note(struct extract *x, struct arena *a, const struct principal *who, struct str thread, const int64_t *ids,
@@ -284,7 +287,7 @@ enum err extract_note(struct extract *x, struct arena *a, const struct principal
 	if (!x || x->opt.mode == EXTRACT_OFF || !who->user.n || !thread.n)
 		return OK;
 	for (size_t i = n > ENTRIES_MOST ? n - ENTRIES_MOST : 0; i < n; i++)
-		if (of_use(x, a, v[i].data))
+		if (of_use(x, v[i].data))
 			ids[k++] = v[i].id;
 	if (k > 0)
 		e = write_note(x, a, who, thread, ids, k, out);

@@ -6,7 +6,7 @@
 #include "core/thread.h"
 
 /* Of a message, and of all messages of one request. A page of entries is at most ENTRIES_PAGE_BYTES. */
-enum { MESSAGE_MAX = 4000, PIECE_MAX = 24000, PAGE = 200, ROOM = 64 << 20 };
+enum { MESSAGE_MAX = 4000, PIECE_MAX = 24000, PAGE = 200, ROOM = 64 << 20, ENTRY_ROOM = 2 * ENTRY_MAX_BYTES };
 
 static const char task[] =
 	"You keep the summary of a long conversation between a user and an assistant. What stands between <conversation> and "
@@ -45,6 +45,7 @@ enum err summary_load(struct memory *m, struct arena *a, const struct principal 
 	struct store *s = memory_store(m);
 	struct str name = name_of(a, thread), text;
 	struct session_entry last;
+	struct arena scratch;
 	bool found;
 	enum err e;
 
@@ -55,7 +56,9 @@ enum err summary_load(struct memory *m, struct arena *a, const struct principal 
 	if (!found)
 		return OK;
 	TRY(parse(a, text, out));
-	e = entries_get(m, a, who, thread, out->upto, &last);
+	arena_init(&scratch, ENTRY_ROOM);
+	e = entries_get(m, &scratch, who, thread, out->upto, &last);
+	arena_release(&scratch);
 	if (e == E_NOT_FOUND) {
 		*out = (struct summary){.text = STR("")};
 		return OK;

@@ -59,9 +59,10 @@ enum err entries_append(struct memory *m, struct arena *a, const struct principa
 /* The newest `limit` readable ones (0: none, SIZE_MAX: all) in order, oldest first. An unknown session has none. */
 enum err entries_tail(struct memory *m, struct arena *a, const struct principal *who, struct str thread, size_t limit,
 		      struct session_entry **out, size_t *n) MUST_CHECK;
-/* The same of the session as it was when `upto` was its newest entry. E_NOT_FOUND: that is not there. limit >= 1. */
-enum err entries_until(struct memory *m, struct arena *a, const struct principal *who, struct str thread, int64_t upto,
-		       size_t limit, struct session_entry **out, size_t *n) MUST_CHECK;
+/* The same of the session as it was when `upto` was its newest entry (0: as it is; else E_NOT_FOUND: that is not there), in at most
+ * max_bytes of data, but one at least. *full: an older one was left out for that. limit >= 1. */
+enum err entries_recent(struct memory *m, struct arena *a, const struct principal *who, struct str thread, int64_t upto,
+			size_t limit, size_t max_bytes, struct session_entry **out, size_t *n, bool *full) MUST_CHECK;
 /* For those who send a long tail piece by piece: the entry behind which it begins (0: at the start). found = false: it is empty. */
 enum err entries_tail_from(struct memory *m, const struct principal *who, struct str thread, size_t limit, int64_t *after,
 			   bool *found) MUST_CHECK;

@@ -107,6 +107,20 @@ def test_window(kind, start, model, most):
         assert [t for _, t in sent[1:]] == [f"m{n}" for n in range(31 - most, 30)] + ["now"]
 
 
+def test_photos(client, model):
+    """Photos of the history come along with each request, and have more bytes than a request may have."""
+    model.answer = lambda body: "Nice."
+    c, photo = client.conversations.create(), "data:image/jpeg;base64," + "A" * 2_800_000
+    for n in range(1, 6):
+        r = client.responses.create(model="scripted", conversation=c.id, input=[{"role": "user", "content": [
+            {"type": "input_text", "text": f"photo {n}"}, {"type": "input_image", "image_url": photo, "detail": "auto"}]}])
+        assert r.output_text == "Nice."
+        users = [m["content"] for m in model.requests[-1]["messages"] if m["role"] == "user"]
+        assert [u[0]["text"] for u in users] == [f"photo {i}" for i in range(1, n + 1)]
+        assert all(u[1]["image_url"]["url"] == photo for u in users)
+        model.requests.clear()
+
+
 def test_streamed(client, model):
     model.answer = lambda body: "Green tea, I believe."
     c = client.conversations.create()
