@@ -23,6 +23,16 @@ enum err tenant_check(struct str name)
 			 "a tenant's name is 1 to 63 characters of a-z, 0-9, _ and -, and begins with a letter or digit");
 }
 
+bool user_reserved(struct str user)
+{
+	static const char *const labels[] = {"user_memories", "facts", "entities", "shared", "samples"};
+
+	for (size_t i = 0; i < sizeof labels / sizeof labels[0]; i++)
+		if (str_eq(user, str_c(labels[i])))
+			return true;
+	return false;
+}
+
 enum err principal_check(const struct principal *p, unsigned need)
 {
 	if (!p)
@@ -31,6 +41,12 @@ enum err principal_check(const struct principal *p, unsigned need)
 		return err_kind(E_DENIED, ERR_UNAUTHENTICATED, "the principal has no tenant");
 	if (p->user_bound && p->user.n == 0)
 		return err_set(E_DENIED, "the principal is bound to a user without a name");
+	if (p->user_bound && user_reserved(p->user))
+		return err_set(
+			E_DENIED,
+			"this key belongs to the user \"%.*s\", which is a label of Cenote's own namespaces; revoke it and make "
+			"one for another id",
+			STR_ARG(p->user));
 	if ((p->rights & need) != need) {
 		unsigned lacks = need & ~p->rights;
 

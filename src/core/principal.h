@@ -15,7 +15,10 @@ struct principal {
 	struct str id; /* for logs and audit: key id, "local", "socket"; never a secret */
 };
 
-/* E_DENIED when p is NULL, has no tenant, or lacks a right of need. */
+/* Whether the id is a label that Cenote itself gives to namespaces of all users, or to its own: user_memories, facts, entities,
+ * shared, samples. A key bound to such a user would reach everybody's. */
+bool user_reserved(struct str user);
+/* E_DENIED when p is NULL, has no tenant, is bound to a user_reserved, or lacks a right of need. */
 enum err principal_check(const struct principal *p, unsigned need) MUST_CHECK;
 /* E_INVALID unless name is a tenant's name as above. */
 enum err tenant_check(struct str name) MUST_CHECK;

@@ -16,6 +16,13 @@ static void rights_are_needed(void **state)
 	p = bound;
 	p.user = STR("");
 	FAILS(principal_check(&p, 0), E_DENIED);
+	/* Bound to a label that every user's namespaces have: user_memories.ann.facts would be this one's. */
+	p.user = STR("facts");
+	FAILS(principal_check(&p, RIGHT_READ), E_DENIED);
+	p.user_bound = false;
+	OKAY(principal_check(&p, RIGHT_READ));
+	assert_true(user_reserved(STR("user_memories")) && user_reserved(STR("entities")) && user_reserved(STR("shared")));
+	assert_false(user_reserved(STR("fact")) || user_reserved(STR("")));
 }
 
 static void tenant_names(void **state)

@@ -412,6 +412,12 @@ static enum err user_check(struct auth *au, struct arena *a, const struct key_re
 		return OK;
 	if (k->rights & RIGHT_ADMIN)
 		return err_field(E_INVALID, "/rights", -1, "a key that belongs to one user cannot have the right admin");
+	if (user_reserved(k->user))
+		return err_field(
+			E_INVALID, "/user", -1,
+			"a key cannot belong to the user \"%.*s\": that is a label of Cenote's own namespaces, and it would reach "
+			"what is everybody's",
+			STR_ARG(k->user));
 	c.label = user_label(a, k->user);
 	if (!c.label.p)
 		return E_NOMEM;

@@ -242,6 +242,9 @@ static void labels_do_not_collide(void **state)
 	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"a@b\"}", NULL), 201);
 	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"a-at-b\"}", NULL), 409);
 	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"ann\",\"rights\":\"admin\"}", NULL), 422);
+	/* Nor can one whose id is a label that all have. */
+	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"facts\"}", NULL), 422);
+	assert_int_equal(ask(&w, w.unix_, NULL, NULL, "POST", KEYS, "{\"user\":\"user_memories\"}", NULL), 422);
 	stop(&w);
 }
 
