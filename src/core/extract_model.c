@@ -120,7 +120,7 @@ enum err extract_ask(struct llm *l, struct arena *a, const struct extract_turn *
 {
 	const struct llm_param param = {"response_format", str_c(schema)};
 	struct llm_message m[4] = {{.role = LLM_SYSTEM, .text = str_c(task)}, {.role = LLM_USER}};
-	struct llm_request rq = {.messages = m, .n = 2, .params = &param, .params_n = 1, .tools = STR("")};
+	struct llm_request rq = {.messages = m, .n = 2, .params = &param, .params_n = 1, .tools = STR(""), .no_defaults = true};
 	struct llm_answer answer;
 	enum err e;
 

@@ -411,6 +411,7 @@ struct scripted {
 	enum err fail;
 	const char *poison; /* at which it fails, too */
 	unsigned asked;
+	enum llm_finish finish;
 };
 
 static enum err scripted_chat(struct llm *l, struct arena *a, const struct llm_request *rq, struct llm_answer *out)
@@ -418,8 +419,9 @@ static enum err scripted_chat(struct llm *l, struct arena *a, const struct llm_r
 	struct scripted *s = (struct scripted *)l;
 	(void)a;
 
-	*out = (struct llm_answer){.text = STR(""), .finish = LLM_STOP};
+	*out = (struct llm_answer){.text = STR(""), .finish = s->finish};
 	s->asked++;
+	assert_true(rq->no_defaults);
 	if (s->fail || (s->poison && memmem(rq->messages[1].text.p, rq->messages[1].text.n, s->poison, strlen(s->poison))))
 		return err_set(s->fail ? s->fail : E_UPSTREAM, "the model is down");
 	out->text = str_c(s->answers[0]);
@@ -605,6 +607,18 @@ static void test_summary(void **state)
 	OKAY(summary_make(b.m, &model.base, &b.a, &ann, STR("t"), 2, 1, &s, &made));
 	assert_true(made == 1 && s.upto == ids[3] && s.covered == 4 && str_eq(s.text, STR("one")));
 	ids[6] = say(&b, x, "ann", "hello", false);
+	/* One that breaks off takes nothing's place. */
+	for (size_t i = 0; i < 2; i++) {
+		static const char *const half[] = {"tw", NULL};
+
+		model.answers = half;
+		model.finish = i == 0 ? LLM_LENGTH : LLM_FILTER;
+		FAILS(summary_make(b.m, &model.base, &b.a, &ann, STR("t"), 2, 1, &s, &made), E_UPSTREAM);
+		OKAY(summary_load(b.m, &b.a, &ann, STR("t"), &s));
+		assert_true(s.upto == ids[3] && str_eq(s.text, STR("one")));
+	}
+	model.answers = answers + 1;
+	model.finish = LLM_STOP;
 	OKAY(summary_make(b.m, &model.base, &b.a, &ann, STR("t"), 2, 1, &s, &made));
 	assert_true(made == 1 && s.upto == ids[4] && s.covered == 5 && str_eq(s.text, STR("two")));
 	/* What it does not cover may go; with what it covers it goes. */

@@ -56,6 +56,9 @@ struct llm_request {
 	struct str tools; /* JSON array of {"type":"function","function":{..}}; "" : none */
 	const struct llm_param *params;
 	size_t params_n;
+	/* Parameters that the model has from its settings do not hold: what is asked for is no answer of a conversation, and has a
+	 * length of its own. */
+	bool no_defaults;
 	llm_text_fn on_text; /* NULL: the answer is wanted whole */
 	void *ctx;
 	const struct trace_span *span; /* the step that this is, whose context the service gets; NULL: nobody traces */

@@ -145,7 +145,7 @@ static enum err add_line(struct arena *a, struct piece *p, const struct session_
 static enum err ask(struct llm *l, struct arena *a, const struct summary *old, const struct piece *p, struct str *out)
 {
 	struct llm_message m[2] = {{.role = LLM_SYSTEM, .text = str_c(task)}, {.role = LLM_USER}};
-	const struct llm_request rq = {.messages = m, .n = 2, .tools = STR("")};
+	const struct llm_request rq = {.messages = m, .n = 2, .tools = STR(""), .no_defaults = true};
 	struct llm_answer answer;
 	struct buf b;
 
@@ -161,6 +161,10 @@ static enum err ask(struct llm *l, struct arena *a, const struct summary *old, c
 	TRY(b.err);
 	m[1].text = buf_slice(&b);
 	TRY(llm_chat(l, a, &rq, &answer));
+	/* Half a summary would stand for all that was said, in the next one, too. */
+	if (answer.finish == LLM_LENGTH || answer.finish == LLM_FILTER)
+		return err_set(E_UPSTREAM, "the model's summary was %s",
+			       answer.finish == LLM_LENGTH ? "cut off by its length" : "stopped by a filter");
 	*out = utf8_cut(str_trim(answer.text), SUMMARY_TEXT_MAX);
 	if (out->n == 0)
 		return err_set(E_UPSTREAM, "the model gave an empty summary");

@@ -54,13 +54,11 @@ static void wipe_headers(struct outbound_header *h, size_t n)
 
 /* -------------------------------------------------------------------- models */
 
-static enum err open_one(const struct chat_options *common, struct str model, bool chat, struct llm **out)
+static enum err open_one(const struct chat_options *common, struct str model, struct llm **out)
 {
 	struct chat_options opt = *common;
 
 	opt.model = model;
-	if (!chat)
-		opt.defaults_n = 0; /* what is asked of those is said with each request */
 	TRY(chat_open(&opt, out));
 	LOG(LOG_INFO, "llm", "model", LF_STR("url", opt.base_url), LF_STR("model", model));
 	return OK;
@@ -70,7 +68,7 @@ static enum err open_one(const struct chat_options *common, struct str model, bo
 static enum err open_named(const struct chat_options *common, struct str model, struct llm *chat, struct llm **out)
 {
 	*out = chat;
-	return model.n && !str_eq(model, chat->model) ? open_one(common, model, false, out) : OK;
+	return model.n && !str_eq(model, chat->model) ? open_one(common, model, out) : OK;
 }
 
 static enum err open_models(const struct config *c, struct arena *a, struct assist *out)
@@ -99,7 +97,7 @@ static enum err open_models(const struct config *c, struct arena *a, struct assi
 	if (c->llm_max_tokens)
 		defaults[opt.defaults_n++] =
 			(struct llm_param){"max_tokens", arena_printf(a, "%lld", (long long)c->llm_max_tokens)};
-	CHECK(open_one(&opt, c->llm_model, true, &out->llm));
+	CHECK(open_one(&opt, c->llm_model, &out->llm));
 	out->extract = out->summary = out->llm;
 	CHECK(open_named(&opt, c->llm_extract_model, out->llm, &out->extract));
 	e = open_named(&opt, c->llm_summary_model, out->llm, &out->summary);

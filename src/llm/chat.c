@@ -64,7 +64,7 @@ static enum err write_body(void *arg)
 				      .completion_tokens = k->c->opt.completion_tokens,
 				      .databricks = k->c->databricks,
 				      .defaults = k->c->opt.defaults,
-				      .defaults_n = k->c->opt.defaults_n};
+				      .defaults_n = k->rq->no_defaults ? 0 : k->c->opt.defaults_n};
 	struct buf out;
 
 	buf_init(&out, &k->scratch, BODY_MAX);

@@ -142,6 +142,9 @@ static void sends(struct test *t)
 			&out) == OK);
 	EXPECT(strcmp(t->peer.bodies[1], "{\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"be \\\"kind\\\"\"}],"
 					 "\"temperature\":0.5,\"max_tokens\":77}") == 0);
+	EXPECT(llm_chat(t->llm, &t->a, &(struct llm_request){.messages = messages, .n = 1, .no_defaults = true}, &out) == OK);
+	EXPECT(strcmp(t->peer.bodies[2],
+		      "{\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"be \\\"kind\\\"\"}]}") == 0);
 }
 
 static void test_sends(void **state)
