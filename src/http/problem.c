@@ -132,6 +132,22 @@ static http_error_fn error_writer(struct http_req *rq)
 	return rq->ep ? NULL : router_errors(rq->server->router, rq->path);
 }
 
+/* What broke inside is for the log; the client gets the request id to ask with. */
+static void hide(struct http_req *rq)
+{
+	const struct diag *d = diag_get();
+
+	LOG(LOG_ERROR, "http", "request failed", LF_STR("request_id", rq->id), LF_C("err", err_name(d->code)),
+	    LF_C("detail", d->text));
+	(void)err_set(d->code ? d->code : E_INTERNAL, "the server failed to handle this request; its log has the details");
+}
+
+void rs_hide(struct http_req *rq, enum err e)
+{
+	if (e != OK && http_status(e, ERR_PLAIN) == 500)
+		hide(rq);
+}
+
 void rs_fail(struct http_req *rq, int status)
 {
 	struct diag d = *diag_get();
@@ -139,12 +155,8 @@ void rs_fail(struct http_req *rq, int status)
 	http_error_fn errors = error_writer(rq);
 	struct buf b;
 
-	if (status == 500) {
-		/* What broke inside is for the log; the client gets the request id to ask with. */
-		LOG(LOG_ERROR, "http", "request failed", LF_STR("request_id", rq->id), LF_C("err", err_name(d.code)),
-		    LF_C("detail", d.text));
-		(void)err_set(d.code ? d.code : E_INTERNAL, "the server failed to handle this request; its log has the details");
-	}
+	if (status == 500)
+		hide(rq);
 	buf_init(&b, &rq->arena, PROBLEM_MAX);
 	if (errors)
 		type = errors(rq, status, &b);

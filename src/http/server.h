@@ -138,6 +138,9 @@ void rs_empty(struct http_req *rq, int status); /* 204, 304 */
 void rs_error(struct http_req *rq, enum err e);
 /* The same with a status of its own. */
 void rs_fail(struct http_req *rq, int status);
+/* For who writes an error into an answer that has begun, before the diagnostic is read: what broke inside (the status of e would be
+ * 500) goes to the log, and the diagnostic says no more than that. rs_error and rs_fail do it themselves. */
+void rs_hide(struct http_req *rq, enum err e);
 /* Status code of an error as rs_error would choose it. */
 int http_status(enum err e, enum err_kind kind);
 /* Large answers piece by piece (R_STREAM_OUT): status and type once, then pieces (parks while the client is slow), then end. After

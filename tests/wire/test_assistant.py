@@ -400,6 +400,17 @@ def test_killed_in_the_middle_of_an_answer(kind, start, model):
             assert len(kept(c, conversation)) == 6
 
 
+@pytest.mark.parametrize("path, body", [("/v1/responses", {"input": "go"}), ("/v1/chat/completions", {"messages": [{"role": "user", "content": "go"}]}),
+                                        ("/invocations", {"input": [{"role": "user", "content": "go"}]})])
+def test_what_breaks_inside_is_for_the_log(server, model, path, body):
+    """In the middle of a stream as in a whole answer."""
+    model.answer = lambda body: {"content": "one two", "tool_calls": [{**CALL, "function": {"name": "", "arguments": "{}"}}]}
+    r = server.request("POST", path, {"model": "scripted", "stream": True, **body})
+    assert r.status == 200 and b" two" in r.body and b"the server failed to handle this request" in r.body, r
+    assert b"without a name" not in r.body
+    assert server.logged("request failed", "without a name", r.headers["x-request-id"])
+
+
 @pytest.mark.parametrize("fault", ["cut:2", "error:2"])
 def test_a_part_of_an_answer_is_kept(client, model, fault):
     model.answer = lambda body: "one two three four"

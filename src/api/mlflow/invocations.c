@@ -110,6 +110,7 @@ static void break_off(struct ask *k, enum err e)
 	struct buf b;
 	struct jw w;
 
+	rs_hide(k->rq, e);
 	buf_init(&b, k->a, 16 << 10);
 	jw_init(&w, &b);
 	jw_obj(&w);

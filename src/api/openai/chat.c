@@ -33,6 +33,7 @@ static void break_off(struct ask *k, enum err e)
 {
 	struct buf b;
 
+	rs_hide(k->rq, e);
 	buf_init(&b, k->a, 4096);
 	(void)oa_error(k->rq, http_status(e, diag_get()->kind), &b);
 	ask_break(k, e, &b);

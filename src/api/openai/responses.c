@@ -186,9 +186,12 @@ static enum err run(struct response *r, const struct stored *previous)
 /* The error's event, flat since clients raise what has a member "error", and response.failed. */
 static void break_off(struct response *r, enum err e)
 {
-	struct diag d = *diag_get();
-	enum err sent = e == E_CANCELLED ? e : response_stream_error(r);
+	struct diag d;
+	enum err sent;
 
+	rs_hide(r->ask->rq, e);
+	d = *diag_get();
+	sent = e == E_CANCELLED ? e : response_stream_error(r);
 	*diag_get() = d;
 	if (sent == OK)
 		sent = response_stream_failed(r);
