@@ -111,6 +111,7 @@ enum err ask_begin(struct ask *k, struct http_req *rq, void *ctx, struct jval bo
 	k->service = ctx;
 	k->began_s = clock_wall_us() / 1000000;
 	k->turn.params = k->params;
+	ask_trace(k);
 	TRY(read_toolbox(k));
 	TRY(read_why(k));
 	k->turn.listen = j_str_eq(j_get(body, STR("model")), STR(ASK_NOBODY));
@@ -124,20 +125,18 @@ enum err ask_begin(struct ask *k, struct http_req *rq, void *ctx, struct jval bo
 }
 
 /* The turn is traced, in the caller's trace when it names one (traceparent): the answer says where (X-Cenote-Trace). */
-static void trace(struct ask *k)
+void ask_trace(struct ask *k)
 {
-	struct trace *t = trace_begin(assistant_tracer(k->service->assistant), k->a, rq_principal(k->rq),
-				      rq_header(k->rq, "traceparent"), rq_header(k->rq, "tracestate"));
-
-	if (!t)
-		return;
-	k->turn.trace = t;
-	rs_trace(k->rq, str_c(t->hex));
+	if (!k->turn.trace || k->turn.trace->closed)
+		assistant_trace(k->service->assistant, k->a, rq_principal(k->rq), rq_header(k->rq, "traceparent"),
+				rq_header(k->rq, "tracestate"), &k->turn);
 }
 
 enum err ask_turn(struct ask *k)
 {
-	trace(k);
+	ask_trace(k);
+	if (k->turn.trace)
+		rs_trace(k->rq, str_c(k->turn.trace->hex));
 	return assistant_turn(k->service->assistant, k->a, rq_principal(k->rq), &k->turn);
 }
 

@@ -49,6 +49,9 @@ enum err ask_param(struct ask *k, struct jval v, const char *name) MUST_CHECK;
 enum err ask_param_json(struct ask *k, const char *name, struct str json) MUST_CHECK;
 /* A boolean member; absent and null: dflt. E_INVALID names it. */
 enum err ask_bool(struct jval body, const char *name, bool dflt, bool *out) MUST_CHECK;
+/* Begins the trace of the turn, with the step of finding the thread, unless there is one that has not ended. ask_begin does; a turn
+ * that is taken a second time has another one. */
+void ask_trace(struct ask *k);
 /* Takes the turn, traced. */
 enum err ask_turn(struct ask *k) MUST_CHECK;
 /* For on_item of a turn in forms that do not show calls of our tools: texts before and after those are one message (more). */

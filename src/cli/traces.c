@@ -30,11 +30,17 @@ static double number(struct jval v, const char *name)
 
 static enum err list(struct call *c)
 {
-	static const struct column cols[] = {{"TRACE", "trace_id", 0},	  {"STARTED", "started_at", 0},
-					     {"STATE", "state", 0},	  {"MS", "duration_ms", 0},
-					     {"STEPS", "steps", 0},	  {"TOKENS IN", "input_tokens", 0},
-					     {"OUT", "output_tokens", 0}, {"THREAD", "thread", 40},
-					     {"USER", "user", 30},	  {"ERROR", "error", 60}};
+	static const struct column cols[] = {{"TRACE", "trace_id", 0},
+					     {"STARTED", "started_at", 0},
+					     {"NAME", "name", 0},
+					     {"STATE", "state", 0},
+					     {"MS", "duration_ms", 0},
+					     {"STEPS", "steps", 0},
+					     {"TOKENS IN", "input_tokens", 0},
+					     {"OUT", "output_tokens", 0},
+					     {"THREAD", "thread", 40},
+					     {"USER", "user", 30},
+					     {"ERROR", "error", 60}};
 	struct jval answer, data, v;
 	int64_t limit;
 	struct out o;
@@ -163,6 +169,8 @@ static enum err draw(struct call *c, struct jval v)
 		buf_printf(&b, "  thread %.*s", STR_ARG(member(c, v, "thread")));
 	if (member(c, v, "user").n)
 		buf_printf(&b, "  user %.*s", STR_ARG(member(c, v, "user")));
+	if (member(c, v, "turn").n)
+		buf_printf(&b, "  behind turn %.*s", STR_ARG(member(c, v, "turn")));
 	if (member(c, v, "input_tokens").n)
 		buf_printf(&b, "  %.*s tokens in, %.*s out", STR_ARG(member(c, v, "input_tokens")),
 			   STR_ARG(member(c, v, "output_tokens")));

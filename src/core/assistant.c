@@ -57,11 +57,6 @@ bool assistant_keeps(const struct assistant *as)
 	return !as->opt.no_threads;
 }
 
-struct tracer *assistant_tracer(const struct assistant *as)
-{
-	return as->opt.tracer;
-}
-
 /* ------------------------------------------------------------- without memory */
 
 bool assistant_outage(enum err e)
@@ -138,13 +133,17 @@ static enum err load_recent(struct turn *x)
 static enum err load_history(struct turn *x)
 {
 	struct trace_span *s;
+	uint64_t before;
+	enum err e;
 
 	if (x->t->away.n) {
 		x->away = true;
 		return without_memory(x, "away", x->t->away);
 	}
 	s = span_begin(x->t->trace, NULL, SPAN_MEMORY, STR("get"));
-	TRY(turn_go_on(x, span_end(s, load_recent(x))));
+	before = assistant_step(x->as);
+	e = span_end(s, assistant_stepped(x->as, before, load_recent(x)));
+	TRY(turn_go_on(x, e));
 	trace_counted(s, "cenote.messages", x->past_n);
 	for (size_t i = 0; i < x->past_n; i++)
 		x->bytes += x->past[i].data.n;
@@ -182,9 +181,12 @@ enum err turn_append(struct turn *x, const struct str *items, size_t n, bool mor
 		TRY(stand_in(x, &add->v[n].data));
 	s = span_begin(x->t->trace, NULL, SPAN_MEMORY, STR("save"));
 	span_int(s, "cenote.messages", (int64_t)n);
-	before = wait_within(x->away ? turn_last_write(x) : NEVER);
+	before = x->away ? wait_within(turn_last_write(x)) : assistant_step(x->as);
 	e = entries_append(x->as->opt.memory, x->a, &x->who, add);
-	wait_restore(before);
+	if (x->away)
+		wait_restore(before);
+	else
+		e = assistant_stepped(x->as, before, e);
 	TRY(span_end(s, e));
 	x->stand_in = streamed ? add->v[n].id : 0;
 	return OK;
@@ -227,6 +229,16 @@ static enum err note_came(struct turn *x, const struct entry_append *add)
 	return OK;
 }
 
+/* That nothing can be noted is no error of the turn; but a store that does not answer is not waited for twice. */
+static void note_turn(struct turn *x, const struct entry_append *add)
+{
+	const struct extract_turn_of of = {.thread = x->t->thread, .trace = x->t->trace};
+	uint64_t before = assistant_step(x->as);
+	enum err e = extract_note(x->as->opt.extract, x->a, &x->who, &of, add->v, add->n, &x->noted);
+
+	(void)!turn_go_on(x, assistant_stepped(x->as, before, e));
+}
+
 /* more: an answer will follow. */
 static enum err append_input(struct turn *x, bool more)
 {
@@ -240,9 +252,8 @@ static enum err append_input(struct turn *x, bool more)
 		e = note_came(x, &add);
 	if (e == OK && add.repeated && !t->stateless.n)
 		x->fresh = t->items_n; /* the history has it */
-	/* That nothing can be noted is no error of the turn; but a store that does not answer is not waited for twice. */
 	if (e == OK)
-		(void)!turn_go_on(x, extract_note(x->as->opt.extract, x->a, &x->who, t->thread, add.v, add.n, &x->noted));
+		note_turn(x, &add);
 	return e;
 }
 
@@ -257,8 +268,12 @@ static enum err keep_input(struct turn *x)
 	}
 	if (!x->away) {
 		e = append_input(x, true);
-		if (e == OK && t->on_kept && t->came_n && !t->stateless.n)
+		if (e == OK && t->on_kept && t->came_n && !t->stateless.n) {
+			uint64_t before = assistant_step(x->as);
+
 			e = t->on_kept(t->ctx);
+			e = assistant_stepped(x->as, before, e);
+		}
 		e = turn_go_on(x, e);
 	}
 	x->late = x->away && !x->kept;
@@ -361,10 +376,12 @@ static enum err ask_memory(struct turn *x, struct trace_span *span, struct recal
 
 static enum err ask_memory_traced(struct turn *x, struct recall_hit **hits, size_t *n)
 {
-	struct trace_span *s = trace_recall(x->t->trace, x->prompt.question, x->as->opt.recall_limit);
+	struct trace_span *s = trace_recall(x->step, x->prompt.question, x->as->opt.recall_limit);
+	uint64_t before = assistant_step(x->as);
 	*hits = NULL;
 	enum err e = ask_memory(x, s, hits, n);
 
+	e = assistant_stepped(x->as, before, e);
 	return trace_recalled(s, x->a, e, *hits, *n);
 }
 
@@ -426,8 +443,7 @@ static enum err check(struct turn *x)
 	return run_sized(x->bytes, check_items, x);
 }
 
-/* The prompt with at most so many messages. */
-static enum err prepare(struct turn *x, size_t most)
+static enum err put_together(struct turn *x, size_t most)
 {
 	struct assistant_turn *t = x->t;
 	struct building w = {x, most};
@@ -438,6 +454,13 @@ static enum err prepare(struct turn *x, size_t most)
 		TRY(remember(x));
 	return prompt_system(&x->prompt, t->instructions.p ? t->instructions : x->as->opt.system_prompt, t->memories,
 			     t->memories_n);
+}
+
+/* The prompt with at most so many messages. */
+static enum err prepare(struct turn *x, size_t most)
+{
+	x->step = span_begin(x->t->trace, NULL, SPAN_CHAIN, STR("prompt"));
+	return trace_prompted(x, put_together(x, most));
 }
 
 static enum err steps(struct turn *x)
@@ -479,17 +502,19 @@ enum err assistant_turn(struct assistant *as, struct arena *a, const struct prin
 		t->thread = STR("");
 		t->keep = false;
 	}
+	if (!t->trace || t->trace->closed)
+		assistant_trace(as, a, who, STR(""), STR(""), t);
 	TRY(principal_check(who, t->keep && t->thread.n ? RIGHT_READ | RIGHT_WRITE : RIGHT_READ));
 	TRY(become_user(&x, who));
 	if (!t->message_id.n && !(t->message_id = item_id(a, "msg")).p)
 		return E_NOMEM;
 	atomic_fetch_add_explicit(&turns, 1, memory_order_relaxed);
-	root = trace_turn(as->opt.tracer, a, &x.who, t);
+	root = trace_turn(&x);
 	arena_init(&x.room, TURN_ROOM);
 	e = steps(&x);
 	keep_late(&x);
 	e = without_answer(&x, e);
-	extract_ready(as->opt.extract, &x.who, t->thread, x.noted, x.kept && x.prompt.cut);
+	extract_ready(as->opt.extract, a, &x.who, &(struct extract_turn_of){t->thread, t->trace}, x.noted, x.kept && x.prompt.cut);
 	e = trace_turned(root, a, e, t);
 	arena_release(&x.room);
 	if (e != OK)

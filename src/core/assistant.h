@@ -25,6 +25,7 @@ struct assistant_options {
 	uint32_t max_history;	/* messages of the thread in a prompt, the new ones included; 1..ASSISTANT_HISTORY_MAX */
 	uint32_t recall_limit;	/* memories in a prompt; 0: none */
 	uint32_t recall_tokens; /* that they may take; 0: any */
+	uint32_t step_ms;	/* for each step that asks the store; 0: the request's own deadline alone */
 	bool no_threads;	/* turns neither read nor keep their threads */
 	struct tracer *tracer;	/* of turns; must outlive the assistant; NULL: none */
 	struct toolbox tools;	/* that the model may have called here; none of them need be there */
@@ -46,7 +47,6 @@ struct str assistant_model(const struct assistant *as, const char **why);
 /* Whether turns have threads. */
 bool assistant_keeps(const struct assistant *as);
 
-struct tracer *assistant_tracer(const struct assistant *as);
 /* An item of a turn's output. */
 struct assistant_item {
 	enum { ITEM_MESSAGE, ITEM_CALL, ITEM_OUTPUT } kind;
@@ -94,9 +94,10 @@ struct assistant_turn {
 	 * but for an outage, which makes it stateless. */
 	enum err (*on_kept)(void *ctx);
 	void *ctx; /* of these */
-	/* NULL: the tracer's, when there is one. It has ended when the turn has; what is to be said of the request must be said
-	 * before. */
+	/* By assistant_trace; else the turn makes it, when there is a tracer. It has ended when the turn has; what is to be said of
+	 * the request must be said before. */
 	struct trace *trace;
+	struct trace_span *resolve; /* its step of finding out who asks in which thread, which the turn ends */
 	/* out */
 	/* The last answer of the model, with the texts of all (an empty line between two), the tokens of all, and the calls of the
 	 * caller's tools. */
@@ -115,6 +116,15 @@ struct assistant_turn {
  * no model; E_DENIED; E_UPSTREAM, E_BUSY, E_TIMEOUT: the model; E_CANCELLED; what on_text returned. When an answer broke off, what
  * there is of it is kept with status "incomplete", and output has it. */
 enum err assistant_turn(struct assistant *as, struct arena *a, const struct principal *who, struct assistant_turn *t) MUST_CHECK;
+
+/* Begins the trace of a turn with the step "resolve", for callers that look for the thread before the turn. traceparent,
+ * tracestate: as in trace_begin. */
+void assistant_trace(struct assistant *as, struct arena *a, const struct principal *who, struct str traceparent,
+		     struct str tracestate, struct assistant_turn *t);
+/* Around a step that asks the store for a turn: waits between the two end by the step's deadline. assistant_stepped takes what
+ * assistant_step gave and what the step returned, and returns that: of a late step E_TIMEOUT with a sentence that says so. */
+uint64_t assistant_step(const struct assistant *as) MUST_CHECK;
+enum err assistant_stepped(const struct assistant *as, uint64_t before, enum err e) MUST_CHECK;
 
 /* Whether an item of an output is a call of a tool of ours, or the output of one. */
 bool assistant_made(struct str item);

@@ -47,12 +47,16 @@ struct str prompt_result(struct arena *a, struct str tool, struct str answer);
 
 /* ---- assistant_trace.c: what is said of a turn's steps ---- */
 /* Each pair begins and ends a span; the second one returns e. The turn's own ends the trace. */
-struct trace_span *trace_turn(struct tracer *tr, struct arena *a, const struct principal *who, struct assistant_turn *t);
+struct turn;
+struct trace_span *trace_turn(struct turn *x); /* the root, which has begun: who asks in which thread is known */
 enum err trace_turned(struct trace_span *s, struct arena *a, enum err e, const struct assistant_turn *t);
-struct trace_span *trace_recall(struct trace *t, struct str question, uint32_t limit);
+enum err trace_prompted(struct turn *x, enum err e); /* ends x->step */
+struct trace_span *trace_recall(struct trace_span *parent, struct str question, uint32_t limit);
+void trace_documents(struct trace_span *s, const struct recall_hit *hits, size_t n);
 enum err trace_recalled(struct trace_span *s, struct arena *a, enum err e, const struct recall_hit *hits, size_t n);
-struct trace_span *trace_model(struct trace *t, struct arena *a, const struct llm *llm, const struct llm_request *rq);
-enum err trace_modelled(struct trace_span *s, struct arena *a, enum err e, const struct llm_answer *answer);
+/* Asks the model within a span of its own below parent. */
+enum err trace_chat(struct trace_span *parent, struct arena *a, struct llm *llm, struct llm_request *rq,
+		    struct llm_answer *out) MUST_CHECK;
 struct trace_span *trace_tool(struct trace *t, const struct llm_call *c);
 enum err trace_tooled(struct trace_span *s, enum err e, struct str answer);
 void trace_counted(struct trace_span *s, const char *key, size_t n);
@@ -100,7 +104,8 @@ struct turn {
 	 * meanwhile it is what remains: an answer that is incomplete. */
 	int64_t stand_in;
 	struct prompt prompt;
-	struct str noted; /* what extract_note has given; "" : nothing */
+	struct trace_span *step; /* "prompt", while that is put together */
+	struct str noted;	 /* what extract_note has given; "" : nothing */
 };
 /* OK when the turn can go on without what failed: the store is down, which the turn then says. */
 enum err turn_go_on(struct turn *x, enum err e) MUST_CHECK;

@@ -7,18 +7,26 @@
 
 static bool summed_up(const struct turn *x)
 {
-	return x->t->thread.n && !x->t->stateless.n && extract_summary(x->as->opt.extract);
+	return x->t->thread.n && !x->t->stateless.n && extract_sums_up(x->as->opt.extract);
 }
 
 /* Without its summary a turn goes on as one without summaries does. */
 enum err turn_summary(struct turn *x)
 {
+	struct trace_span *span;
 	struct summary s;
+	uint64_t before;
 	enum err e;
 
 	if (!x->prompt.cut || !summed_up(x))
 		return OK;
+	span = span_below(x->step, SPAN_MEMORY, STR("summary"));
+	before = assistant_step(x->as);
 	e = summary_load(x->as->opt.memory, x->a, &x->who, x->t->thread, &s);
+	e = assistant_stepped(x->as, before, e);
+	if (e == OK)
+		span_int(span, "cenote.covered", (int64_t)s.covered);
+	(void)span_end(span, e);
 	if (e == OK)
 		x->prompt.summary = s.text;
 	if (e == E_CORRUPT) {
@@ -28,19 +36,35 @@ enum err turn_summary(struct turn *x)
 	return turn_go_on(x, e);
 }
 
+/* What the summary took is part of what the turn took. */
+static enum err sum_up(struct turn *x, size_t most)
+{
+	struct llm_answer *answer = &x->t->answer;
+	struct summary_work w = {.keep = most, .least = 1};
+	struct summary s;
+	enum err e;
+
+	w.span = span_begin(x->t->trace, NULL, SPAN_CHAIN, STR("summarize"));
+	e = extract_sum_up(x->as->opt.extract, x->a, &x->who, x->t->thread, &w, &s);
+	if (w.tokens_in >= 0)
+		answer->tokens_in = (answer->tokens_in < 0 ? 0 : answer->tokens_in) + w.tokens_in;
+	if (w.tokens_out >= 0)
+		answer->tokens_out = (answer->tokens_out < 0 ? 0 : answer->tokens_out) + w.tokens_out;
+	span_int(w.span, "cenote.requests", w.made);
+	return span_end(w.span, e);
+}
+
 /* Entries that are not yet kept are not there to be summed up; entries are never fewer than their messages. */
 bool turn_shorten(struct turn *x, enum err e, size_t *most)
 {
 	struct assistant_turn *t = x->t;
 	struct diag was = *diag_get();
 	size_t messages = x->prompt.n > 1 ? x->prompt.n - 1 : 1;
-	struct summary s;
-	unsigned made;
 
 	if (e != E_INVALID || was.kind != ERR_SIZE || t->output_n || t->answer.text.n || !x->kept || !summed_up(x) || messages < 2)
 		return false;
 	*most = messages / 2;
-	e = summary_make(x->as->opt.memory, extract_summary(x->as->opt.extract), x->a, &x->who, t->thread, *most, 1, &s, &made);
+	e = sum_up(x, *most);
 	if (e != OK) {
 		LOG(LOG_WARN, "core.assistant", "a thread that is too long for the model got no summary",
 		    LF_C("error", err_name(e)), LF_C("reason", diag_get()->text));

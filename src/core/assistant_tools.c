@@ -166,9 +166,7 @@ static enum err ask_once(struct answering *w, bool last, struct llm_answer *out)
 
 	*out = (struct llm_answer){.text = STR(""), .finish = LLM_CUT, .tokens_in = -1, .tokens_out = -1};
 	TRY(params(w, last, &rq));
-	struct trace_span *s = trace_model(t->trace, x->a, x->as->opt.llm, &rq);
-	rq.span = s;
-	enum err e = trace_modelled(s, x->a, llm_chat(x->as->opt.llm, x->a, &rq, out), out);
+	enum err e = trace_chat(trace_root(t->trace), x->a, x->as->opt.llm, &rq, out);
 	struct diag d = *diag_get();
 	enum err summed = add_up(w, out);
 

@@ -32,17 +32,27 @@ static void put_items(struct buf *b, const char *name, const struct str *items, 
 	buf_lit(b, "]}");
 }
 
-struct trace_span *trace_turn(struct tracer *tr, struct arena *a, const struct principal *who, struct assistant_turn *t)
+void assistant_trace(struct assistant *as, struct arena *a, const struct principal *who, struct str traceparent,
+		     struct str tracestate, struct assistant_turn *t)
 {
-	struct trace_span *s;
+	t->trace = trace_begin(as->opt.tracer, a, who, traceparent, tracestate);
+	t->resolve = span_below(span_begin(t->trace, NULL, SPAN_AGENT, STR("turn")), SPAN_CHAIN, STR("resolve"));
+}
+
+struct trace_span *trace_turn(struct turn *x)
+{
+	const struct assistant_turn *t = x->t;
+	struct trace_span *s = trace_root(t->trace);
 	struct buf b;
 
-	if (!t->trace)
-		t->trace = trace_begin(tr, a, who, STR(""), STR(""));
-	if (!t->trace)
+	if (!s)
 		return NULL;
-	trace_session(t->trace, who->user, t->thread, t->own_thread);
-	s = span_begin(t->trace, NULL, SPAN_AGENT, STR("turn"));
+	trace_session(t->trace, x->who.user, t->thread, t->own_thread);
+	span_str(t->resolve, "cenote.principal", x->who.id);
+	span_str(t->resolve, "cenote.user", x->who.user);
+	span_str(t->resolve, "cenote.thread", t->thread);
+	span_bool(t->resolve, "cenote.thread_made", t->own_thread || t->fresh);
+	(void)span_end(t->resolve, OK);
 	span_bool(s, "cenote.stream", t->on_text != NULL);
 	if (span_wants(s)) {
 		buf_init(&b, NULL, CONTENT_MAX);
@@ -77,11 +87,25 @@ void trace_counted(struct trace_span *s, const char *key, size_t n)
 	span_int(s, key, (int64_t)n);
 }
 
+/* --------------------------------------------------------------------- prompt */
+
+enum err trace_prompted(struct turn *x, enum err e)
+{
+	struct trace_span *s = x->step;
+
+	x->step = NULL;
+	span_int(s, "cenote.messages", (int64_t)x->prompt.n);
+	span_int(s, "cenote.memories", (int64_t)x->t->memories_n);
+	span_bool(s, "cenote.cut", x->prompt.cut);
+	span_bool(s, "cenote.summary", x->prompt.summary.n > 0);
+	return span_end(s, e);
+}
+
 /* --------------------------------------------------------------------- recall */
 
-struct trace_span *trace_recall(struct trace *t, struct str question, uint32_t limit)
+struct trace_span *trace_recall(struct trace_span *parent, struct str question, uint32_t limit)
 {
-	struct trace_span *s = span_begin(t, NULL, SPAN_RETRIEVER, STR("recall"));
+	struct trace_span *s = span_below(parent, SPAN_RETRIEVER, STR("recall"));
 	struct buf b;
 
 	span_int(s, "limit", limit);
@@ -130,6 +154,34 @@ static void put_document(struct jw *w, const struct recall_hit *h)
 	jw_end_obj(w);
 }
 
+/* Which ones, without what they say. */
+void trace_documents(struct trace_span *s, const struct recall_hit *hits, size_t n)
+{
+	struct buf b;
+	struct jw w;
+
+	if (!s)
+		return;
+	buf_init(&b, NULL, CONTENT_MAX);
+	jw_init(&w, &b);
+	jw_arr(&w);
+	for (size_t i = 0; i < n && i < DOCUMENTS_MAX; i++) {
+		jw_obj(&w);
+		jw_key(&w, "id");
+		if (hits[i].is_item)
+			jw_str(&w, hits[i].item.key);
+		else
+			jw_i64(&w, hits[i].message.id);
+		jw_key(&w, "score");
+		jw_double(&w, hits[i].score);
+		jw_end_obj(&w);
+	}
+	jw_end_arr(&w);
+	if (b.err == OK)
+		span_json(s, "retrieval.documents", buf_slice(&b));
+	buf_release(&b);
+}
+
 enum err trace_recalled(struct trace_span *s, struct arena *a, enum err e, const struct recall_hit *hits, size_t n)
 {
 	struct buf b;
@@ -138,8 +190,10 @@ enum err trace_recalled(struct trace_span *s, struct arena *a, enum err e, const
 	(void)a;
 	if (!s)
 		return e;
-	if (e == OK)
+	if (e == OK) {
 		span_int(s, "result_count", (int64_t)n);
+		trace_documents(s, hits, n);
+	}
 	if (e == OK && span_wants(s)) {
 		buf_init(&b, NULL, CONTENT_MAX);
 		jw_init(&w, &b);
@@ -227,13 +281,16 @@ static void put_params(struct trace_span *s, const struct llm_request *rq)
 				span_json(s, known[k].key, rq->params[i].json);
 }
 
-struct trace_span *trace_model(struct trace *t, struct arena *a, const struct llm *llm, const struct llm_request *rq)
+static struct trace_span *begin_model(struct trace_span *parent, struct arena *a, const struct llm *llm,
+				      const struct llm_request *rq)
 {
 	struct trace_span *s;
 
-	if (!t)
+	if (!parent)
 		return NULL;
-	s = span_begin(t, NULL, SPAN_CHAT_MODEL, arena_printf(a, "chat %.*s", STR_ARG(llm->model)));
+	s = span_below(parent, SPAN_CHAT_MODEL, arena_printf(a, "chat %.*s", STR_ARG(llm->model)));
+	if (llm->provider.n)
+		span_str(s, "gen_ai.provider.name", llm->provider);
 	span_str(s, "gen_ai.request.model", llm->model);
 	span_str(s, "mlflow.llm.model", llm->model);
 	span_int(s, "cenote.messages", (int64_t)rq->n);
@@ -277,7 +334,7 @@ static void model_output(struct trace_span *s, const struct llm_answer *x)
 	give(s, &b, span_output);
 }
 
-enum err trace_modelled(struct trace_span *s, struct arena *a, enum err e, const struct llm_answer *x)
+static enum err end_model(struct trace_span *s, struct arena *a, enum err e, const struct llm_answer *x)
 {
 	struct str usage;
 
@@ -299,6 +356,15 @@ enum err trace_modelled(struct trace_span *s, struct arena *a, enum err e, const
 	if (span_wants(s) && (x->text.n || x->calls_n))
 		model_output(s, x);
 	return span_end(s, e);
+}
+
+enum err trace_chat(struct trace_span *parent, struct arena *a, struct llm *llm, struct llm_request *rq, struct llm_answer *out)
+{
+	struct trace_span *s = begin_model(parent, a, llm, rq);
+
+	*out = (struct llm_answer){.text = STR(""), .finish = LLM_CUT, .tokens_in = -1, .tokens_out = -1};
+	rq->span = s;
+	return end_model(s, a, llm_chat(llm, a, rq, out), out);
 }
 
 /* ---------------------------------------------------------------------- tools */

@@ -46,8 +46,10 @@ struct job {
 	struct list node;
 	enum kind kind;
 	char tenant[64];
-	char *lane; /* what must not be done at once: the user, or the thread */
-	char *name; /* of the small value; DO_SUMMARY: the thread */
+	char *user;
+	char *lane;			  /* what must not be done at once: the user, or the thread */
+	char *name;			  /* of the small value; DO_SUMMARY: the thread */
+	char mark[TRACEPARENT_BYTES + 1]; /* of the turn's trace; "" : none */
 	uint64_t since_ns;
 	uint64_t later_ns; /* not before then */
 	unsigned failed;
@@ -88,6 +90,7 @@ enum err extract_new(const struct extract_options *opt, struct extract **out)
 
 static void job_free(struct job *j)
 {
+	free(j->user);
 	free(j->lane);
 	free(j->name);
 	free(j);
@@ -104,9 +107,18 @@ void extract_free(struct extract *x)
 	free(x);
 }
 
-struct llm *extract_summary(struct extract *x)
+bool extract_sums_up(const struct extract *x)
 {
-	return x ? x->opt.summary : NULL;
+	return x && x->opt.summary;
+}
+
+enum err extract_sum_up(struct extract *x, struct arena *a, const struct principal *who, struct str thread, struct summary_work *w,
+			struct summary *out)
+{
+	enum err e = summary_make(x->opt.memory, x->opt.summary, a, who, thread, w, out);
+
+	atomic_fetch_add(&x->summaries, w->made);
+	return e;
 }
 
 static void ring(struct extract *x)
@@ -129,28 +141,46 @@ static bool listed(const struct extract *x, enum kind kind, struct str tenant, s
 	return false;
 }
 
-/* Puts it into the list, unless it is there. A turn that is in work is not done again; a summary that is may be out of date by now.
- */
-static void put(struct extract *x, enum kind kind, struct str tenant, struct str lane, struct str name)
+/* What a job is made of. */
+struct order {
+	enum kind kind;
+	struct str tenant, user, name, mark;
+};
+
+static struct job *job_new(const struct order *o)
 {
+	struct str lane = o->kind == DO_TURN ? o->user : o->name;
 	struct job *j = calloc(1, sizeof *j);
 
-	if (j) {
-		j->kind = kind;
-		snprintf(j->tenant, sizeof j->tenant, "%.*s", STR_ARG(tenant));
-		j->lane = strndup(lane.n ? lane.p : "", lane.n);
-		j->name = strndup(name.p, name.n);
-		j->since_ns = clock_mono_ns();
-	}
-	if (!j || !j->lane || !j->name) {
-		if (j)
-			job_free(j);
-		atomic_fetch_add(&x->dropped, kind == DO_TURN); /* until the store is looked into */
+	if (!j)
+		return NULL;
+	j->kind = o->kind;
+	snprintf(j->tenant, sizeof j->tenant, "%.*s", STR_ARG(o->tenant));
+	snprintf(j->mark, sizeof j->mark, "%.*s", STR_ARG(o->mark));
+	j->user = strndup(o->user.n ? o->user.p : "", o->user.n);
+	j->lane = strndup(lane.n ? lane.p : "", lane.n);
+	j->name = strndup(o->name.p, o->name.n);
+	j->since_ns = clock_mono_ns();
+	if (j->user && j->lane && j->name)
+		return j;
+	job_free(j);
+	return NULL;
+}
+
+/* Puts it into the list, unless it is there. A turn that is in work is not done again; a summary that is may be out of date by now.
+ */
+static void put(struct extract *x, const struct order *o)
+{
+	struct job *j = job_new(o);
+	bool turn = o->kind == DO_TURN;
+
+	if (!j) {
+		atomic_fetch_add(&x->dropped, turn); /* until the store is looked into */
 		return;
 	}
 	pthread_mutex_lock(&x->lock);
-	if (x->jobs_n >= EXTRACT_WAITING_MAX || listed(x, kind, tenant, name, kind == DO_TURN)) {
-		atomic_fetch_add(&x->dropped, x->jobs_n >= EXTRACT_WAITING_MAX && kind == DO_TURN);
+	if (x->jobs_n >= EXTRACT_WAITING_MAX || listed(x, o->kind, o->tenant, o->name, turn)) {
+		atomic_fetch_add(&x->dropped, x->jobs_n >= EXTRACT_WAITING_MAX && turn);
 		pthread_mutex_unlock(&x->lock);
 		job_free(j);
 		return;
@@ -246,11 +276,12 @@ static bool of_use(const struct extract *x, struct str data)
 	return is;
 }
 
-static enum err write_note(struct extract *x, struct arena *a, const struct principal *who, struct str thread, const int64_t *ids,
-			   size_t n, struct str *name)
+static enum err write_note(struct extract *x, struct arena *a, const struct principal *who, const struct extract_turn_of *turn,
+			   const int64_t *ids, size_t n, struct str *name)
 {
 	struct store *s = memory_store(x->opt.memory);
 	const struct principal worker = worker_of(who->tenant);
+	struct str mark = trace_mark(a, turn->trace);
 	struct buf b;
 	struct jw w;
 
@@ -258,9 +289,13 @@ static enum err write_note(struct extract *x, struct arena *a, const struct prin
 	jw_init(&w, &b);
 	jw_obj(&w);
 	jw_key(&w, "thread");
-	jw_str(&w, thread);
+	jw_str(&w, turn->thread);
 	jw_key(&w, "user");
 	jw_str(&w, who->user);
+	if (mark.n) {
+		jw_key(&w, "trace");
+		jw_str(&w, mark);
+	}
 	jw_key(&w, "at");
 	jw_i64(&w, clock_wall_us());
 	jw_key(&w, "entries");
@@ -276,21 +311,25 @@ static enum err write_note(struct extract *x, struct arena *a, const struct prin
 	return s->ops->meta_put(s, &worker, *name, buf_slice(&b));
 }
 
-enum err extract_note(struct extract *x, struct arena *a, const struct principal *who, struct str thread,
+enum err extract_note(struct extract *x, struct arena *a, const struct principal *who, const struct extract_turn_of *turn,
 		      const struct session_entry *v, size_t n, struct str *out)
 {
+	struct trace_span *s;
 	int64_t ids[ENTRIES_MOST];
 	size_t k = 0;
 	enum err e = OK;
 
 	*out = STR("");
-	if (!x || x->opt.mode == EXTRACT_OFF || !who->user.n || !thread.n)
+	if (!x || x->opt.mode == EXTRACT_OFF || !who->user.n || !turn->thread.n)
 		return OK;
 	for (size_t i = n > ENTRIES_MOST ? n - ENTRIES_MOST : 0; i < n; i++)
 		if (of_use(x, v[i].data))
 			ids[k++] = v[i].id;
-	if (k > 0)
-		e = write_note(x, a, who, thread, ids, k, out);
+	if (k > 0) {
+		s = span_begin(turn->trace, NULL, SPAN_MEMORY, STR("note"));
+		span_int(s, "cenote.messages", (int64_t)k);
+		e = span_end(s, write_note(x, a, who, turn, ids, k, out));
+	}
 	if (e != OK) {
 		*out = STR("");
 		atomic_fetch_add(&x->dropped, 1);
@@ -299,14 +338,21 @@ enum err extract_note(struct extract *x, struct arena *a, const struct principal
 	return e;
 }
 
-void extract_ready(struct extract *x, const struct principal *who, struct str thread, struct str name, bool cut)
+void extract_ready(struct extract *x, struct arena *a, const struct principal *who, const struct extract_turn_of *turn,
+		   struct str name, bool cut)
 {
+	struct order o = {.tenant = who->tenant, .user = who->user, .name = name};
+
 	if (!x)
 		return;
+	o.mark = trace_mark(a, turn->trace);
+	o.kind = DO_TURN;
 	if (name.n)
-		put(x, DO_TURN, who->tenant, who->user, name);
-	if (cut && x->opt.summary && thread.n)
-		put(x, DO_SUMMARY, who->tenant, thread, thread);
+		put(x, &o);
+	o.kind = DO_SUMMARY;
+	o.name = turn->thread;
+	if (cut && x->opt.summary && turn->thread.n)
+		put(x, &o);
 }
 
 /* -------------------------------------------------------------- what was left */
@@ -337,19 +383,31 @@ static enum err read_note(struct arena *a, struct str value, struct jval *root, 
 	return thread->p && user->p ? OK : E_NOMEM;
 }
 
+/* Of the turn's trace; "" : it had none. */
+static struct str mark_of(struct arena *a, struct jval note)
+{
+	struct jval v = j_get(note, STR("trace"));
+	struct str s = j_is(v, JSON_STRING) ? j_str(a, v) : STR("");
+
+	return s.p ? s : STR("");
+}
+
 /* One that cannot be read is put into the list, too, where it is dropped. */
 static bool on_note(void *ctx, struct str name, struct str value)
 {
 	struct finding *f = ctx;
-	struct str thread, user = STR("");
-	struct jval root;
+	struct order o = {.kind = DO_TURN, .tenant = f->tenant, .user = STR(""), .name = name, .mark = STR("")};
+	struct str thread;
+	struct jval root = {NULL, 0};
 	int64_t at = 0;
 
 	f->n++;
 	f->last = arena_str(&f->a, name);
 	f->short_of_memory |= !f->last.p;
-	if (!f->short_of_memory && (read_note(&f->note, value, &root, &thread, &user, &at) != OK || at <= f->before_us))
-		put(f->x, DO_TURN, f->tenant, user, name);
+	if (!f->short_of_memory && (read_note(&f->note, value, &root, &thread, &o.user, &at) != OK || at <= f->before_us)) {
+		o.mark = mark_of(&f->note, root);
+		put(f->x, &o);
+	}
 	arena_clear(&f->note);
 	return !f->short_of_memory;
 }
@@ -422,6 +480,8 @@ struct doing {
 	struct str *said;
 	struct learn_source *from;
 	size_t n;
+	struct trace_span *root; /* of the work's trace */
+	bool begun;		 /* there was something to do */
 };
 
 /* The id under which the conversations API has an entry: its own, else one that is made of its number (api/openai/form.c). */
@@ -503,11 +563,13 @@ static void count(struct extract *x, const struct learn_counts *c)
 static enum err keep(struct doing *d, const struct learned *what, const struct learn_source *from, const struct known_fact *known,
 		     size_t known_n)
 {
+	struct trace_span *s = span_below(d->root, SPAN_MEMORY, STR("save"));
 	struct learn_counts c = {0};
 	enum err e = learn_keep(d->x->opt.memory, &d->a, &d->who, d->user, what, from, known, known_n, &c);
 
 	count(d->x, &c);
-	return e;
+	work_counted(s, &c);
+	return span_end(s, e);
 }
 
 /* Each message for itself: what the second one says supersedes the first. */
@@ -551,7 +613,7 @@ static enum err by_model(struct doing *d)
 	TRY(entity_get(d->x->opt.memory, &d->a, &d->who, d->user, &me, &self, &found));
 	turn.related = self.relations;
 	turn.related_n = self.relations_n;
-	TRY(extract_ask(d->x->opt.llm, &d->a, &turn, known, n, &what, &reply));
+	TRY(extract_ask(d->x->opt.llm, &d->a, d->root, &turn, known, n, &what, &reply));
 	atomic_fetch_add(&d->x->repaired, reply.repaired && !reply.malformed);
 	atomic_fetch_add(&d->x->malformed, reply.malformed);
 	atomic_fetch_add(&d->x->ungrounded, reply.ungrounded);
@@ -561,6 +623,7 @@ static enum err by_model(struct doing *d)
 static enum err do_turn(struct extract *x, const struct job *j, struct doing *d)
 {
 	struct store *s = memory_store(x->opt.memory);
+	struct trace_span *span;
 	struct str value;
 	struct jval root;
 	int64_t at;
@@ -569,10 +632,13 @@ static enum err do_turn(struct extract *x, const struct job *j, struct doing *d)
 	TRY(s->ops->meta_get(s, &d->a, &d->who, str_c(j->name), &value, &found));
 	if (!found)
 		return OK; /* another process has done it */
+	d->begun = true;
 	TRY(read_note(&d->a, value, &root, &d->thread, &d->user, &at));
 	if (clock_wall_us() - at > AGE_MOST_US)
 		return err_set(E_LIMIT, "it is older than a week");
-	TRY(read_entries(d, j_get(root, STR("entries"))));
+	span = span_below(d->root, SPAN_MEMORY, STR("get"));
+	TRY(span_end(span, read_entries(d, j_get(root, STR("entries")))));
+	span_int(span, "cenote.messages", (int64_t)d->n);
 	if (d->n > 0)
 		TRY(x->opt.mode == EXTRACT_MODEL ? by_model(d) : by_rules(d));
 	TRY(s->ops->meta_put(s, &d->who, str_c(j->name), STR("")));
@@ -585,12 +651,15 @@ static enum err do_turn(struct extract *x, const struct job *j, struct doing *d)
 static enum err do_summary(struct extract *x, const struct job *j, struct doing *d)
 {
 	size_t half = x->opt.window / 2 ? x->opt.window / 2 : 1;
+	struct summary_work w = {.keep = half, .least = x->opt.window > half ? x->opt.window - half : 1, .span = d->root};
 	struct summary made;
-	unsigned n = 0;
-	enum err e = summary_make(x->opt.memory, x->opt.summary, &d->a, &d->who, str_c(j->name), half,
-				  x->opt.window > half ? x->opt.window - half : 1, &made, &n);
+	enum err e;
 
-	atomic_fetch_add(&x->summaries, n);
+	d->user = str_c(j->user);
+	d->thread = str_c(j->name);
+	e = extract_sum_up(x, &d->a, &d->who, d->thread, &w, &made);
+	d->begun = w.made || e != OK;
+	span_int(d->root, "cenote.requests", w.made);
 	return e;
 }
 
@@ -614,11 +683,14 @@ static enum err drop(struct extract *x, const struct job *j, struct doing *d, en
 
 static enum err do_job(struct extract *x, struct job *j)
 {
-	struct doing d = {.x = x, .who = worker_of(str_c(j->tenant))};
+	struct doing d = {.x = x, .who = worker_of(str_c(j->tenant)), .user = str_c(j->user), .thread = STR("")};
 	enum err e;
 
 	arena_init(&d.a, ROOM);
+	d.root = work_begin(x->opt.tracer, &d.a, &d.who, j->kind == DO_TURN ? "remember" : "summarize", str_c(j->mark));
 	e = j->kind == DO_TURN ? do_turn(x, j, &d) : do_summary(x, j, &d);
+	if (d.begun && e != E_CANCELLED)
+		e = work_end(d.root, e, d.user, d.thread);
 	/* A summary is asked for again by the next turn. */
 	if (e != OK && e != E_CANCELLED && (j->kind == DO_SUMMARY || !temporary(e)))
 		e = drop(x, j, &d, e);

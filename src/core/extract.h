@@ -15,7 +15,9 @@
 
 #include "core/llm.h"
 #include "core/memory.h"
+#include "core/summary.h"
 #include "core/thread_store.h"
+#include "core/trace.h"
 
 #define EXTRACT_WORKERS 4	  /* that are of use with a model; by rules one is */
 #define EXTRACT_WAITING_MAX 10000 /* turns; more are dropped and counted */
@@ -24,9 +26,10 @@ enum extract_mode { EXTRACT_OFF, EXTRACT_RULES, EXTRACT_MODEL };
 struct extract_options {
 	struct memory *memory;
 	enum extract_mode mode;
-	struct llm *llm;     /* of EXTRACT_MODEL; must outlive it, as must the memory */
-	struct llm *summary; /* NULL: no summaries are made */
-	uint32_t window;     /* messages that a prompt has: memory.max_history */
+	struct llm *llm;       /* of EXTRACT_MODEL; must outlive it, as must the memory */
+	struct llm *summary;   /* NULL: no summaries are made */
+	uint32_t window;       /* messages that a prompt has: memory.max_history */
+	struct tracer *tracer; /* of the work; must outlive it; NULL: none */
 };
 struct extract;
 enum err extract_new(const struct extract_options *opt, struct extract **out) MUST_CHECK;
@@ -38,16 +41,25 @@ enum err extract_step(struct extract *x, bool *any) MUST_CHECK;
 /* Finds in the store what waits there of all tenants, of this process or of others; younger ones than ms are left to theirs. */
 enum err extract_find(struct extract *x, uint32_t ms) MUST_CHECK;
 
+/* What the work is behind. */
+struct extract_turn_of {
+	struct str thread;
+	struct trace *trace; /* which the trace of the work names; NULL: none */
+};
 /* Between these two lies the turn. note: its entries, as kept with their ids, may have something in them: out is the turn's name,
  * "" when they have not, in a. What cannot be noted is counted, and is no error of the turn; what the store
  * said to it is returned. */
-enum err extract_note(struct extract *x, struct arena *a, const struct principal *who, struct str thread,
+enum err extract_note(struct extract *x, struct arena *a, const struct principal *who, const struct extract_turn_of *turn,
 		      const struct session_entry *v, size_t n, struct str *out);
 /* The turn has ended. name "" : nothing was noted. cut: the thread is longer than the window. */
-void extract_ready(struct extract *x, const struct principal *who, struct str thread, struct str name, bool cut);
+void extract_ready(struct extract *x, struct arena *a, const struct principal *who, const struct extract_turn_of *turn,
+		   struct str name, bool cut);
 
-/* The model for summaries; NULL: none are made. */
-struct llm *extract_summary(struct extract *x);
+/* Whether summaries are made. */
+bool extract_sums_up(const struct extract *x);
+/* summary_make by the model for summaries, counted. Only where summaries are made. */
+enum err extract_sum_up(struct extract *x, struct arena *a, const struct principal *who, struct str thread, struct summary_work *w,
+			struct summary *out) MUST_CHECK;
 /* cenote_extract_*, cenote_summary_*. */
 void extract_metrics(struct extract *x, struct buf *out);
 

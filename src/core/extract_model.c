@@ -115,8 +115,8 @@ static enum err turn_text(struct arena *a, const struct extract_turn *t, const s
 	return b.err;
 }
 
-enum err extract_ask(struct llm *l, struct arena *a, const struct extract_turn *turn, const struct known_fact *known,
-		     size_t known_n, struct learned *out, struct extract_reply *reply)
+enum err extract_ask(struct llm *l, struct arena *a, struct trace_span *span, const struct extract_turn *turn,
+		     const struct known_fact *known, size_t known_n, struct learned *out, struct extract_reply *reply)
 {
 	const struct llm_param param = {"response_format", str_c(schema)};
 	struct llm_message m[4] = {{.role = LLM_SYSTEM, .text = str_c(task)}, {.role = LLM_USER}};
@@ -127,7 +127,7 @@ enum err extract_ask(struct llm *l, struct arena *a, const struct extract_turn *
 	*reply = (struct extract_reply){false};
 	TRY(turn_text(a, turn, known, known_n, &m[1].text));
 	for (;;) {
-		TRY(llm_chat(l, a, &rq, &answer));
+		TRY(trace_chat(span, a, l, &rq, &answer));
 		e = answer.finish == LLM_LENGTH ? err_set(E_INVALID, "the answer was cut off")
 						: extract_read(a, answer.text, turn->user, out, &reply->ungrounded);
 		if (e != E_INVALID && e != E_LIMIT)

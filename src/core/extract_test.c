@@ -438,9 +438,9 @@ static int64_t say(struct bench *b, struct extract *x, const char *user, const c
 	struct str name;
 
 	OKAY(entries_append(b->m, &b->a, &ann, &add));
-	OKAY(extract_note(x, &b->a, &who, STR("t"), &v, 1, &name));
+	OKAY(extract_note(x, &b->a, &who, &(struct extract_turn_of){.thread = STR("t")}, &v, 1, &name));
 	if (ready)
-		extract_ready(x, &who, STR("t"), name, false);
+		extract_ready(x, &b->a, &who, &(struct extract_turn_of){.thread = STR("t")}, name, false);
 	return v.id;
 }
 
@@ -594,7 +594,7 @@ static void test_summary(void **state)
 	struct summary s;
 	struct bench b;
 	int64_t ids[8];
-	unsigned made;
+	struct summary_work w = {.keep = 2, .least = 5};
 	(void)state;
 
 	bench_init(&b);
@@ -602,10 +602,11 @@ static void test_summary(void **state)
 	OKAY(extract_new(&opt, &x));
 	for (int i = 0; i < 6; i++)
 		ids[i] = say(&b, x, "ann", "hello", false);
-	OKAY(summary_make(b.m, &model.base, &b.a, &ann, STR("t"), 2, 5, &s, &made));
-	assert_true(made == 0 && s.upto == 0);
-	OKAY(summary_make(b.m, &model.base, &b.a, &ann, STR("t"), 2, 1, &s, &made));
-	assert_true(made == 1 && s.upto == ids[3] && s.covered == 4 && str_eq(s.text, STR("one")));
+	OKAY(summary_make(b.m, &model.base, &b.a, &ann, STR("t"), &w, &s));
+	assert_true(w.made == 0 && s.upto == 0);
+	w.least = 1;
+	OKAY(summary_make(b.m, &model.base, &b.a, &ann, STR("t"), &w, &s));
+	assert_true(w.made == 1 && s.upto == ids[3] && s.covered == 4 && str_eq(s.text, STR("one")));
 	ids[6] = say(&b, x, "ann", "hello", false);
 	/* One that breaks off takes nothing's place. */
 	for (size_t i = 0; i < 2; i++) {
@@ -613,14 +614,14 @@ static void test_summary(void **state)
 
 		model.answers = half;
 		model.finish = i == 0 ? LLM_LENGTH : LLM_FILTER;
-		FAILS(summary_make(b.m, &model.base, &b.a, &ann, STR("t"), 2, 1, &s, &made), E_UPSTREAM);
+		FAILS(summary_make(b.m, &model.base, &b.a, &ann, STR("t"), &w, &s), E_UPSTREAM);
 		OKAY(summary_load(b.m, &b.a, &ann, STR("t"), &s));
 		assert_true(s.upto == ids[3] && str_eq(s.text, STR("one")));
 	}
 	model.answers = answers + 1;
 	model.finish = LLM_STOP;
-	OKAY(summary_make(b.m, &model.base, &b.a, &ann, STR("t"), 2, 1, &s, &made));
-	assert_true(made == 1 && s.upto == ids[4] && s.covered == 5 && str_eq(s.text, STR("two")));
+	OKAY(summary_make(b.m, &model.base, &b.a, &ann, STR("t"), &w, &s));
+	assert_true(w.made == 1 && s.upto == ids[4] && s.covered == 5 && str_eq(s.text, STR("two")));
 	/* What it does not cover may go; with what it covers it goes. */
 	OKAY(entries_delete(b.m, &ann, STR("t"), ids[6]));
 	OKAY(summary_load(b.m, &b.a, &ann, STR("t"), &s));

@@ -75,6 +75,7 @@ struct llm_ops {
 struct llm {
 	const struct llm_ops *ops;
 	struct str model;
+	struct str provider; /* who serves it, in the words of gen_ai.provider.name; "" : not known. Static */
 };
 
 static inline enum err llm_chat(struct llm *l, struct arena *a, const struct llm_request *rq, struct llm_answer *out)

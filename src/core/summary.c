@@ -142,12 +142,20 @@ static enum err add_line(struct arena *a, struct piece *p, const struct session_
 	return p->lines.err;
 }
 
-static enum err ask(struct llm *l, struct arena *a, const struct summary *old, const struct piece *p, struct str *out)
+static void add_up(int64_t *sum, int64_t tokens)
+{
+	if (tokens >= 0)
+		*sum = (*sum < 0 ? 0 : *sum) + tokens;
+}
+
+static enum err ask(struct llm *l, struct arena *a, struct summary_work *w, const struct summary *old, const struct piece *p,
+		    struct str *out)
 {
 	struct llm_message m[2] = {{.role = LLM_SYSTEM, .text = str_c(task)}, {.role = LLM_USER}};
-	const struct llm_request rq = {.messages = m, .n = 2, .tools = STR(""), .no_defaults = true};
+	struct llm_request rq = {.messages = m, .n = 2, .tools = STR(""), .no_defaults = true};
 	struct llm_answer answer;
 	struct buf b;
+	enum err e;
 
 	buf_init(&b, a, (size_t)1 << 20);
 	buf_lit(&b, "<conversation>\n");
@@ -160,7 +168,10 @@ static enum err ask(struct llm *l, struct arena *a, const struct summary *old, c
 	buf_lit(&b, "</conversation>");
 	TRY(b.err);
 	m[1].text = buf_slice(&b);
-	TRY(llm_chat(l, a, &rq, &answer));
+	e = trace_chat(w->span, a, l, &rq, &answer);
+	add_up(&w->tokens_in, answer.tokens_in);
+	add_up(&w->tokens_out, answer.tokens_out);
+	TRY(e);
 	/* Half a summary would stand for all that was said, in the next one, too. */
 	if (answer.finish == LLM_LENGTH || answer.finish == LLM_FILTER)
 		return err_set(E_UPSTREAM, "the model's summary was %s",
@@ -190,7 +201,7 @@ static enum err next_piece(struct memory *m, struct arena *a, const struct princ
 
 /* One more piece; a is the piece's own. *left: entries that are still to be covered. */
 static enum err extend(struct memory *m, struct llm *l, struct arena *a, const struct principal *who, struct str thread,
-		       struct summary *x, size_t *left, unsigned *made)
+		       struct summary_work *w, struct summary *x, size_t *left)
 {
 	struct summary next = *x;
 	struct piece p;
@@ -204,8 +215,8 @@ static enum err extend(struct memory *m, struct llm *l, struct arena *a, const s
 	next.covered += p.n;
 	/* Entries that say nothing change nothing. */
 	if (p.lines.n) {
-		TRY(ask(l, a, x, &p, &next.text));
-		++*made;
+		TRY(ask(l, a, w, x, &p, &next.text));
+		w->made++;
 	}
 	if (next.text.n)
 		TRY(keep_it(m, a, who, thread, &next));
@@ -237,27 +248,28 @@ static enum err uncovered(struct memory *m, const struct principal *who, struct 
 	return OK;
 }
 
-enum err summary_make(struct memory *m, struct llm *l, struct arena *a, const struct principal *who, struct str thread, size_t keep,
-		      size_t least, struct summary *out, unsigned *made)
+enum err summary_make(struct memory *m, struct llm *l, struct arena *a, const struct principal *who, struct str thread,
+		      struct summary_work *w, struct summary *out)
 {
 	size_t left = 0;
 	enum err e;
 
-	*made = 0;
+	w->made = 0;
+	w->tokens_in = w->tokens_out = -1;
 	TRY(summary_load(m, a, who, thread, out));
 	e = uncovered(m, who, thread, out->upto, &left);
 	if (e == E_NOT_FOUND)
 		return OK;
 	TRY(e);
-	left = left > keep ? left - keep : 0;
-	if (left < least)
+	left = left > w->keep ? left - w->keep : 0;
+	if (left < w->least)
 		return OK;
 	while (left > 0) {
 		struct arena piece;
 		struct str text;
 
 		arena_init(&piece, ROOM);
-		e = extend(m, l, &piece, who, thread, out, &left, made);
+		e = extend(m, l, &piece, who, thread, w, out, &left);
 		text = arena_str(a, out->text);
 		arena_release(&piece);
 		out->text = text;

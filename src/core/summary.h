@@ -13,6 +13,7 @@
 
 #include "core/llm.h"
 #include "core/memory.h"
+#include "core/trace.h"
 
 #define SUMMARY_TEXT_MAX 6000 /* bytes; a longer one is cut */
 
@@ -24,10 +25,17 @@ struct summary {
 /* upto = 0 when the thread has none that holds. who must see the thread. */
 enum err summary_load(struct memory *m, struct arena *a, const struct principal *who, struct str thread,
 		      struct summary *out) MUST_CHECK;
-/* Covers all but the thread's newest `keep` entries, when at least `least` of those are not covered yet (least >= 1). *made: the
- * requests to the model. out: as it is then. Errors: of the store, of the model; what was made until then stays. */
-enum err summary_make(struct memory *m, struct llm *l, struct arena *a, const struct principal *who, struct str thread, size_t keep,
-		      size_t least, struct summary *out, unsigned *made) MUST_CHECK;
+struct summary_work {
+	size_t keep, least;
+	struct trace_span *span; /* that the requests to the model are steps of; NULL: nobody traces */
+	/* out */
+	unsigned made;		       /* requests to the model */
+	int64_t tokens_in, tokens_out; /* of these; -1: the service does not say */
+};
+/* Covers all but the thread's newest `keep` entries, when at least `least` of those are not covered yet (least >= 1). out: as it is
+ * then. Errors: of the store, of the model; what was made until then stays. */
+enum err summary_make(struct memory *m, struct llm *l, struct arena *a, const struct principal *who, struct str thread,
+		      struct summary_work *w, struct summary *out) MUST_CHECK;
 
 /* An entry is to go (there), or has gone: a summary that covers it goes. Not for whoever does not see the entry. */
 enum err summary_forget(struct memory *m, const struct principal *who, struct str thread, int64_t entry, bool there) MUST_CHECK;

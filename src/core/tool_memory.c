@@ -5,6 +5,7 @@
  *  1. The namespace and the user of a search are the principal's. Without a user there is none, and every call is refused: what is
  *     nobody's would be everybody's. */
 #include "base/clock.h"
+#include "core/assistant_impl.h"
 #include "core/memory.h"
 #include "core/recall.h"
 #include "core/tool.h"
@@ -112,6 +113,18 @@ static void found_keys(struct step s, struct arena *a, const struct item *const 
 	span_int(s.store, "result_count", (int64_t)n);
 	if (b.err == OK)
 		span_json(s.store, "keys", buf_slice(&b));
+	buf_clear(&b);
+	jw_init(&w, &b);
+	jw_arr(&w);
+	for (size_t i = 0; i < n; i++) {
+		jw_obj(&w);
+		jw_key(&w, "id");
+		jw_str(&w, v[i]->key);
+		jw_end_obj(&w);
+	}
+	jw_end_arr(&w);
+	if (b.err == OK)
+		span_json(s.operation, "retrieval.documents", buf_slice(&b));
 }
 
 /* ------------------------------------------------------------- notes on the user */
@@ -267,7 +280,11 @@ static enum err search_conversations(const struct tool *t, struct arena *a, cons
 
 	span_int(s.store, "limit", rq.limit);
 	rq.span = s.operation;
-	TRY(step_end(s, recall(m, a, who, &rq, &hits, &n)));
+	enum err e = recall(m, a, who, &rq, &hits, &n);
+
+	if (e == OK)
+		trace_documents(s.operation, hits, n);
+	TRY(step_end(s, e));
 	*answer = STR("No earlier messages found.");
 	if (!n)
 		return OK;

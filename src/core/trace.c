@@ -182,6 +182,32 @@ void trace_session(struct trace *t, struct str user, struct str thread, bool own
 	t->own_thread = own_thread;
 }
 
+struct str trace_mark(struct arena *a, const struct trace *t)
+{
+	char text[TRACEPARENT_BYTES + 1];
+	struct traceparent tp = {.sampled = t && t->sampled};
+
+	if (!t || !t->spans)
+		return STR("");
+	memcpy(tp.trace, t->id, sizeof tp.trace);
+	memcpy(tp.span, t->spans->id, sizeof tp.span);
+	traceparent_write(&tp, text);
+	struct str s = arena_str(a, str_of(text, TRACEPARENT_BYTES));
+
+	return s.p ? s : STR("");
+}
+
+void trace_follow(struct trace *t, struct str mark)
+{
+	struct traceparent tp;
+
+	if (!t || t->closed || !traceparent_parse(mark, &tp))
+		return;
+	t->follows = true;
+	t->turn = tp;
+	t->sampled = tp.sampled;
+}
+
 void trace_end(struct trace *t)
 {
 	if (!t || t->closed)

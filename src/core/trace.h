@@ -55,6 +55,8 @@ struct trace {
 	bool sampled;		       /* it is to be sent on; false when the caller said so */
 	bool contents;
 	struct str state; /* the caller's tracestate; "" : none */
+	bool follows;	  /* it is of work behind a turn: `turn` is the root of that turn's trace */
+	struct traceparent turn;
 	struct str tenant, user;
 	struct str thread;	  /* what the turns of a conversation have in common; "" : nothing */
 	bool own_thread;	  /* the caller did not name it */
@@ -93,6 +95,11 @@ struct trace *trace_begin(struct tracer *tr, struct arena *a, const struct princ
 			  struct str tracestate);
 /* Whose it is, and which conversation it is a turn of; own_thread: the caller did not name that. */
 void trace_session(struct trace *t, struct str user, struct str thread, bool own_thread);
+/* What work behind the turn needs to know of its trace: the root's traceparent, in a; "" : there is none. */
+struct str trace_mark(struct arena *a, const struct trace *t);
+/* The trace is of work behind the turn that mark is of: one of its own, which names that turn's, and goes to collectors only if
+ * that one does. A mark that is "" or wrong changes nothing. */
+void trace_follow(struct trace *t, struct str mark);
 /* Ends it with all of its spans and hands it to the tracer, once; later calls do nothing. */
 void trace_end(struct trace *t);
 /* A copy in one piece of memory with one reference; NULL: out of memory. */
@@ -105,6 +112,10 @@ size_t trace_bytes(const struct trace *t);
 bool trace_seen_by(const struct trace *t, const struct principal *who);
 
 /* ---- spans ---- */
+static inline struct trace_span *trace_root(const struct trace *t)
+{
+	return t ? t->spans : NULL;
+}
 /* parent NULL: the root (when there is none yet), else below the root. name is copied. */
 struct trace_span *span_begin(struct trace *t, struct trace_span *parent, enum span_type type, struct str name);
 /* Below another one; NULL when that is NULL. */

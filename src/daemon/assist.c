@@ -108,7 +108,7 @@ out:
 
 /* ----------------------------------------------------------------- assistant */
 
-static enum err open_learner(const struct config *c, struct memory *m, struct assist *out)
+static enum err open_learner(const struct config *c, struct memory *m, struct tracer *tr, struct assist *out)
 {
 	_Static_assert((int)EXTRACTING_RULES == (int)EXTRACT_RULES && (int)EXTRACTING_MODEL == (int)EXTRACT_MODEL, "same order");
 	struct extract_options opt = {
@@ -117,6 +117,7 @@ static enum err open_learner(const struct config *c, struct memory *m, struct as
 		.llm = out->extract,
 		.summary = c->memory_summary == SUMMARY_ON ? out->summary : NULL,
 		.window = (uint32_t)c->memory_max_history,
+		.tracer = tr,
 	};
 
 	/* Rules need no model. */
@@ -139,6 +140,7 @@ static enum err open_all(const struct config *c, struct arena *a, struct memory 
 		.recall_limit = config_layer(c, "long_term") ? (uint32_t)c->memory_recall : 0,
 		.no_threads = !config_layer(c, "short_term"),
 		.recall_tokens = (uint32_t)c->memory_recall_tokens,
+		.step_ms = (uint32_t)c->memory_step_timeout,
 		.tracer = tr,
 		.max_steps = (uint32_t)c->tools_max_steps,
 		.tool_timeout_ms = (uint32_t)c->tools_timeout,
@@ -148,7 +150,7 @@ static enum err open_all(const struct config *c, struct arena *a, struct memory 
 	if (c->llm_base_url.n)
 		TRY(open_models(c, a, out));
 	opt.llm = out->llm;
-	TRY(open_learner(c, m, out));
+	TRY(open_learner(c, m, tr, out));
 	opt.extract = out->learner;
 	TRY(tools_open(c, m, &out->tools));
 	opt.tools = out->tools.box;

@@ -188,6 +188,10 @@ static const struct opt rows[] = {
 	ROW("memory.max_history", OPT_INT, OPT_EMBED, memory_max_history, "20", "1..10000",
 	    "messages of a thread that the model gets, the new one included: more is more context, more latency and more tokens; "
 	    "less is fast and cheap, and forgets"),
+	ROW("memory.step_timeout", OPT_DURATION, OPT_EMBED, memory_step_timeout, "10s", "100ms..1h",
+	    "time for each step of a turn that asks the store: finding the thread, loading it, its summary, recall, keeping; after "
+	    "a "
+	    "later one the turn goes on without memory, and says so"),
 	ROW("memory.recall", OPT_INT, OPT_EMBED, memory_recall, "5", "0..100",
 	    "memories of the user that a turn's question brings up and the model gets besides; 0: none"),
 	ROW("memory.recall_tokens", OPT_INT, OPT_EMBED, memory_recall_tokens, "2000", "0..1000000",

@@ -378,6 +378,8 @@ enum err chat_open(const struct chat_options *opt, struct llm **out)
 		(void)err_wrap(e, "llm.base_url");
 	else
 		c->databricks = str_ends(outbound_base(c->out), STR("/serving-endpoints"));
+	/* Whoever speaks OpenAI's API without being known as somebody else counts as that. */
+	c->base.provider = c->databricks ? STR("databricks") : STR("openai");
 	if (e == OK && (!c->base.model.p || !c->key.p))
 		e = E_NOMEM;
 out:

@@ -112,6 +112,13 @@ static void put_span(struct buf *b, const struct otlp_span *s)
 	put_fixed(b, 7, s->start_ns);
 	put_fixed(b, 8, s->end_ns);
 	put_attrs(b, 9, s->attrs, s->attrs_n);
+	if (s->link) {
+		size_t link = open_message(b, 13);
+
+		put_bytes(b, 1, str_of((const char *)s->link->trace, TRACE_ID_BYTES));
+		put_bytes(b, 2, str_of((const char *)s->link->span, SPAN_ID_BYTES));
+		close_message(b, link);
+	}
 	if (s->status) {
 		status = open_message(b, 15);
 		if (s->message.n)

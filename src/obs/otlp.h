@@ -26,6 +26,7 @@ struct otlp_span {
 	uint64_t start_ns, end_ns; /* Unix time */
 	const struct otlp_attr *attrs;
 	size_t attrs_n;
+	const struct traceparent *link; /* a span that this one follows from; NULL: none */
 };
 /* Appends TracesData.resource_spans of these spans. "" as scope_version: none. */
 void otlp_write(struct buf *out, const struct otlp_attr *resource, size_t resource_n, struct str scope, struct str scope_version,

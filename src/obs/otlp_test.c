@@ -165,6 +165,43 @@ static bool sends(const char *what)
 	return found;
 }
 
+/* Work behind a turn: a link to the turn, which it names as MLflow does, and no session. */
+static void what_follows_a_turn(void **state)
+{
+	struct tracer tr = {.ops = &ops};
+	struct trace_span *s;
+	struct arena a;
+	struct trace *t;
+	struct str mark;
+	(void)state;
+
+	make(false, "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-03", false, STR("t1"));
+	arena_init(&a, 1 << 20);
+	mark = trace_mark(&a, taken);
+	trace_unref(taken);
+	assert_int_equal(mark.n, TRACEPARENT_BYTES);
+	t = trace_begin(&tr, &a, &ann, STR(""), STR(""));
+	trace_follow(t, mark);
+	s = span_begin(t, NULL, SPAN_CHAIN, STR("remember"));
+	trace_session(t, STR("ann"), STR("t1"), false);
+	(void)span_end(s, OK);
+	trace_end(t);
+	assert_true(sends("tr-0af7651916cd43dd8448eb211c80319c") && sends("mlflow.traceTag.cenote.turn") && sends("user.id"));
+	assert_false(sends("session.id"));
+	/* Span.links: a message of 28 bytes with the turn's trace and its root. */
+	assert_true(sends("\x6a\x1c\x0a\x10\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c\x12\x08"));
+	assert_true(taken->sampled);
+	trace_unref(taken);
+	/* What does not go out does not bring out what follows, and what is no mark changes nothing. */
+	t = trace_begin(&tr, &a, &ann, STR(""), STR(""));
+	trace_follow(t, STR("nonsense"));
+	assert_true(!t->follows && t->sampled);
+	trace_follow(t, STR("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-00"));
+	assert_true(t->follows && !t->sampled);
+	assert_int_equal(trace_mark(&a, NULL).n, 0);
+	arena_release(&a);
+}
+
 static void a_trace_as_it_is_sent(void **state)
 {
 	char many[900], cut[501];
@@ -202,9 +239,12 @@ static void a_trace_as_it_is_sent(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(the_vector), cmocka_unit_test(sizes_above_a_byte),
-					   cmocka_unit_test(cut_on_a_border), cmocka_unit_test(what_a_collector_did_not_take),
-					   cmocka_unit_test(a_trace_as_it_is_sent)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(the_vector),
+					   cmocka_unit_test(sizes_above_a_byte),
+					   cmocka_unit_test(cut_on_a_border),
+					   cmocka_unit_test(what_a_collector_did_not_take),
+					   cmocka_unit_test(a_trace_as_it_is_sent),
+					   cmocka_unit_test(what_follows_a_turn)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@ import json
 import time
 
 import openai
+import psycopg
 import pytest
 
 from cenote import LongTermMemory
@@ -107,6 +108,29 @@ def test_the_command_line_says_so(model):
         assert recall["stateless"].startswith(away)
 
 
+@pytest.mark.parametrize("table, late", [("store", "recall"), ("agent_messages", "get")])
+def test_a_step_that_is_slow(model, table, late):
+    """A step that the database does not answer in memory.step_timeout is given up, long before the statement's own deadline, and the turn says so."""
+    with Postgres(fsync="off") as pg, Server("--llm-base-url", model.url, "--llm-model", "scripted", "--memory-step-timeout", "500ms", "--pg-statement-timeout",
+                                             "10m", store=pg.url) as s, connect(s) as client, psycopg.connect(pg.url) as other:
+        talk = {"extra_headers": {"X-Cenote-Thread": "talk"}}
+        with LongTermMemory(url=s.url) as memory:
+            memory.save_memory("ann", "tea", {"drinks": "green tea"})
+        assert "x-cenote-stateless" not in ask(client, "My cat is called Ada.", user="ann", **talk)[1]
+        other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        answer, headers, seconds = ask(client, "Which tea?", user="ann", **talk)
+        assert answer == "You said: Which tea?" and headers["x-cenote-stateless"] == "true" and seconds < SOON
+        trace = s.request("GET", f"/cenote/v1/traces/{headers['x-cenote-trace']}").json
+        (step,) = [x for x in trace["spans"] if x["name"] == late]
+        assert step["state"] == "ERROR" and step["error"] == "the store did not answer within 500 ms (memory.step_timeout)"
+        assert step["error"] in trace["spans"][0]["attributes"]["cenote.stateless"] and trace["state"] == "OK"
+        assert "green tea" not in model.requests[-1]["messages"][0]["content"]
+        assert ("Ada" in str(model.requests[-1]["messages"])) == (late == "recall")  # what was there before stays
+        other.rollback()
+        answer, headers, _ = ask(client, "Which tea do I drink?", user="ann", **talk)
+        assert "x-cenote-stateless" not in headers and "green tea" in model.requests[-1]["messages"][0]["content"]
+
+
 def serves(s):
     """Waits until the store answers."""
     end = time.monotonic() + 30
@@ -127,7 +151,7 @@ def test_database_hangs(model):
         assert ask(client, "My cat is called Ada.", conversation=talk, user="ann")[0]
         with pg.silent():
             began = time.monotonic()
-            for i, steps in enumerate((["turn", "chat scripted", "save"], ["turn", "get", "chat scripted", "save"]) * 2):
+            for i, steps in enumerate((["turn", "resolve", "prompt", "chat scripted", "save"], ["turn", "resolve", "get", "prompt", "chat scripted", "save"]) * 2):
                 where = {"extra_headers": {"X-Cenote-Thread": talk}} if "get" in steps else {"conversation": talk}
                 answer, headers, _ = ask(client, f"Question {i}", i > 1, user="ann", **where)
                 assert answer == f"You said: Question {i}" and headers["x-cenote-stateless"] == "true"

@@ -367,6 +367,7 @@ def test_a_summary_stands_for_what_fell_out(brief, model):
     brief.client.conversations.items.delete(items[0].id, conversation_id=c)
     brief.client.responses.create(model="scripted", input="m5", conversation=c)
     assert "<summary>" not in [b for b in model.requests if not b["messages"][0]["content"].startswith("You keep")][-1]["messages"][0]["content"]
+    until(lambda: metric(brief, "cenote_summary_requests_total") == made + 3)  # behind that turn: it is not to be the next test's
 
 
 def test_too_long_for_the_model(brief, model):
@@ -381,6 +382,33 @@ def test_too_long_for_the_model(brief, model):
     assert [len(b["messages"]) for b in model.requests] == [5, 2, 3]
     assert "[m1]" in system(model) and [m["content"] for m in model.requests[-1]["messages"][1:]] == ["You said: m2", "m3"]
     assert len(list(brief.client.conversations.items.list(c, limit=100))) == 6
+    # The turn waited for the summary: it is a step of it, and its tokens (as many as messages) are the turn's.
+    (turn,) = [t for t in traces(brief) if t["thread"] == c and t["input_tokens"] == 5]
+    spans = brief.request("GET", f"/cenote/v1/traces/{turn['trace_id']}").json["spans"]
+    names = {x["span_id"]: x["name"] for x in spans}
+    steps = [(x["name"], names.get(x["parent_id"])) for x in spans]
+    assert steps == [("turn", None), ("resolve", "turn"), ("get", "turn"), ("save", "turn"), ("prompt", "turn"), ("summary", "prompt"),
+                     ("chat scripted", "turn"), ("summarize", "turn"), ("chat scripted", "summarize"), ("prompt", "turn"), ("summary", "prompt"),
+                     ("chat scripted", "turn"), ("save", "turn")]
+    assert spans[7]["attributes"]["cenote.requests"] == 1 and spans[5]["attributes"]["cenote.covered"] == 0 < spans[10]["attributes"]["cenote.covered"] and r.usage.input_tokens == 5
+
+
+def traces(s):
+    return s.request("GET", "/cenote/v1/traces?limit=100").json["data"]
+
+
+def test_work_behind_a_turn_has_a_trace(by_model, model, user):
+    """One of its own that names the turn's, is its user's, and has the model's step with its tokens."""
+    model.answer = learned(FOUND)
+    c = by_model.client.conversations.create().id
+    r = by_model.client.responses.with_raw_response.create(model="scripted", input="I drink green tea.", user=user, conversation=c)
+    (one,) = until(lambda: [t for t in traces(by_model) if t["name"] == "remember" and t["user"] == user])
+    whole = by_model.request("GET", f"/cenote/v1/traces/{one['trace_id']}").json
+    assert one["thread"] == c and one["state"] == "OK" and whole["turn"] == r.headers["x-cenote-trace"] != one["trace_id"]
+    assert [x["name"] for x in whole["spans"]] == ["remember", "get", "chat scripted", "save"]
+    assert whole["spans"][3]["attributes"]["cenote.facts"] == 1 and one["input_tokens"] == 2 and "green tea" not in json.dumps(whole)
+    turn = by_model.request("GET", f"/cenote/v1/traces/{whole['turn']}").json
+    assert turn["turn"] is None and "note" in [x["name"] for x in turn["spans"]]
 
 
 def test_too_long_without_summaries(rules, model):

@@ -3,6 +3,7 @@ import itertools
 import json
 import os
 import re
+import time
 
 import openai
 import pytest
@@ -41,6 +42,13 @@ def ask(s, text, thread="t1", user="ann", headers=None, **more):
                      headers)
 
 
+def learned(s):
+    """Until what was said has been looked through."""
+    end = time.monotonic() + 30
+    while "cenote_extract_waiting 0\n" not in s.request("GET", "/metrics").body.decode():
+        assert time.monotonic() < end
+
+
 def options(model, *more):
     return ("--llm-base-url", model.url, "--llm-model", "scripted", *more)
 
@@ -59,7 +67,8 @@ def mlflow(tmp_path_factory):
 @pytest.mark.stores("sqlite")
 def test_mlflow_shows_a_conversation(kind, start, model, mlflow):
     exp = mlflow.experiment("a conversation")
-    with start(kind, *options(model, "--traces-content"), env={"MLFLOW_TRACKING_URI": mlflow.url + "/", "MLFLOW_EXPERIMENT_ID": exp}) as s:
+    with start(kind, *options(model, "--traces-content", "--traces-shutdown-timeout", "60s"),
+               env={"MLFLOW_TRACKING_URI": mlflow.url + "/", "MLFLOW_EXPERIMENT_ID": exp}) as s:
         assert s.request("PUT", "/cenote/v1/items?namespace=user_memories.ann&key=taste", {"text": "I like quince."}).status in (200, 201, 204)
         first = ask(s, "My cat is called Ada.")
         with openai.OpenAI(api_key="x", base_url=s.url + "/v1", default_headers={"X-Cenote-Thread": "t1"}) as client:
@@ -69,11 +78,16 @@ def test_mlflow_shows_a_conversation(kind, start, model, mlflow):
         bad = ask(s, "Again?", "t2", "bob")
         joined = ask(s, "Hello", headers={"traceparent": PARENT})
         assert (first.status, bad.status, joined.status) == (200, 400, 200)
+        learned(s)
         assert s.stop() == 0  # what waits is sent before the end
         assert not [x for x in s.log if "could not be sent" in x]
     shown = {t["trace_id"]: t for t in mlflow.traces(exp)}
-    assert len(shown) == 5 and mlflow.traces(exp, "trace.name = 'setup_memory_store'")
+    assert len(shown) == 6 and mlflow.traces(exp, "trace.name = 'setup_memory_store'")
     one = shown["tr-" + first.headers["x-cenote-trace"]]
+    # What was learned behind it is found by it, is its user's, and no turn of the session.
+    (behind,) = mlflow.traces(exp, f"tags.`cenote.turn` = '{one['trace_id']}'")
+    assert behind["tags"]["mlflow.traceName"] == "remember" and behind["trace_metadata"]["mlflow.trace.user"] == "ann"
+    assert "mlflow.trace.session" not in behind["trace_metadata"]
     assert one["state"] == "OK" and one["request_preview"] == "My cat is called Ada." and one["response_preview"] == "You said: My cat is called Ada."
     assert one["trace_metadata"]["mlflow.trace.session"] == "t1" and one["trace_metadata"]["mlflow.trace.user"] == "ann"
     assert json.loads(one["trace_metadata"]["mlflow.trace.tokenUsage"])["output_tokens"] == 7 and one["tags"]["cenote.version"]
@@ -89,17 +103,22 @@ def test_mlflow_shows_a_conversation(kind, start, model, mlflow):
     (two,) = [t for t in shown.values() if t.get("request_preview") == "Do I like quince?"]
     spans = mlflow.spans(two["trace_id"])
     kinds = [(x["name"], x["attributes"]["mlflow.spanType"]) for x in spans]
-    assert kinds == [("turn", "AGENT"), ("get", "MEMORY"), ("save", "MEMORY"), ("recall", "RETRIEVER"), ("chat scripted", "CHAT_MODEL"),
+    assert kinds == [("turn", "AGENT"), ("resolve", "CHAIN"), ("get", "MEMORY"), ("save", "MEMORY"), ("prompt", "CHAIN"), ("recall", "RETRIEVER"),
+                     ("chat scripted", "CHAT_MODEL"),
                      ("save_user_memory", "TOOL"), ("save_memory", "MEMORY"), ("store_put", "CHAIN"), ("save", "MEMORY"), ("chat scripted", "CHAT_MODEL"),
                      ("get_user_memory", "TOOL"), ("search_memories", "RETRIEVER"), ("store_search", "CHAIN"), ("save", "MEMORY"),
                      ("chat scripted", "CHAT_MODEL"), ("delete_user_memory", "TOOL"), ("delete_memory", "MEMORY"), ("save", "MEMORY"),
                      ("chat scripted", "CHAT_MODEL"), ("save", "MEMORY")]
-    chat = spans[4]["attributes"]
+    chat, recall = spans[6]["attributes"], spans[5]["attributes"]
     assert chat["mlflow.spanInputs"]["messages"][-1]["content"] == "Do I like quince?" and chat["mlflow.llm.model"] == "scripted"
     assert chat["mlflow.spanOutputs"]["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "save_user_memory"
-    assert spans[3]["attributes"]["mlflow.spanInputs"] == {"query": "Do I like quince?"}
-    (document,) = [d for d in spans[3]["attributes"]["mlflow.spanOutputs"] if d.get("id") == "taste"]
+    assert recall["mlflow.spanInputs"] == {"query": "Do I like quince?"}
+    (at,) = [i for i, d in enumerate(recall["mlflow.spanOutputs"]) if d.get("id") == "taste"]
+    document = recall["mlflow.spanOutputs"][at]
     assert "quince" in document["page_content"] and document["metadata"]["kind"] == "item"
+    # OpenInference's words for the same.
+    name = f"retrieval.documents.{at}.document."
+    assert recall[name + "id"] == "taste" and recall[name + "content"] == json.loads(document["page_content"]) and 0 <= recall[name + "score"] <= 1
 
 
 # ------------------------------------------------------------- a collector
@@ -115,9 +134,9 @@ def test_steps_of_memory_without_contents(kind, start, model, collector):
     """Names, types and fields of the memory's steps, on both stores; nothing that was said, unless it is wanted."""
     with start(kind, *options(model, "--traces-endpoint", collector.url + "/v1/traces", "--traces-experiment", "7"),
                env={"CENOTE_TRACES_HEADERS": "X-Key=k%2Cey", "CENOTE_TRACES_TOKEN": "tok-secret"}) as s:
-        r = ask(s, f"What do I like? {SECRET}", user="ann@example.com")
+        r = ask(s, f"What do I like? {SECRET}", user="ann@example.com", temperature=0.5, max_tokens=20)
         assert r.status == 200
-        spans = {x["name"]: x for x in collector.wait_spans(21)}
+        spans = {x["name"]: x for x in collector.wait_spans(23)}
         path, headers, _, _ = collector.requests[0]
         body = b"".join(r[2] for r in collector.requests)
         assert path == "/v1/traces" and headers["Content-Type"] == "application/x-protobuf" and headers["x-mlflow-experiment-id"] == "7"
@@ -131,22 +150,42 @@ def test_steps_of_memory_without_contents(kind, start, model, collector):
         assert "tok-secret" not in out
         while "cenote_traces_queue_length 0\n" not in (metrics := s.request("GET", "/metrics").body.decode()):
             pass  # the answer is on its way
-        assert re.search(r"^cenote_traces_exported_total 2$", metrics, re.M) and re.search(r"^cenote_traces_exported_spans_total 21$", metrics, re.M)
+        assert re.search(r"^cenote_traces_exported_total 2$", metrics, re.M) and re.search(r"^cenote_traces_exported_spans_total 23$", metrics, re.M)
     setup = spans.pop("setup_memory_store")  # when the server began
     assert setup["attributes"]["mlflow.spanType"] == "MEMORY" and setup["attributes"]["status"] == "success"
     assert setup["attributes"]["instance_name"].startswith(kind[:6]) and setup["attributes"]["embedding_endpoint"]
     assert {x["trace"] for x in spans.values()} == {r.headers["x-cenote-trace"]}
     root = spans["turn"]
     assert root["parent"] == "" and root["status"] == 1 and root["attributes"]["session.id"] == "t1" and root["attributes"]["user.id"] == "ann@example.com"
+    resolve, prompt = spans["resolve"]["attributes"], spans["prompt"]["attributes"]
+    assert resolve["cenote.user"] == "ann@example.com" and resolve["cenote.thread"] == "t1" and resolve["cenote.thread_made"] is False
+    assert prompt["cenote.messages"] == 2 and prompt["cenote.memories"] == 0 and prompt["cenote.cut"] is False
     parents = {name: next(p["name"] for p in spans.values() if p["id"] == spans[name]["parent"])
-               for name in ("save_memory", "store_put", "search_memories", "store_search", "delete_memory")}
-    assert parents == {"save_memory": "save_user_memory", "store_put": "save_memory", "search_memories": "get_user_memory",
+               for name in ("resolve", "prompt", "recall", "save_memory", "store_put", "search_memories", "store_search", "delete_memory")}
+    assert parents == {"resolve": "turn", "prompt": "turn", "recall": "prompt", "save_memory": "save_user_memory", "store_put": "save_memory", "search_memories": "get_user_memory",
                        "store_search": "search_memories", "delete_memory": "delete_user_memory"}
     put, search, gone = (spans[n]["attributes"] for n in ("store_put", "store_search", "delete_memory"))
     assert put["user_id"] == "ann@example.com" and put["memory_key"] == "spread" and json.loads(put["data_keys"]) == ["likes"] and put["status"] == "success"
     assert search["user_id"] == "ann@example.com" and search["limit"] == 5 and search["result_count"] == 1 and json.loads(search["keys"]) == ["spread"]
     assert "query" not in search and gone["memory_key"] == "spread" and gone["status"] == "success"
     assert all(x["start"] <= x["end"] and root["start"] <= x["start"] and x["end"] <= root["end"] for x in spans.values())
+    words_of_others(spans)
+
+
+def words_of_others(spans):
+    """What OpenTelemetry's conventions for generative AI and OpenInference call it; of documents no contents."""
+    root, chat, tool, found = (spans[n]["attributes"] for n in ("turn", "chat scripted", "get_user_memory", "search_memories"))
+    assert root["gen_ai.operation.name"] == "invoke_agent" and root["gen_ai.conversation.id"] == root["session.id"] and root["openinference.span.kind"] == "AGENT"
+    assert chat["gen_ai.operation.name"] == "chat" and chat["gen_ai.provider.name"] == chat["llm.provider"] == "openai"
+    assert chat["gen_ai.request.model"] == chat["gen_ai.response.model"] == chat["llm.model_name"] == chat["mlflow.llm.model"] == "scripted"
+    tokens = chat["gen_ai.usage.input_tokens"], chat["gen_ai.usage.output_tokens"]
+    assert tokens == (chat["llm.token_count.prompt"], chat["llm.token_count.completion"]) and sum(tokens) == chat["llm.token_count.total"] > 0
+    assert json.loads(chat["mlflow.chat.tokenUsage"])["total_tokens"] == sum(tokens)
+    assert chat["gen_ai.conversation.id"] == "t1" and json.loads(chat["llm.invocation_parameters"]) == {"temperature": 0.5, "max_tokens": 20}
+    assert chat["openinference.span.kind"] == "LLM" and tool["openinference.span.kind"] == "TOOL"
+    assert tool["tool.name"] == tool["gen_ai.tool.name"] == "get_user_memory" and tool["gen_ai.operation.name"] == "execute_tool"
+    assert found["openinference.span.kind"] == "RETRIEVER" and found["retrieval.documents.0.document.id"] == "spread"
+    assert not [k for x in spans.values() for k in x["attributes"] if k.endswith("document.content") or k == "retrieval.documents"]
 
 
 @pytest.mark.stores("sqlite")
@@ -162,7 +201,7 @@ def test_callers_traces(kind, start, model, collector):
         # Whatever is asked with a trace is found by it, errors too.
         r = s.request("GET", "/cenote/v1/items?namespace=a&key=b", headers={"traceparent": PARENT})
         assert r.status == 404 and r.json["trace_id"] == PARENT[3:35]
-        collector.wait_spans(5)
+        collector.wait_spans(15)
         s.stop()
         assert sum(PARENT[3:35] in x and '"logger":"http"' in x for x in s.log) == 3
     roots = [x for x in collector.spans() if x["name"] == "turn"]
@@ -308,11 +347,11 @@ def test_on_the_command_line(kind, start, model):
         tree = s.run("traces", id, "-o", "text", check=0).stdout
         lines = tree.splitlines()
         assert id in lines[0] and "thread t1" in lines[0] and "user ann" in lines[0]
-        assert len(lines) == 21 and lines[1].startswith("turn ") and re.match(r"├─ save_user_memory +TOOL .* [0-9.]+ ms$", lines[6])
-        assert re.match(r"│  └─ save_memory +MEMORY ", lines[7]) and re.match(r"│     └─ store_put +CHAIN ", lines[8])
+        assert len(lines) == 23 and lines[1].startswith("turn ") and re.match(r"├─ save_user_memory +TOOL .* [0-9.]+ ms$", lines[8])
+        assert re.match(r"│  └─ save_memory +MEMORY ", lines[9]) and re.match(r"│     └─ store_put +CHAIN ", lines[10])
         assert SECRET not in tree and SECRET in s.run("traces", id, "-o", "text", "-v", check=0).stdout
         whole = json.loads(s.run("traces", id, "--json", check=0).stdout)
-        assert [x["name"] for x in whole["spans"]][:3] == ["turn", "get", "save"] and whole["input_tokens"] > 0
+        assert [x["name"] for x in whole["spans"]][:3] == ["turn", "resolve", "get"] and whole["input_tokens"] > 0
         assert whole["spans"][0]["input"]["input"][0]["content"] == "What do I like?"
         r = s.run("traces", "0" * 31 + "1")
         assert r.returncode == 3 and "traces.keep" in r.stderr

@@ -58,6 +58,16 @@ static void put_sum(struct jw *w, const char *name, int64_t n)
 		jw_i64(w, n);
 }
 
+/* Of work behind a turn: the id of the turn's trace. */
+static void put_turn(struct jw *w, const struct trace *t)
+{
+	char hex[TRACE_ID_HEX + 1] = "";
+
+	if (t->follows)
+		hex_encode(t->turn.trace, sizeof t->turn.trace, hex);
+	put_text(w, "turn", str_c(hex));
+}
+
 static void summary(struct jw *w, const struct trace *t)
 {
 	const struct trace_span *root = t->spans;
@@ -77,6 +87,7 @@ static void summary(struct jw *w, const struct trace *t)
 	jw_u64(w, t->spans_n);
 	put_sum(w, "input_tokens", sum_of(t, "gen_ai.usage.input_tokens"));
 	put_sum(w, "output_tokens", sum_of(t, "gen_ai.usage.output_tokens"));
+	put_turn(w, t);
 }
 
 /* ---------------------------------------------------------------------- spans */

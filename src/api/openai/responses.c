@@ -26,6 +26,7 @@ static enum err read_conversation(struct ask *k, struct jval v)
 {
 	struct jval id = j_is(v, JSON_OBJECT) ? j_get(v, STR("id")) : v;
 	struct thread_info info;
+	uint64_t before;
 	enum err e;
 
 	k->turn.thread = STR("");
@@ -41,7 +42,9 @@ static enum err read_conversation(struct ask *k, struct jval v)
 	k->turn.thread = j_str(k->a, id);
 	if (!k->turn.thread.p)
 		return E_NOMEM;
+	before = assistant_step(k->service->assistant);
 	e = oa_conversation(k->rq, k->service->memory, k->turn.thread, &info);
+	e = assistant_stepped(k->service->assistant, before, e);
 	if (!assistant_outage(e))
 		return e;
 	/* The turn says what follows from that, and does not wait for the store again. */
@@ -61,6 +64,7 @@ static enum err read_previous(struct response *r, struct jval v, struct stored *
 {
 	struct ask *k = r->ask;
 	const struct principal who = oa_asker(k);
+	uint64_t before;
 	enum err e;
 
 	if (j_null(v))
@@ -73,8 +77,10 @@ static enum err read_previous(struct response *r, struct jval v, struct stored *
 	r->previous = j_str(k->a, v);
 	if (!r->previous.p)
 		return E_NOMEM;
+	before = assistant_step(k->service->assistant);
 	e = assistant_keeps(k->service->assistant) ? stored_get(k->service->memory, k->a, &who, r->previous, previous)
 						   : E_NOT_FOUND;
+	e = assistant_stepped(k->service->assistant, before, e);
 	return e == E_NOT_FOUND ? no_previous(r->previous) : e;
 }
 
@@ -153,14 +159,18 @@ static enum err follow_aside(struct response *r, const struct stored *previous)
 	struct ask *k = r->ask;
 	const struct principal who = oa_asker(k);
 	struct diag why;
+	uint64_t before;
 	enum err e;
 
+	ask_trace(k);
 	k->turn.thread = stored_chain(k->a);
 	k->turn.behind = 0;
 	k->turn.again = false;
 	if (!k->turn.thread.p)
 		return E_NOMEM;
+	before = assistant_step(k->service->assistant);
 	e = stored_fork(k->service->memory, &who, previous, k->turn.thread);
+	e = assistant_stepped(k->service->assistant, before, e);
 	if (e == E_NOT_FOUND)
 		return no_previous(r->previous);
 	TRY(e);
