@@ -14,12 +14,13 @@ What holds:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,6 +29,7 @@ from langgraph.store.base import GetOp, Op, PutOp, SearchItem, SearchOp
 from cenote import _json
 from cenote._errors import CenoteError, ConfigurationMismatch, NotFoundError, PermissionDeniedError
 from cenote._http import Client
+from cenote._trace import span
 from cenote.store import _PATH, _TYPE, _decode, _encode
 
 _log = logging.getLogger("cenote")
@@ -266,6 +268,11 @@ class _Memory:
     # -------------------------------------------------------------- operations
 
     def _setup(self) -> _Steps[None]:
+        with span("setup_memory_store", "MEMORY", instance_name=self.instance_name, embedding_endpoint=self.embedding_endpoint) as s:
+            yield from self._check_and_make()
+            s.set_outputs({"status": "success"})
+
+    def _check_and_make(self) -> _Steps[None]:
         yield from self._ask_models()
         dims = (yield from self._serving_dims()) if self._encoders else None
         if dims is None and self.embedding_dims and self._encoders and self.embedding_endpoint in (None, *self._encoders):
@@ -288,26 +295,42 @@ class _Memory:
             raise TypeError(f"memory_data must be a dict, got {type(memory_data).__name__}")
         op = PutOp(self.namespace(user_id), memory_key, memory_data, None, self.ttl)
         request, counts = _encode([op])
-        yield from self._open()
+        about = {"user_id": user_id, "memory_key": memory_key, "data_keys": list(memory_data)}
+        with span("save_memory", "MEMORY", **about) as s:
+            yield from self._open()
+            with span("store_put", "CHAIN", **about) as put:
+                yield from self._put(op, request, counts)
+                put.set_outputs({"status": "success"})
+            s.set_outputs({"status": "success"})
+        return f"Successfully saved memory with key '{memory_key}'"
+
+    def _put(self, op: PutOp, request: bytes | None, counts: Any) -> _Steps[None]:
         wait = f"&wait=indexed&wait_ms={max(1, round(self.index_wait * 1000))}" if self.index_wait else ""
         body = yield _Request("POST", _PATH + wait, request)
         _decode(body, [op], counts)
         answer = _json.loads_exact(body) if wait else {}
         if answer.get("indexed") is False:
-            _log.info("memory %r is saved, and is found by words until it has its vector: %s", memory_key, answer.get("note"))
-        return f"Successfully saved memory with key '{memory_key}'"
+            _log.info("memory %r is saved, and is found by words until it has its vector: %s", op.key, answer.get("note"))
 
     def _search(self, user_id: str, query: str, limit: int) -> _Steps[list[MemoryItem]]:
         op = SearchOp(self.namespace(user_id), None, limit, 0, query)
         _encode([op])
-        yield from self._open()
-        hits: Iterable[SearchItem] = yield from self._batch(op)
+        about = {"user_id": user_id, "query": query, "limit": limit}
+        with span("search_memories", "RETRIEVER", **about) as s:
+            yield from self._open()
+            with span("store_search", "CHAIN", **about) as search:
+                hits: list[SearchItem] = list((yield from self._batch(op)))
+                found = {"result_count": len(hits), "keys": [h.key for h in hits]}
+                search.set_outputs(found)
+            s.set_outputs(found)
         by_meaning = bool(self._encoders)
         return [MemoryItem(h.key, h.value, float(h.score) if by_meaning and h.score is not None else None) for h in hits]
 
     def _get(self, user_id: str, memory_key: str) -> _Steps[dict[str, Any] | None]:
-        yield from self._open()
-        item = yield from self._batch(GetOp(self.namespace(user_id), memory_key))
+        with span("get_memory", "MEMORY", user_id=user_id, memory_key=memory_key) as s:
+            yield from self._open()
+            item = yield from self._batch(GetOp(self.namespace(user_id), memory_key))
+            s.set_outputs({"status": "success", "found": item is not None})
         return item.value if item else None
 
     def _get_failed(self, memory_key: str, error: Exception) -> None:
@@ -319,8 +342,10 @@ class _Memory:
     def _delete(self, user_id: str, memory_key: str) -> _Steps[str]:
         op = PutOp(self.namespace(user_id), memory_key, None)
         _encode([op])
-        yield from self._open()
-        yield from self._batch(op)
+        with span("delete_memory", "MEMORY", user_id=user_id, memory_key=memory_key) as s:
+            yield from self._open()
+            yield from self._batch(op)
+            s.set_outputs({"status": "success"})
         return f"Successfully deleted memory with key '{memory_key}'"
 
 
@@ -372,17 +397,18 @@ class LongTermMemory(_Memory):
     def _run(self, steps: _Steps[_T]) -> _T:
         answer: bytes | None = None
         error: CenoteError | None = None
-        while True:
-            try:
-                ask = steps.throw(error) if error else steps.send(answer)  # type: ignore[arg-type]
-            except StopIteration as end:
-                result: _T = end.value
-                return result
-            answer, error = None, None
-            try:
-                answer = self.client.request(ask.method, ask.path, ask.body, _TYPE if ask.body is not None else None)
-            except CenoteError as e:
-                error = e
+        with contextlib.closing(steps):  # what is given up ends its spans here, not whenever it is collected
+            while True:
+                try:
+                    ask = steps.throw(error) if error else steps.send(answer)  # type: ignore[arg-type]
+                except StopIteration as end:
+                    result: _T = end.value
+                    return result
+                answer, error = None, None
+                try:
+                    answer = self.client.request(ask.method, ask.path, ask.body, _TYPE if ask.body is not None else None)
+                except CenoteError as e:
+                    error = e
 
     def setup(self) -> None:
         """Checks the server, and has tables and indexes made where they are not there yet. Any number of times, with the same outcome.
@@ -442,17 +468,18 @@ class AsyncLongTermMemory(_Memory):
     async def _run(self, steps: _Steps[_T]) -> _T:
         answer: bytes | None = None
         error: CenoteError | None = None
-        while True:
-            try:
-                ask = steps.throw(error) if error else steps.send(answer)  # type: ignore[arg-type]
-            except StopIteration as end:
-                result: _T = end.value
-                return result
-            answer, error = None, None
-            try:
-                answer = await self.client.arequest(ask.method, ask.path, ask.body, _TYPE if ask.body is not None else None)
-            except CenoteError as e:
-                error = e
+        with contextlib.closing(steps):  # what is given up ends its spans here, not whenever it is collected
+            while True:
+                try:
+                    ask = steps.throw(error) if error else steps.send(answer)  # type: ignore[arg-type]
+                except StopIteration as end:
+                    result: _T = end.value
+                    return result
+                answer, error = None, None
+                try:
+                    answer = await self.client.arequest(ask.method, ask.path, ask.body, _TYPE if ask.body is not None else None)
+                except CenoteError as e:
+                    error = e
 
     async def setup(self) -> None:
         """See `LongTermMemory.setup`."""
