@@ -74,7 +74,7 @@ struct config {
 	int64_t sqlite_durability, sqlite_cache, sqlite_wal_limit;
 	struct str pg_schema, pg_application_name, pg_password, pg_password_command, pg_password_file;
 	int64_t pg_pool_min, pg_pool_max, pg_statement_timeout, pg_connect_timeout, pg_prepare, pg_password_life, pg_recycle;
-	bool pg_pool_enabled, pg_migrate;
+	bool pg_pool_enabled, pg_migrate, pg_log_statements;
 	int64_t pg_vectors, pg_hnsw;
 	struct str_list pg_vector_fields;
 	int64_t checkpoints_layout, checkpoints_max_body, retention_interval;

@@ -151,6 +151,7 @@ static struct pg_options pg_options(const struct config *c)
 		.password_life_ms = (uint32_t)c->pg_password_life,
 		.recycle_ms = (uint32_t)c->pg_recycle,
 		.no_ddl = !c->pg_migrate,
+		.log_statements = c->pg_log_statements,
 		.no_vectors = c->pg_vectors == PG_VECTORS_OFF,
 		.hnsw_least = c->pg_hnsw ? (uint64_t)c->pg_hnsw : UINT64_MAX,
 	};

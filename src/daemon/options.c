@@ -76,6 +76,8 @@ static const struct opt rows[] = {
 	    "how long a password of the command or the file is good for logins; connections end with it; 0: until it is refused"),
 	ROW("pg.recycle", OPT_DURATION, OPT_EMBED, pg_recycle, "45m", "0s..30d",
 	    "age at which a connection to PostgreSQL is replaced; 0: never"),
+	ROW("pg.log_statements", OPT_BOOL, OPT_EMBED, pg_log_statements, "false", NULL,
+	    "log each statement on PostgreSQL, its text and how long it took, without what it was given (at log.level info)"),
 	ROW("pg.migrate", OPT_BOOL, OPT_EMBED, pg_migrate, "true", NULL,
 	    "make missing tables on PostgreSQL; false: only look whether they are there"),
 	ROW("pg.vectors", OPT_ENUM, OPT_EMBED, pg_vectors, "auto", "auto|on|off",

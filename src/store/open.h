@@ -19,6 +19,7 @@ struct pg_options {
 	uint32_t password_life_ms; /* how long a password of the command or the file is good for a login; 0: until refused */
 	uint32_t recycle_ms;	   /* age at which a connection is replaced; 0: never, other than for its credential */
 	bool no_ddl;		   /* make nothing, only look (pg.migrate: off) */
+	bool log_statements;	   /* each statement's text and duration go into the log, without its parameters */
 	bool no_vectors;	   /* LangGraph's vectors are left alone (pg.vectors: off) */
 	uint64_t hnsw_least; /* scopes of so many items are worth an index of vectors in the database; 0, UINT64_MAX: none is */
 };

@@ -1,5 +1,6 @@
 """How many connections the server has to its database, whatever the load; and where its settings may come from."""
 import contextlib
+import json
 import os
 import pathlib
 import sys
@@ -141,3 +142,32 @@ def test_figures_of_the_tables(pg_url):
             time.sleep(0.05)
         assert int(figures['cenote_pg_table_bytes{table="cenote_item"}']) > 0 and figures["cenote_store_up"] == "1"
         assert s.request("GET", "/cenote/v1/stats").json["items"] == 1
+
+
+def statements(s):
+    return [x for x in map(json.loads, (line for line in s.log if line.startswith("{"))) if x["msg"] == "statement"]
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_statements_in_the_log(pg_url, on):
+    """Each statement's text and time with pg.log_statements, failed ones with their code, and never what it was given."""
+    with Server(*(["--pg-log-statements"] if on else []), store=pg_url) as s:
+        where = "/cenote/v1/items?namespace=orchard&key=quince"
+        assert s.request("PUT", where, {"text": "marmalade"}).status in (200, 201, 204)
+        assert s.request("GET", where).json["value"] == {"text": "marmalade"}
+        if on:
+            with psycopg.connect(pg_url) as other:
+                other.execute("ALTER TABLE store RENAME TO elsewhere")
+                other.commit()
+                assert s.request("GET", where).status >= 500
+                other.execute("ALTER TABLE elsewhere RENAME TO store")
+                other.commit()
+        s.stop()
+        logged = statements(s)
+        assert bool(logged) == on
+        if on:
+            (put, *_), (get, *_) = ([x for x in logged if x["statement"] == n] for n in ("put", "item_get"))
+            assert "INSERT INTO" in put["sql"] and "$1" in put["sql"] and "SELECT" in get["sql"] and get["rows"] == 1
+            assert all(0 <= x["duration_ms"] < 60000 and x["logger"] == "store.postgres" for x in logged)
+            assert [x["sqlstate"] for x in logged if "sqlstate" in x][:1] == ["42P01"]
+        assert not [x for x in s.log if any(word in x for word in ("orchard", "quince", "marmalade"))]

@@ -39,8 +39,9 @@ enum {
 struct want {
 	struct pg_job *job; /* NULL: nobody waits for it (any more), or prepare */
 	unsigned step;
-	bool prepare, note;	/* note: of the home schema, behind the job's steps */
-	unsigned char slot, st; /* prepare: which */
+	bool prepare, note;	     /* note: of the home schema, behind the job's steps */
+	unsigned char slot, st;	     /* prepare: which */
+	const struct pg_stmt *st_of; /* not prepare */
 };
 struct unit {
 	struct list node; /* in pconn.units */
@@ -48,6 +49,7 @@ struct unit {
 	enum pg_lane lane;
 	bool write, failed, named;
 	unsigned count; /* jobs at first */
+	uint64_t sent_ns;
 	unsigned n, at; /* wants; w[at] is the next, at == n: the Sync */
 	struct want w[];
 };
@@ -83,7 +85,8 @@ struct pconn {
 	bool tls, look; /* look: see whether the TLS layer holds back what the socket no longer announces */
 	uint64_t made_ns, until_ns, heard_ns, idle_ns;
 	struct pg_cancel_try *cancel;
-	uint64_t cancel_ns; /* when the last cancel was sent, 0: answered since, or never */
+	uint64_t answered_ns; /* when the last unit had been answered */
+	uint64_t cancel_ns;   /* when the last cancel was sent, 0: answered since, or never */
 	uint64_t ready[PG_SLOTS][ST_MAX / 64], pending[PG_SLOTS][ST_MAX / 64]; /* prepared, being prepared; a bit per enum pg_st */
 };
 struct lane {
@@ -114,6 +117,7 @@ struct pg_exec {
 	uint64_t timer_at;
 	struct loop_hook hook;
 	atomic_uint callers; /* inside pg_run */
+	struct buf log;	     /* of statements, until the end of the tick */
 
 	pthread_mutex_t mu;
 	struct list in;
@@ -215,6 +219,10 @@ void pg_conn_lost(struct pconn *c, const char *why);
 bool pg_conn_late(const struct pconn *c);
 /* Takes a job out of its unit: its results will be thrown away. */
 void pg_unit_forget(struct unit *u, struct pg_job *j);
+
+/* ---- statement_log.c */
+/* The answer to a statement has come, of a job that has not been told yet. Nothing without pg.log_statements. */
+void pg_statement_log(struct pconn *c, const struct unit *u, const struct want *w, const PGresult *r);
 
 /* ---- cancel.c: a request to cancel what the backend is doing, on a thread of its own */
 struct pg_cancel_try *pg_cancel_start(PGconn *c);	 /* NULL: cannot be asked */

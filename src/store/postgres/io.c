@@ -639,6 +639,8 @@ static void on_tick_end(void *arg)
 		atomic_store_explicit(&x->figures.open[i], x->groups[i].open, memory_order_relaxed);
 	if (x->stop_at)
 		stop_step(x);
+	if (x->log.n)
+		log_flush(&x->log);
 }
 
 enum err pg_io_new(struct pg_exec *x)
@@ -647,6 +649,7 @@ enum err pg_io_new(struct pg_exec *x)
 		list_init(&x->lanes[i].jobs);
 	list_init(&x->paused);
 	list_init(&x->in);
+	buf_init(&x->log, NULL, LOG_PENDING_MAX);
 	x->timer_at = NEVER;
 	x->wake = (struct loop_task){.fn = on_wake, .arg = x};
 	x->halt = (struct loop_task){.fn = on_halt, .arg = x};
@@ -662,6 +665,8 @@ void pg_io_free(struct pg_exec *x)
 		return;
 	loop_timer_free(x->timer);
 	loop_hook_del(&x->hook);
+	log_flush(&x->log);
+	buf_release(&x->log);
 	loop_free(x->loop);
 	x->loop = NULL;
 }

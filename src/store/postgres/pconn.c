@@ -174,7 +174,7 @@ static bool send_step(struct pconn *c, struct unit *u, struct pg_job *j, unsigne
 	} else if (ok) {
 		ok = PQsendQueryParams(c->pg, pg_render(j->t, s->st), n, types, values, lens, formats, 1) == 1;
 	}
-	expect(u, (struct want){.job = j, .step = i});
+	expect(u, (struct want){.job = j, .step = i, .st_of = s->st});
 	return ok;
 }
 
@@ -190,7 +190,7 @@ static bool note_at_home(struct pconn *c, struct unit *u, struct pg_job *j)
 	Oid type = PG_INT8;
 	int len = sizeof op, binary = 1;
 	const char *sql = pg_render(pg_home(c->x->s), &home_note);
-	expect(u, (struct want){.job = j, .note = true});
+	expect(u, (struct want){.job = j, .note = true, .st_of = &home_note});
 	return sql && PQsendQueryParams(c->pg, sql, 1, &type, &value, &len, &binary, 1) == 1;
 }
 
@@ -200,6 +200,7 @@ void pg_conn_send(struct pconn *c, struct unit *u)
 	list_add_tail(&c->units, &u->node);
 	c->units_n++;
 	c->jobs_n += u->count;
+	u->sent_ns = clock_mono_ns();
 	LIST_EACH (at, &u->jobs) {
 		struct pg_job *j = CONTAINER(at, struct pg_job, node);
 		j->unit = u;
@@ -303,6 +304,7 @@ static bool take(struct pconn *c, struct unit *u, PGresult *r, char *why, size_t
 	}
 	c->cancel_ns = 0;
 	if (sync) {
+		c->answered_ns = clock_mono_ns();
 		PQclear(r);
 		list_del(&u->node);
 		c->units_n--;
@@ -311,6 +313,8 @@ static bool take(struct pconn *c, struct unit *u, PGresult *r, char *why, size_t
 		return true;
 	}
 	c->got = true;
+	if (u->at < u->n)
+		pg_statement_log(c, u, &u->w[u->at], r);
 	if (u->at == u->n) { /* the commit failed */
 		LIST_EACH (at, &u->jobs)
 			remember(u, CONTAINER(at, struct pg_job, node), r);
