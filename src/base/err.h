@@ -34,6 +34,7 @@ enum err_kind {
 	ERR_QUOTA,	     /* LIMIT: store or disk is full (507) */
 	ERR_UNAUTHENTICATED, /* DENIED: no or bad credentials (401); else rights are missing (403) */
 	ERR_PRECONDITION,    /* CONFLICT: If-Match or If-None-Match did not hold (412) */
+	ERR_ABSENT,	     /* UPSTREAM: it answers that it has not what was named; asking again does not help */
 	ERR_LOCKED,	     /* BUSY: somebody else holds what is to be changed, for too long */
 };
 

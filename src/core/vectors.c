@@ -27,6 +27,7 @@ enum err vectors_new(struct store *store, struct embedder *embedder, const struc
 	v->store = store;
 	v->embedder = embedder;
 	v->queue_max = QUEUE_MAX;
+	v->former_ms = FORMER_MS;
 	if (opt)
 		v->opt = *opt;
 	v->opt.asker = v->opt.asker ? v->opt.asker : embedder;
@@ -95,6 +96,15 @@ void vectors_key(const struct vectors *v, char *out)
 	out[0] = 0;
 	if (dims)
 		snprintf(out, MODEL_ROOM, "%s/%u", v->name, dims);
+}
+
+bool vectors_own(const struct vectors *v, struct str model)
+{
+	size_t n = strlen(v->name);
+	char own[MODEL_ROOM];
+
+	vectors_key(v, own);
+	return own[0] ? str_eq(model, str_c(own)) : model.n > n && memcmp(model.p, v->name, n) == 0 && model.p[n] == '/';
 }
 
 /* ----------------------------------------------------------------- tenants */

@@ -39,12 +39,9 @@ enum err vectors_model(struct vectors *v, struct arena *a, const struct principa
 static struct embedder *encoder_of(struct vectors *v, const char *model, struct former **f)
 {
 	struct embedder *e = NULL;
-	char own[MODEL_ROOM];
 
 	*f = NULL;
-	vectors_key(v, own);
-	/* Before the first answer of a service its dimensions are not known; the name has to do until then. */
-	if (own[0] ? strcmp(own, model) == 0 : strncmp(model, v->name, strlen(v->name)) == 0 && model[strlen(v->name)] == '/')
+	if (vectors_own(v, str_c(model)))
 		return v->opt.asker;
 	pthread_mutex_lock(&v->lock);
 	LIST_EACH (node, &v->formers) {

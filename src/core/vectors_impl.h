@@ -22,6 +22,8 @@
 #define KINDS 2	       /* enum doc_kind */
 /* Documents whose vector is missing are remembered up to so many; beyond that only from where on there are some. */
 #define QUEUE_MAX 16384
+/* A service that has the model in use may be away for so long before it is taken to have gone. */
+#define FORMER_MS 60000
 
 /* A document that waits. */
 struct todo {
@@ -116,8 +118,11 @@ struct vwaiter {
 struct former {
 	struct list node;
 	char model[MODEL_ROOM];
-	struct embedder *e; /* NULL: there is none to be had */
+	struct embedder *e; /* NULL: there is none to be had (yet) */
 	unsigned users;
+	/* worker */
+	bool settled;	/* there is none, for good */
+	uint64_t until; /* monotonic: it is tried for so long */
 };
 
 /* Why the encoder, or the store, does not answer, and when it is tried again. lock */
@@ -135,6 +140,7 @@ struct vectors {
 	struct words *words;	    /* for documents alone: without a cache */
 	char name[MODEL_ROOM - 16]; /* of the encoder's model, without dimensions */
 	size_t queue_max;	    /* QUEUE_MAX */
+	uint32_t former_ms;	    /* FORMER_MS */
 	int wake_fd;
 	atomic_bool woken;
 	pthread_mutex_t lock;
@@ -150,6 +156,8 @@ struct vectors {
 /* ---- vectors.c */
 /* "NAME/DIMS" of the encoder, "" as long as its dimensions are not known. out: MODEL_ROOM. */
 void vectors_key(const struct vectors *v, char *out);
+/* Is it this process's model? Before the first answer of a service its dimensions are not known; the name has to do until then. */
+bool vectors_own(const struct vectors *v, struct str model);
 /* All tenants, into an array of the arena. */
 enum err vectors_tenants(struct vectors *v, struct arena *a, struct vtenant ***out, size_t *n) MUST_CHECK;
 enum err vectors_tenant(struct vectors *v, struct str name, struct vtenant **out) MUST_CHECK;

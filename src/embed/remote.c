@@ -112,8 +112,8 @@ static enum err refused(struct batch *b)
 	if (status == 401 || status == 403)
 		return err_set(E_UPSTREAM, "%.*s refused the key (%d); embed.api_key gives it", STR_ARG(url), status);
 	if (status == 404)
-		return err_set(E_UPSTREAM, "%.*s knows no model \"%.*s\", or has no /embeddings (404)%s%.*s", STR_ARG(url),
-			       STR_ARG(r->base.model), colon, STR_ARG(why));
+		return err_kind(E_UPSTREAM, ERR_ABSENT, "%.*s knows no model \"%.*s\", or has no /embeddings (404)%s%.*s",
+				STR_ARG(url), STR_ARG(r->base.model), colon, STR_ARG(why));
 	if (status == 429)
 		return err_set(E_BUSY, "%.*s has too many requests (429)%s%.*s", STR_ARG(url), colon, STR_ARG(why));
 	if (status == 400 || status == 413 || status == 422)

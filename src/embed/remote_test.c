@@ -315,6 +315,7 @@ static void final(struct test *t)
 	fails(t, E_INVALID, "refused the texts (413)");
 	fails(t, E_UPSTREAM, "refused the key (401); embed.api_key");
 	fails(t, E_UPSTREAM, "knows no model \"m\"");
+	EXPECT(diag_get()->kind == ERR_ABSENT);
 	fails(t, E_UPSTREAM, "answered 302");
 	EXPECT(peer_requests(&t->peer) == 6); /* none was sent again */
 }
