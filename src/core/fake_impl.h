@@ -54,7 +54,8 @@ struct fake {
 	struct key_record keys[FAKE_KEYS];
 	size_t keys_n;
 	int64_t last_us;
-	enum err fail, sweep_fail;
+	enum err fail, sweep_fail, tenant_fail;
+	struct str fail_tenant; /* "" : none */
 	unsigned fail_n, fail_after, write_calls, writes, kept;
 };
 

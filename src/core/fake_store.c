@@ -54,6 +54,11 @@ struct fake_tenant *fake_enter(struct fake *f, const struct principal *who, enum
 		*e = err_set(f->fail, "the store was told to fail");
 		return NULL;
 	}
+	if (f->fail_tenant.n && str_eq(f->fail_tenant, who->tenant)) {
+		pthread_mutex_unlock(&f->lock);
+		*e = err_set(f->tenant_fail, "the store was told to fail for this tenant");
+		return NULL;
+	}
 	for (size_t i = 0; i < f->n && !t; i++)
 		if (str_eq(f->tenants[i].name, who->tenant))
 			t = &f->tenants[i];
@@ -691,6 +696,16 @@ void fake_store_fail_after(struct store *s, enum err e, unsigned calls)
 	f->fail = e;
 	f->fail_n = 1;
 	f->fail_after = calls;
+	pthread_mutex_unlock(&f->lock);
+}
+
+void fake_store_fail_tenant(struct store *s, struct str tenant, enum err e)
+{
+	struct fake *f = fake_of(s);
+
+	pthread_mutex_lock(&f->lock);
+	f->tenant_fail = e;
+	f->fail_tenant = e == OK ? STR("") : arena_str(&f->arena, tenant);
 	pthread_mutex_unlock(&f->lock);
 }
 

@@ -12,6 +12,8 @@ struct store *fake_store_new(void);
 void fake_store_fail(struct store *s, enum err e, unsigned n);
 /* After so many more calls one fails with e. */
 void fake_store_fail_after(struct store *s, enum err e, unsigned calls);
+/* From now on every call for this tenant fails with e; OK: none does. */
+void fake_store_fail_tenant(struct store *s, struct str tenant, enum err e);
 /* The next sweep fails with e; other calls do not. */
 void fake_store_fail_sweep(struct store *s, enum err e);
 /* From now on it keeps documents that are made again (doc_keep). */

@@ -232,7 +232,9 @@ static enum err compare(struct vectors *v, struct vforeign *f, struct samples *s
 
 	for (size_t i = 0; i < s->n; i++)
 		texts[i] = s->v[i].text;
+	v->no_encoder = true;
 	TRY(embed_encode(v->embedder, s->a, texts, s->n, &got));
+	v->no_encoder = false;
 	f->cosine = 1;
 	f->lengths = true;
 	for (size_t i = 0; i < s->n && got.dims == s->dims; i++) {
@@ -571,7 +573,7 @@ static enum err make_rows(struct writer *w)
 	for (size_t at = 0; at < w->texts_n; at += TEXTS_AT_ONCE) {
 		enum err e = encode(w, at, w->texts_n - at < TEXTS_AT_ONCE ? w->texts_n - at : TEXTS_AT_ONCE);
 
-		w->ours = e != OK;
+		w->ours = w->v->no_encoder = e != OK;
 		TRY(e);
 	}
 	for (size_t i = 0; i < w->n; i++) {

@@ -73,6 +73,14 @@ struct vforeign {
 	char told[768];
 };
 
+/* Why the encoder, or the store, does not answer, and when it is tried again. lock */
+struct trouble {
+	char text[512];
+	enum err err;
+	unsigned failures; /* in a row */
+	uint64_t until;	   /* monotonic */
+};
+
 struct vtenant {
 	char *name;
 	struct principal who;
@@ -96,10 +104,11 @@ struct vtenant {
 	bool looked;	  /* there has been a round */
 	int64_t walk_all; /* documents that the walk will see, at most */
 	int64_t walk_since_us;
-	bool others_next; /* the store names a model being made that is not this process's */
-	bool gap;	  /* of what was new in this round's feed some is left to the walk */
-	bool gave_way;	  /* another process has changed the model in use: this one does not change it back */
-	uint64_t drop_at; /* monotonic: other models' vectors may go from then on; 0: there are none to be dropped */
+	bool others_next;	/* the store names a model being made that is not this process's */
+	bool gap;		/* of what was new in this round's feed some is left to the walk */
+	bool gave_way;		/* another process has changed the model in use: this one does not change it back */
+	struct trouble trouble; /* of its store; lock */
+	uint64_t drop_at;	/* monotonic: other models' vectors may go from then on; 0: there are none to be dropped */
 };
 
 /* One who waits; on its own stack. lock */
@@ -125,14 +134,6 @@ struct former {
 	uint64_t until; /* monotonic: it is tried for so long */
 };
 
-/* Why the encoder, or the store, does not answer, and when it is tried again. lock */
-struct trouble {
-	char text[512];
-	enum err err;
-	unsigned failures; /* in a row */
-	uint64_t until;	   /* monotonic */
-};
-
 struct vectors {
 	struct store *store;
 	struct embedder *embedder;
@@ -149,6 +150,7 @@ struct vectors {
 	bool busy;	     /* lock: somebody does the worker's job */
 	bool running;	     /* lock: the worker is there */
 	struct trouble work, question;
+	bool no_encoder; /* worker: this round has failed by the encoder, or the service: it would do so for every tenant */
 	atomic_uint waiters;
 	_Atomic uint64_t made, refused, failures, switches, dropped, taken, given;
 };

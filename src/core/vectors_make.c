@@ -273,9 +273,11 @@ enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 		CHECK(vectors_foreign_take(v, t, todo, n));
 	}
 	CHECK(read_texts(&m, todo, n));
+	v->no_encoder = true;
 	CHECK(encode_range(&m, 0, m.n));
 	if (m.good == 0 && m.odd > 0)
 		CHECK(only_odd(&m));
+	v->no_encoder = false;
 	CHECK(keep(&m));
 	e = refuse(&m);
 out:

@@ -351,8 +351,10 @@ static enum err change_models(struct vectors *v, struct vtenant *t, const char *
 	bool serves = false;
 
 	memcpy(from, t->model, sizeof from);
+	v->no_encoder = true;
 	if (from[0])
 		TRY(former_serves(v, from, &serves));
+	v->no_encoder = false;
 	TRY(tell_models(v, t, serves ? from : key, serves ? key : ""));
 	t->drop_at = deadline_in_ms(v->opt.poll_ms * DROP_AFTER_POLLS);
 	if (serves)

@@ -24,7 +24,7 @@ static enum err copy_state(struct vectors *v, struct arena *a, struct vtenant *t
 	pthread_mutex_lock(&v->lock);
 	memcpy(model, t->model, sizeof model);
 	memcpy(next, t->next, sizeof next);
-	memcpy(trouble, v->work.text, sizeof trouble);
+	memcpy(trouble, v->work.text[0] ? v->work.text : t->trouble.text, sizeof trouble);
 	out->pending = t->waiting;
 	*replacing = t->replacing;
 	*to_walk = t->to_walk;

@@ -1053,6 +1053,51 @@ static void worker(void **state)
 	rig_release(&r);
 }
 
+/* The store of one tenant fails: the others get their vectors, and that one its own when the store is well again. */
+static void a_tenant_that_fails(void **state)
+{
+	enum { N = 4 };
+	struct principal who[N];
+	char names[N][8];
+	struct runner x;
+	struct rig r;
+	float *v;
+	uint32_t dims;
+
+	(void)state;
+	rig_init(&r);
+	for (int i = 0; i < N; i++) {
+		snprintf(names[i], sizeof names[i], "tenant%d", i);
+		who[i] = (struct principal){.tenant = str_c(names[i]), .rights = RIGHT_ALL, .id = STR("local")};
+		say_as(&r, &who[i], "a", "ann", "before");
+	}
+	runner_start(&x, &r);
+	for (int i = 0; i < N; i++)
+		OKAY(vectors_wait(r.v, &who[i], 60000));
+	for (int bad = 0; bad < N; bad++) {
+		char text[32];
+
+		snprintf(text, sizeof text, "number %d", bad);
+		say_as(&r, &who[bad], "a", "ann", text);
+		fake_store_fail_tenant(r.b.store, who[bad].tenant, E_CORRUPT);
+		FAILS(vectors_wait(r.v, &who[bad], 60000), E_CORRUPT);
+		for (int i = 0; i < N; i++) {
+			if (i == bad)
+				continue;
+			say_as(&r, &who[i], "a", "ann", text);
+			OKAY(vectors_wait(r.v, &who[i], 60000));
+			assert_int_equal(count_as(&r, &who[i], DOC_MESSAGE, "first/8").good, bad + 2);
+		}
+		OKAY(vectors_question(r.v, &r.b.a, &who[bad], STR("first/8"), STR("what"), NULL, &v, &dims));
+		assert_non_null(v);
+		fake_store_fail_tenant(r.b.store, STR(""), OK);
+		while (count_as(&r, &who[bad], DOC_MESSAGE, "first/8").good < (size_t)bad + 2) /* nobody waits for it */
+			OKAY(wait_until(deadline_in_ms(5)));
+	}
+	runner_stop(&x);
+	rig_release(&r);
+}
+
 struct writer {
 	struct rig *r;
 	int from;
@@ -1150,6 +1195,7 @@ int main(void)
 		cmocka_unit_test(dims_not_known_before),
 		cmocka_unit_test(scopes_follow),
 		cmocka_unit_test(worker),
+		cmocka_unit_test(a_tenant_that_fails),
 		cmocka_unit_test(many_writers),
 		cmocka_unit_test(item_texts),
 	};

@@ -208,7 +208,9 @@ static enum err round_of(struct vectors *v, struct vtenant *t, bool *more)
 	TRY(vectors_learn(v, t, false));
 	if (!followed(t))
 		TRY(foresee(v, t));
+	v->no_encoder = true;
 	TRY(vectors_learn_dims(v, key));
+	v->no_encoder = false;
 	TRY(vectors_settle_models(v, t, key, &make));
 	if (!make) {
 		vectors_see(v, t);
@@ -240,6 +242,15 @@ static enum err round_of(struct vectors *v, struct vtenant *t, bool *more)
 	return OK;
 }
 
+static void failed(struct vectors *v, struct vtenant *t, enum err e)
+{
+	atomic_fetch_add(&v->failures, 1);
+	trouble_note(v, v->no_encoder ? &v->work : &t->trouble, e, PAUSE_FIRST_MS, PAUSE_MOST_MS);
+	LOG(LOG_WARN, "core.vectors", "vectors could not be made; it is tried again", LF_C("tenant", t->name),
+	    LF_C("error", err_name(e)), LF_C("reason", diag_get()->text));
+	vectors_fail_waiters(v, t, e);
+}
+
 enum err vectors_round(struct vectors *v, struct vtenant *t, bool *more)
 {
 	enum err e;
@@ -248,15 +259,14 @@ enum err vectors_round(struct vectors *v, struct vtenant *t, bool *more)
 	pthread_mutex_lock(&v->lock);
 	t->dirty = false;
 	pthread_mutex_unlock(&v->lock);
+	v->no_encoder = false;
 	e = round_of(v, t, more);
+	if (e == OK)
+		trouble_over(v, &t->trouble);
 	if (e == OK || e == E_CANCELLED)
 		return e;
 	show(v, t);
-	atomic_fetch_add(&v->failures, 1);
-	trouble_note(v, &v->work, e, PAUSE_FIRST_MS, PAUSE_MOST_MS);
-	LOG(LOG_WARN, "core.vectors", "vectors could not be made; it is tried again", LF_C("tenant", t->name),
-	    LF_C("error", err_name(e)), LF_C("reason", diag_get()->text));
-	vectors_fail_waiters(v, t, e);
+	failed(v, t, e);
 	return e;
 }
 
@@ -270,6 +280,35 @@ static bool on_tenant(void *ctx, struct str name)
 	return vectors_tenant(v, name, &t) == OK;
 }
 
+static uint64_t trouble_until(struct vectors *v, const struct trouble *t)
+{
+	uint64_t until;
+
+	pthread_mutex_lock(&v->lock);
+	until = t->until;
+	pthread_mutex_unlock(&v->lock);
+	return until;
+}
+
+/* A tenant whose store fails keeps no other waiting. */
+static enum err look_at_tenant(struct vectors *v, struct vtenant *t)
+{
+	enum err e;
+
+	if (trouble_until(v, &t->trouble) > clock_mono_ns())
+		return OK;
+	e = vectors_learn(v, t, true);
+	v->no_encoder = false;
+	if (e != OK && e != E_CANCELLED) {
+		failed(v, t, e);
+		t->busy = true;
+	}
+	pthread_mutex_lock(&v->lock);
+	t->dirty |= e == OK;
+	pthread_mutex_unlock(&v->lock);
+	return e == E_CANCELLED ? e : OK;
+}
+
 /* Looks at what other processes may have done. */
 static enum err look_around(struct vectors *v)
 {
@@ -279,48 +318,62 @@ static enum err look_around(struct vectors *v)
 	enum err e;
 
 	arena_init(&a, 16 << 20);
-	CHECK(v->store->ops->tenants(v->store, on_tenant, v));
+	e = v->store->ops->tenants(v->store, on_tenant, v);
+	if (e == E_CANCELLED)
+		goto out;
+	if (e != OK)
+		LOG(LOG_WARN, "core.vectors", "the store does not say which tenants there are; it is asked again",
+		    LF_C("error", err_name(e)), LF_C("reason", diag_get()->text));
 	CHECK(vectors_tenants(v, &a, &ts, &n));
-	for (size_t i = 0; i < n; i++) {
-		CHECK(vectors_learn(v, ts[i], true));
-		pthread_mutex_lock(&v->lock);
-		ts[i]->dirty = true;
-		pthread_mutex_unlock(&v->lock);
-	}
+	for (size_t i = 0; i < n; i++)
+		CHECK(look_at_tenant(v, ts[i]));
 out:
 	arena_release(&a);
 	return e;
 }
 
-/* One round of every tenant that has something to do. */
-static enum err rounds(struct vectors *v, bool *more)
+static bool has_work(struct vectors *v, const struct vtenant *t)
+{
+	uint64_t now = clock_mono_ns();
+	bool is, waits;
+
+	pthread_mutex_lock(&v->lock);
+	waits = !list_empty(&t->waiters);
+	is = waits || (t->trouble.until <= now && (t->dirty || t->busy || (t->drop_at && now >= t->drop_at)));
+	pthread_mutex_unlock(&v->lock);
+	return is;
+}
+
+/* One round of every tenant that has something to do. An error is the encoder's; a tenant's own stays with it, *again_at is when it
+ * is to be tried again. */
+static enum err rounds(struct vectors *v, bool *more, uint64_t *again_at)
 {
 	struct vtenant **ts;
 	struct arena a;
-	bool again, dirty;
+	bool again;
 	size_t n;
-	enum err e;
+	enum err e, one;
 
 	*more = false;
+	*again_at = NEVER;
 	arena_init(&a, 16 << 20);
 	CHECK(vectors_tenants(v, &a, &ts, &n));
-	for (size_t i = 0; i < n; i++) {
-		pthread_mutex_lock(&v->lock);
-		dirty = ts[i]->dirty || !list_empty(&ts[i]->waiters);
-		pthread_mutex_unlock(&v->lock);
-		again = false;
-		if (!dirty && !ts[i]->busy && !(ts[i]->drop_at && clock_mono_ns() >= ts[i]->drop_at))
-			continue;
-		if (e != OK) { /* the encoder fails, or the store: nobody is to wait for the same again */
+	for (size_t i = 0; i < n && e != E_CANCELLED; i++) {
+		uint64_t until;
+
+		if (has_work(v, ts[i]) && e != OK) { /* nobody is to wait for the same again */
 			vectors_fail_waiters(v, ts[i], e);
 			ts[i]->busy = true;
-			continue;
+		} else if (has_work(v, ts[i])) {
+			one = vectors_round(v, ts[i], &again);
+			ts[i]->busy = again || one != OK;
+			*more |= again && one == OK;
+			if (v->no_encoder || one == E_CANCELLED)
+				e = one;
 		}
-		e = vectors_round(v, ts[i], &again);
-		ts[i]->busy = again || e != OK;
-		*more |= again;
-		if (e == E_CANCELLED)
-			break;
+		until = trouble_until(v, &ts[i]->trouble);
+		if (until && until < *again_at)
+			*again_at = until;
 	}
 out:
 	arena_release(&a);
@@ -357,9 +410,7 @@ static enum err nap(struct vectors *v, uint64_t look_at)
 	enum err e;
 
 	do {
-		pthread_mutex_lock(&v->lock);
-		pause = v->work.until;
-		pthread_mutex_unlock(&v->lock);
+		pause = trouble_until(v, &v->work);
 		paused = pause > clock_mono_ns();
 		/* Writes do not end a pause: woken stays set, so that they do not even try to. */
 		atomic_store(&v->woken, paused);
@@ -377,17 +428,12 @@ static enum err nap(struct vectors *v, uint64_t look_at)
 
 static bool pausing(struct vectors *v)
 {
-	bool is;
-
-	pthread_mutex_lock(&v->lock);
-	is = v->work.until > clock_mono_ns();
-	pthread_mutex_unlock(&v->lock);
-	return is;
+	return trouble_until(v, &v->work) > clock_mono_ns();
 }
 
 static enum err work_on(struct vectors *v)
 {
-	uint64_t look_at = 0;
+	uint64_t look_at = 0, again_at = NEVER;
 	bool more = false;
 	enum err e;
 
@@ -398,13 +444,13 @@ static enum err work_on(struct vectors *v)
 			look_at = deadline_in_ms(v->opt.poll_ms);
 		}
 		if (e == OK)
-			e = rounds(v, &more);
+			e = rounds(v, &more, &again_at);
 		if (e == E_CANCELLED)
 			return e;
 		if (e == OK && more && !pausing(v))
 			e = wait_until(clock_mono_ns()); /* has it been cancelled? */
 		else
-			e = nap(v, look_at);
+			e = nap(v, again_at < look_at ? again_at : look_at);
 		if (e != OK && e != E_CANCELLED) /* no memory to wait with, for instance */
 			e = wait_until(deadline_in_ms(PAUSE_FIRST_MS));
 		if (e == E_CANCELLED)
