@@ -237,12 +237,9 @@ static enum err fill_scope(struct past *p, struct scope *s)
 {
 	for (size_t i = 0; i < p->n; i++) {
 		struct known *k = &p->v[i];
-		struct json doc;
 
-		if (!k->have_terms) {
-			TRY(json_parse(&p->all, k->it.value, &json_default_limits, &doc));
-			TRY(words_item_doc(memory_words(p->r->m), &p->all, k->it.ns, &doc, NULL, 0, &k->terms));
-		}
+		if (!k->have_terms)
+			TRY(words_stored_doc(memory_words(p->r->m), &p->all, k->it.ns, k->it.value, NULL, 0, &k->terms));
 		if (k->terms.n > 0)
 			TRY(scope_add(s, k->it.id, k->terms, STR("")));
 	}

@@ -71,6 +71,26 @@ static inline const char *value_as(struct bench *b, const struct principal *who,
 	return op.found ? arena_cstr(&b->a, op.item.value) : "";
 }
 
+/* Nested deeper than Cenote's own writes may be. */
+static inline struct str too_deep(struct arena *a)
+{
+	char text[1024] = "{\"t\":\"common\",\"a\":";
+	size_t n = strlen(text);
+
+	memset(text + n, '[', 100);
+	memset(text + n + 100, ']', 100);
+	text[n + 200] = '}';
+	return arena_str(a, str_of(text, n + 201));
+}
+
+/* As another client of the database writes: with this document, or without one. */
+static inline void put_raw(struct bench *b, const char *ns, const char *key, struct str value, struct str terms)
+{
+	struct item_write w = {.op = W_PUT, .ns = str_c(ns), .key = str_c(key), .value = value, .terms = terms};
+
+	OKAY(b->store->ops->item_write(b->store, &ann, &w, 1, true));
+}
+
 static inline struct jval parsed(struct arena *a, const char *text)
 {
 	struct json *doc = ARENA_NEW(a, struct json);

@@ -27,6 +27,7 @@ enum err vectors_new(struct store *store, struct embedder *embedder, const struc
 	v->store = store;
 	v->embedder = embedder;
 	v->queue_max = QUEUE_MAX;
+	v->read_room = READ_ROOM;
 	v->former_ms = FORMER_MS;
 	if (opt)
 		v->opt = *opt;

@@ -28,6 +28,7 @@
 #include "base/utf8.h"
 #include "core/field_text.h"
 #include "core/foreign_vectors.h"
+#include "core/words.h"
 #include "index/doc.h"
 #include "index/vector.h"
 
@@ -188,10 +189,14 @@ static enum err sample_add(struct samples *s, const struct foreign_field *f)
 	struct json doc;
 	struct str text;
 	bool found;
+	enum err e;
 
 	if (f->dims != s->dims || !(length(f->v, f->dims) > 0))
 		return OK;
-	TRY(json_parse(s->a, f->value, &json_default_limits, &doc));
+	e = json_parse(s->a, f->value, &json_default_limits, &doc);
+	if (words_beyond(e))
+		return OK;
+	TRY(e);
 	if (odd_number(&doc) || any_member(f->field))
 		return OK;
 	TRY(field_text_of(s->a, &doc, f->field, &text, &found));
@@ -381,6 +386,7 @@ static enum err take_rows(struct vectors *v, struct vtenant *t, struct taker *k,
 {
 	const char *slash = strrchr(t->foreign.model, '/');
 	int64_t *ids = ARENA_ARRAY(k->a, int64_t, n), dims;
+	size_t ids_n = 0;
 
 	k->most = n;
 	k->out = ARENA_ARRAY(k->a, struct doc_vector, n);
@@ -391,8 +397,11 @@ static enum err take_rows(struct vectors *v, struct vtenant *t, struct taker *k,
 	if (!k->sum)
 		return E_NOMEM;
 	for (size_t i = 0; i < n; i++)
-		ids[i] = todo[i].id;
-	TRY(v->store->ops->foreign_vectors->of_items(v->store, &t->who, ids, n, on_row, k));
+		if (!todo[i].none)
+			ids[ids_n++] = todo[i].id;
+	if (ids_n == 0)
+		return OK;
+	TRY(v->store->ops->foreign_vectors->of_items(v->store, &t->who, ids, ids_n, on_row, k));
 	TRY(k->err);
 	return take_item(k);
 }
@@ -500,6 +509,7 @@ static enum err item_texts(struct writer *w, const struct foreign_item *it)
 	struct doc_head h;
 	struct json doc;
 	size_t own_n = 0;
+	enum err e;
 
 	if (!value.p)
 		return E_NOMEM;
@@ -509,7 +519,10 @@ static enum err item_texts(struct writer *w, const struct foreign_item *it)
 		paths = own;
 		paths_n = own_n;
 	}
-	TRY(json_parse(w->a, value, &json_default_limits, &doc));
+	e = json_parse(w->a, value, &json_default_limits, &doc);
+	if (words_beyond(e)) /* it has no texts */
+		return OK;
+	TRY(e);
 	for (size_t p = 0; p < paths_n; p++) {
 		struct str path = arena_str(w->a, paths[p]);
 

@@ -22,6 +22,8 @@
 #define KINDS 2	       /* enum doc_kind */
 /* Documents whose vector is missing are remembered up to so many; beyond that only from where on there are some. */
 #define QUEUE_MAX 16384
+/* For the values that are read together. */
+#define READ_ROOM ((size_t)256 << 20)
 /* A service that has the model in use may be away for so long before it is taken to have gone. */
 #define FORMER_MS 60000
 
@@ -30,6 +32,7 @@ struct todo {
 	int64_t id, since_us;
 	uint64_t mark, stamp;
 	bool again;    /* it gave no vector, which may be the encoder's fault: it is tried another time */
+	bool none;     /* there is nothing to encode: it has no document, or cannot be read */
 	bool taken;    /* its vector was taken over (vectors_foreign_take) */
 	bool replaces; /* there is a vector, of an earlier text or by an earlier making */
 	char *doc;     /* its index document when that says which paths were indexed, else NULL */
@@ -141,6 +144,7 @@ struct vectors {
 	struct words *words;	    /* for documents alone: without a cache */
 	char name[MODEL_ROOM - 16]; /* of the encoder's model, without dimensions */
 	size_t queue_max;	    /* QUEUE_MAX */
+	size_t read_room;	    /* READ_ROOM */
 	uint32_t former_ms;	    /* FORMER_MS */
 	int wake_fd;
 	atomic_bool woken;
@@ -213,6 +217,12 @@ enum err vectors_walk(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 
 /* ---- vectors_make.c: makes and keeps the vectors of n documents (of at most EMBED_BATCH_MAX). worker */
 enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, struct todo *todo, size_t n) MUST_CHECK;
+
+/* A document, or more of them together, that could not be read: it may be one of them that cannot be, or that they are too large
+ * together. */
+bool vectors_unreadable(enum err e);
+/* One that cannot be read alone: like one that the encoder refuses. The diagnostic says why. */
+enum err vectors_leave_out(struct vectors *v, struct vtenant *t, enum doc_kind kind, struct todo *todo) MUST_CHECK;
 
 /* ---- vectors_docs.c: makes, and keeps, the documents of those items that have none yet; their marks become those. worker */
 enum err vectors_make_docs(struct vectors *v, struct vtenant *t, struct todo *todo, size_t n) MUST_CHECK;

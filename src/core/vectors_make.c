@@ -10,9 +10,8 @@
 #include "base/utf8.h"
 #include "index/vector.h"
 
-/* Values of 4 MiB at most; read by so few that they take little room together. */
+/* So many are read at a time, fewer where they do not fit READ_ROOM together. */
 #define READ_STEP 32
-#define READ_ROOM ((size_t)256 << 20)
 #define ENCODE_ROOM ((size_t)256 << 20)
 /* A text that is refused is cut in half until it is shorter than this. */
 #define SHORTEN_TO 2048
@@ -55,8 +54,8 @@ static enum err read_items(struct maker *m, struct arena *a, struct todo *todo, 
 		return E_NOMEM;
 	TRY(s->ops->item_by_id(s, a, &m->t->who, ids, n, items));
 	for (size_t i = 0; i < n; i++) {
-		if (items[i].id == 0 || todo[i].taken)
-			continue; /* gone in the meantime, or no longer needed */
+		if (items[i].id == 0 || todo[i].taken || todo[i].none)
+			continue; /* gone in the meantime, or not needed */
 		TRY(vectors_item_text(a, items[i].value, str_of(todo[i].doc, todo[i].doc_n), &text));
 		TRY(add_text(m, &todo[i], text));
 	}
@@ -77,21 +76,50 @@ static enum err read_messages(struct maker *m, struct arena *a, struct todo *tod
 	return OK;
 }
 
+bool vectors_unreadable(enum err e)
+{
+	enum err_kind kind = diag_get()->kind;
+
+	return e == E_INVALID || e == E_CORRUPT || (e == E_LIMIT && kind != ERR_RATE && kind != ERR_QUOTA);
+}
+
+enum err vectors_leave_out(struct vectors *v, struct vtenant *t, enum doc_kind kind, struct todo *todo)
+{
+	todo->none = true;
+	atomic_fetch_add(&v->refused, 1);
+	LOG(LOG_WARN, "core.vectors", "a text cannot be read: it gets no vector before it changes", LF_C("tenant", t->name),
+	    LF_INT("id", todo->id), LF_C("reason", diag_get()->text));
+	return marks_put(&t->kind[kind].refused, todo->id, todo->mark);
+}
+
+/* At most READ_STEP. Depth: log2 of that. */
+static enum err read_range(struct maker *m, struct arena *a, struct todo *todo, size_t n)
+{
+	size_t before = m->n;
+	int64_t ids[READ_STEP];
+	enum err e;
+
+	arena_clear(a);
+	for (size_t i = 0; i < n; i++)
+		ids[i] = todo[i].id;
+	e = m->kind == DOC_ITEM ? read_items(m, a, todo, ids, n) : read_messages(m, a, todo, ids, n);
+	if (e == OK || !vectors_unreadable(e))
+		return e;
+	m->n = before;
+	if (n == 1)
+		return vectors_leave_out(m->v, m->t, m->kind, todo);
+	TRY(read_range(m, a, todo, n / 2));
+	return read_range(m, a, todo + n / 2, n - n / 2);
+}
+
 static enum err read_texts(struct maker *m, struct todo *todo, size_t n)
 {
-	int64_t ids[READ_STEP];
 	struct arena a;
 	enum err e = OK;
 
-	arena_init(&a, READ_ROOM);
-	for (size_t at = 0; at < n && e == OK; at += READ_STEP) {
-		size_t step = n - at < READ_STEP ? n - at : READ_STEP;
-
-		for (size_t i = 0; i < step; i++)
-			ids[i] = todo[at + i].id;
-		e = m->kind == DOC_ITEM ? read_items(m, &a, todo + at, ids, step) : read_messages(m, &a, todo + at, ids, step);
-		arena_clear(&a);
-	}
+	arena_init(&a, m->v->read_room);
+	for (size_t at = 0; at < n && e == OK; at += READ_STEP)
+		e = read_range(m, &a, todo + at, n - at < READ_STEP ? n - at : READ_STEP);
 	arena_release(&a);
 	return e;
 }
@@ -267,7 +295,7 @@ enum err vectors_make(struct vectors *v, struct vtenant *t, enum doc_kind kind, 
 		goto out;
 	}
 	for (size_t i = 0; i < n; i++)
-		todo[i].again = false;
+		todo[i].again = todo[i].none = false;
 	if (kind == DOC_ITEM) {
 		CHECK(vectors_make_docs(v, t, todo, n));
 		CHECK(vectors_foreign_take(v, t, todo, n));

@@ -350,6 +350,52 @@ static void refused_texts(void **state)
 	rig_release(&r);
 }
 
+/* Values that cannot be read, which another client of the database wrote: the others get their vectors all the same. */
+static void beyond_the_limits(void **state)
+{
+	struct str doc;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	fake_store_keeps(r.b.store);
+	OKAY(words_item_doc(memory_words(r.b.m), &r.b.a, STR("n"), parsed(&r.b.a, "{\"t\":\"common\"}").doc, NULL, 0, &doc));
+	for (int i = 0; i < 40; i++) {
+		char key[16];
+
+		snprintf(key, sizeof key, "k%d", i);
+		if (i == 7)
+			put_raw(&r.b, "n", "no document", too_deep(&r.b.a), STR("\0"));
+		if (i == 9)
+			put_raw(&r.b, "n", "with a document", too_deep(&r.b.a), doc);
+		if (i == 11)
+			put_raw(&r.b, "n", "short", STR("{\"t\":\"short\"}"), STR("\0"));
+		put(&r.b, "n", key, "{\"t\":\"good\"}");
+	}
+	OKAY(vectors_wait(r.v, &ann, 0));
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 41);
+	assert_int_equal(fake_store_kept(r.b.store), 2);
+	assert_int_equal(state_of(&r).refused, 1);
+	assert_int_equal(state_of(&r).pending, 0);
+	/* Large ones are read one by one. */
+	r.v->read_room = (size_t)64 << 10;
+	for (int i = 0; i < 40; i++) {
+		char key[16];
+
+		snprintf(key, sizeof key, "k%d", i);
+		put(&r.b, "n", key, arena_cstr(&r.b.a, arena_printf(&r.b.a, "{\"t\":\"large %0*d\"}", 10000, i)));
+	}
+	OKAY(vectors_wait(r.v, &ann, 0));
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 41);
+	assert_int_equal(state_of(&r).refused, 1);
+	/* It changes. */
+	put(&r.b, "n", "with a document", "{\"t\":\"readable\"}");
+	OKAY(vectors_wait(r.v, &ann, 0));
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 42);
+	assert_int_equal(state_of(&r).refused, 0);
+	rig_release(&r);
+}
+
 static void long_and_empty_texts(void **state)
 {
 	struct rig r;
@@ -1177,6 +1223,7 @@ int main(void)
 		cmocka_unit_test(after_a_restart),
 		cmocka_unit_test(more_than_the_queue_holds),
 		cmocka_unit_test(refused_texts),
+		cmocka_unit_test(beyond_the_limits),
 		cmocka_unit_test(long_and_empty_texts),
 		cmocka_unit_test(an_encoder_that_fails),
 		cmocka_unit_test(questions),

@@ -281,8 +281,10 @@ static enum err catch_up(struct words *w, struct cache_entry *en, const struct p
 {
 	struct store *st = w->store;
 	struct arena scratch;
-	struct changes c = {
-		.w = w, .a = &scratch, .with_vectors = scope->model.n > 0, .remake = {.w = w, .who = who, .kind = scope->kind}};
+	struct changes c = {.w = w,
+			    .a = &scratch,
+			    .with_vectors = scope->model.n > 0,
+			    .remake = {.w = w, .who = who, .kind = scope->kind, .changes = true}};
 	uint64_t from = atomic_load(&en->cursor), to = from, expected = from;
 	enum err e;
 

@@ -21,6 +21,12 @@ const struct lang *words_language(const struct words *w, struct str ns);
  * (LangGraph's path grammar: contracts/langgraph 4.7). */
 enum err words_item_doc(const struct words *w, struct arena *a, struct str ns, const struct json *value, const struct str *paths,
 			size_t paths_n, struct str *terms) MUST_CHECK;
+/* The same of a value as the store has it. One that is beyond the limits of base/json (another program wrote it, or the database
+ * writes it out longer than it came) has no terms, and is not found by words. */
+enum err words_stored_doc(const struct words *w, struct arena *a, struct str ns, struct str value, const struct str *paths,
+			  size_t paths_n, struct str *terms) MUST_CHECK;
+/* Is it the value that could not be read, rather than that memory is short? e: what json_parse gave, with its diagnostic. */
+bool words_beyond(enum err e);
 /* The texts that such a document is made of, in their order: member names, strings and numbers. */
 enum err words_item_texts(struct arena *a, const struct json *value, const struct str *paths, size_t paths_n, struct str **out,
 			  size_t *n) MUST_CHECK;

@@ -159,6 +159,30 @@ enum err words_item_doc(const struct words *w, struct arena *a, struct str ns, c
 	return doc_of_texts_at(a, words_language(w, ns), t.v, t.n, paths, paths ? paths_n : 0, terms);
 }
 
+bool words_beyond(enum err e)
+{
+	enum err_kind kind = diag_get()->kind;
+
+	return e == E_INVALID || (e == E_LIMIT && (kind == ERR_SYNTAX || kind == ERR_SIZE));
+}
+
+enum err words_stored_doc(const struct words *w, struct arena *a, struct str ns, struct str value, const struct str *paths,
+			  size_t paths_n, struct str *terms)
+{
+	struct json doc;
+	enum err e = json_parse(a, value, &json_default_limits, &doc);
+
+	if (e == OK)
+		return words_item_doc(w, a, ns, &doc, paths, paths_n, terms);
+	if (!words_beyond(e))
+		return e;
+	LOG(LOG_WARN, "words", "an item's value is beyond the limits: it is not found by words", LF_STR("namespace", ns),
+	    LF_C("reason", diag_get()->text));
+	diag_clear();
+	*terms = STR("");
+	return OK;
+}
+
 uint64_t doc_mark(struct str terms)
 {
 	return hash64(terms);
@@ -230,13 +254,11 @@ static enum err remake_item(const struct remake *r, struct arena *a, const struc
 	struct str *paths = NULL;
 	struct doc_head h;
 	size_t paths_n = 0;
-	struct json doc;
 
 	*d = (struct doc_change){.id = it->id, .lang_ns = it->ns};
 	if (e->doc && doc_open(str_of(e->doc, e->doc_n), &reader, &h) == DOC_GOOD)
 		TRY(doc_paths(&reader, a, &paths, &paths_n));
-	TRY(json_parse(a, it->value, &json_default_limits, &doc));
-	return words_item_doc(r->w, a, it->ns, &doc, paths, paths_n, &d->terms);
+	return words_stored_doc(r->w, a, it->ns, it->value, paths, paths_n, &d->terms);
 }
 
 /* Hands documents that were made again to a store that keeps them. They are right without that: a failure costs only that they are
@@ -256,37 +278,58 @@ static void keep(const struct remake *r, const struct doc_kept *v, size_t n)
 	*diag_get() = before;
 }
 
-static enum err remake_batch(struct remake *r, struct arena *a, size_t from, size_t n,
-			     enum err (*fn)(void *ctx, const struct doc_change *d), void *ctx)
+/* Of n entries, into the arena: (*out)[i].id is 0 where what it was has gone. */
+static enum err remake_read(const struct remake *r, struct arena *a, const struct remake_entry *v, size_t n,
+			    struct doc_change **out, struct doc_kept **kept, size_t *kept_n)
 {
 	struct store *s = r->w->store;
 	struct item *items = ARENA_ARRAY(a, struct item, n);
 	struct message *msgs = ARENA_ARRAY(a, struct message, n);
-	struct doc_kept *kept = ARENA_ARRAY(a, struct doc_kept, n);
+	struct doc_change *d = *out = ARENA_ARRAY(a, struct doc_change, n);
 	int64_t ids[REMAKE_BATCH];
-	struct doc_change d;
-	size_t kept_n = 0;
 
-	if (!items || !msgs || !kept)
+	*kept = ARENA_ARRAY(a, struct doc_kept, n);
+	*kept_n = 0;
+	if (!items || !msgs || !d || !*kept)
 		return E_NOMEM;
 	for (size_t i = 0; i < n; i++)
-		ids[i] = r->v[from + i].id;
+		ids[i] = v[i].id;
 	if (r->kind == DOC_ITEM)
 		TRY(s->ops->item_by_id(s, a, r->who, ids, n, items));
 	else
 		TRY(s->ops->message_by_id(s, a, r->who, ids, n, msgs));
 	for (size_t i = 0; i < n; i++) {
+		d[i] = (struct doc_change){0};
 		if ((r->kind == DOC_ITEM ? items[i].id : msgs[i].id) == 0)
 			continue; /* gone in the meantime */
 		if (r->kind == DOC_ITEM)
-			TRY(remake_item(r, a, &r->v[from + i], &items[i], &d));
+			TRY(remake_item(r, a, &v[i], &items[i], &d[i]));
 		else
-			TRY(remake_message(r, a, &msgs[i], &d));
+			TRY(remake_message(r, a, &msgs[i], &d[i]));
 		/* An item that was written in the meantime has brought its own document, perhaps of some paths only. */
-		if (r->kind == DOC_MESSAGE || items[i].version == r->v[from + i].version)
-			kept[kept_n++] = (struct doc_kept){d.id, r->v[from + i].version, d.terms};
-		TRY(fn(ctx, &d));
+		if (r->kind == DOC_MESSAGE || items[i].version == v[i].version)
+			(*kept)[(*kept_n)++] = (struct doc_kept){d[i].id, v[i].version, d[i].terms};
 	}
+	return OK;
+}
+
+/* *n: entries to be done, made fewer when they do not fit the arena together. */
+static enum err remake_batch(struct remake *r, struct arena *a, size_t from, size_t *n,
+			     enum err (*fn)(void *ctx, const struct doc_change *d), void *ctx)
+{
+	struct doc_change *d;
+	struct doc_kept *kept;
+	size_t kept_n;
+	enum err e;
+
+	while ((e = remake_read(r, a, r->v + from, *n, &d, &kept, &kept_n)) == E_LIMIT && *n > 1) {
+		arena_clear(a);
+		*n /= 2;
+	}
+	TRY(e);
+	for (size_t i = 0; i < *n; i++)
+		if (d[i].id && (d[i].terms.n || r->changes))
+			TRY(fn(ctx, &d[i]));
 	keep(r, kept, kept_n);
 	return OK;
 }
@@ -299,11 +342,10 @@ enum err remake_all(struct remake *r, enum err (*fn)(void *ctx, const struct doc
 	enum err e = OK;
 	struct arena a;
 
-	arena_init(&a, REMAKE_ROOM);
-	for (size_t at = 0; at < r->n && e == OK; at += REMAKE_BATCH) {
-		size_t n = r->n - at < REMAKE_BATCH ? r->n - at : REMAKE_BATCH;
-
-		e = remake_batch(r, &a, at, n, fn, ctx);
+	arena_init(&a, r->room ? r->room : REMAKE_ROOM);
+	for (size_t at = 0, n; at < r->n && e == OK; at += n) {
+		n = r->n - at < REMAKE_BATCH ? r->n - at : REMAKE_BATCH;
+		e = remake_batch(r, &a, at, &n, fn, ctx);
 		arena_clear(&a);
 	}
 	arena_release(&a);

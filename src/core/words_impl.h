@@ -41,11 +41,13 @@ struct remake {
 		size_t doc_n;
 	} * v;
 	size_t n, cap;
+	bool changes; /* fn is told of those without terms as well */
+	size_t room;  /* for one batch; 0: enough for any */
 };
 /* Does the document have to be made again? Empty ones (not indexed) do not. */
 bool remake_needed(const struct words *w, const struct doc_change *d);
 enum err remake_add(struct remake *r, const struct doc_change *d) MUST_CHECK;
-/* Calls fn with each document that still exists. */
+/* Calls fn with each document that still exists and has terms. */
 enum err remake_all(struct remake *r, enum err (*fn)(void *ctx, const struct doc_change *d), void *ctx) MUST_CHECK;
 void remake_release(struct remake *r);
 

@@ -505,6 +505,66 @@ static void made_again_is_kept(void **state)
 	bench_release(&b);
 }
 
+/* A value that is beyond the limits here, which another client of the database wrote, is not found; it keeps no other from it. */
+static void beyond_the_limits(void **state)
+{
+	struct words *w[3];
+	struct bench b;
+	char key[16];
+
+	(void)state;
+	bench_init(&b);
+	fake_store_keeps(b.store);
+	put_raw(&b, "a", "deep", too_deep(&b.a), STR("\0"));
+	for (int i = 0; i < 5; i++) {
+		snprintf(key, sizeof key, "k%d", i);
+		put(&b, "a", key, "{\"t\":\"common words\"}");
+	}
+	for (int k = 0; k < 3; k++)
+		w[k] = words(b.store, k == 0 ? 1 << 20 : k == 1 ? 4096 : 0, "english");
+	for (int k = 0; k < 3; k++)
+		assert_int_equal(search(w[k], &b.a, "a", "common", 10).n, 5);
+	assert_int_equal(fake_store_kept(b.store), 1); /* it is not read again */
+	/* Comes as a change. */
+	put_raw(&b, "a", "k0", too_deep(&b.a), STR("\0"));
+	for (int k = 0; k < 3; k++)
+		assert_int_equal(search(w[k], &b.a, "a", "common", 10).n, 4);
+	for (int k = 0; k < 3; k++)
+		words_free(w[k]);
+	bench_release(&b);
+}
+
+static enum err count_docs(void *ctx, const struct doc_change *d)
+{
+	(void)d;
+	++*(int *)ctx;
+	return OK;
+}
+
+/* Values that do not fit the memory together are read in smaller steps. */
+static void made_again_in_steps(void **state)
+{
+	enum { N = 40 };
+	struct remake r = {.who = &ann, .kind = DOC_ITEM, .room = (size_t)256 << 10};
+	struct bench b;
+	char key[16], *text;
+	int n = 0;
+
+	(void)state;
+	bench_init(&b);
+	r.w = memory_words(b.m);
+	text = arena_cstr(&b.a, arena_printf(&b.a, "{\"t\":\"%s %0*d\"}", "common words", 20000, 7));
+	for (int i = 0; i < N; i++) {
+		snprintf(key, sizeof key, "k%d", i);
+		put(&b, "a", key, text);
+		OKAY(remake_add(&r, &(struct doc_change){.id = i + 1, .version = 1}));
+	}
+	OKAY(remake_all(&r, count_docs, &n));
+	assert_int_equal(n, N);
+	remake_release(&r);
+	bench_release(&b);
+}
+
 static struct bench *interfered;
 static const struct store_ops *plain_ops;
 
@@ -671,6 +731,8 @@ int main(void)
 		cmocka_unit_test(a_store_that_fails),
 		cmocka_unit_test(another_language),
 		cmocka_unit_test(made_again_is_kept),
+		cmocka_unit_test(beyond_the_limits),
+		cmocka_unit_test(made_again_in_steps),
 		cmocka_unit_test(made_again_too_late),
 		cmocka_unit_test(threads),
 		cmocka_unit_test(metrics),

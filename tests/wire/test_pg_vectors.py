@@ -388,3 +388,24 @@ def test_in_the_middle(pg_url, db, service):
             for k, f, v in rows(db, "n"):
                 text = dumped({"text": want.get(k, "theirs")})
                 assert f == "$" and sum(a * b for a, b in zip(v, vector(text, DIMS), strict=True)) > 0.999, k
+
+
+def test_values_beyond_the_limits(pg_url, db, service):
+    """Values nested deeper, with more members or longer than Cenote reads, the last by jsonb's writing numbers out: they are not found, and keep
+    nothing else from being found."""
+    deep = "end"
+    for _ in range(100):
+        deep = [deep]
+    with theirs(pg_url) as store:
+        with serving(pg_url, service) as s:
+            store.put(("n",), "deep", {"text": "deep", "a": deep})
+            store.put(("n",), "many", {"text": "many", "a": list(range(200001))}, index=False)
+            put(s, "long", {"text": "long", "a": [1e300] * 30000}, wait=False)
+            put(s, "good", {"text": "good words"}, wait=False)
+            x = settled(s)
+            assert x["pending"] == 0 and x["trouble"] is None, x
+            assert [r["key"] for r in recall(s, "good words", mode="words")][:1] == ["good"]
+            assert recall(s, "good words")[0]["key"] == "good"
+            put(s, "deep", {"text": "deep no more"})
+            assert recall(s, "deep no more", mode="words")[0]["key"] == "deep"
+            assert settled(s)["pending"] == 0
