@@ -154,6 +154,8 @@ struct samples {
 	struct sample v[SAMPLES];
 	size_t n;
 	uint32_t dims;
+	size_t compared;
+	bool other_dims;
 	enum err err;
 };
 
@@ -230,25 +232,45 @@ static double cosine(const float *x, const float *y, uint32_t dims)
 	return sum / (length(x, dims) * length(y, dims));
 }
 
-static enum err compare(struct vectors *v, struct vforeign *f, struct samples *s)
+/* n samples from `from` on; those that the service refuses alone count neither way. Depth: log2 of SAMPLES. */
+static enum err compare(struct vectors *v, struct vforeign *f, struct samples *s, size_t from, size_t n)
 {
 	struct embed_vectors got = {0};
-	struct str texts[SAMPLES];
+	struct str texts[SAMPLES] = {{0}};
+	enum err e;
 
-	for (size_t i = 0; i < s->n; i++)
-		texts[i] = s->v[i].text;
-	v->no_encoder = true;
-	TRY(embed_encode(v->embedder, s->a, texts, s->n, &got));
-	v->no_encoder = false;
-	f->cosine = 1;
-	f->lengths = true;
-	for (size_t i = 0; i < s->n && got.dims == s->dims; i++) {
-		double c = cosine(got.v + i * got.dims, s->v[i].v, got.dims), l = length(s->v[i].v, got.dims);
+	for (size_t i = 0; i < n; i++)
+		texts[i] = s->v[from + i].text;
+	e = embed_encode(v->embedder, s->a, texts, n, &got);
+	if ((e == E_INVALID || e == E_CORRUPT) && n > 1) {
+		TRY(compare(v, f, s, from, n / 2));
+		return compare(v, f, s, from + n / 2, n - n / 2);
+	}
+	if (e == E_INVALID || e == E_CORRUPT)
+		return OK;
+	TRY(e);
+	for (size_t i = 0; i < n && got.dims == s->dims; i++) {
+		const struct sample *x = &s->v[from + i];
+		double c = cosine(got.v + i * got.dims, x->v, got.dims), l = length(x->v, got.dims);
 
 		f->cosine = c < f->cosine ? c : f->cosine;
 		f->lengths = f->lengths && l > 0.99 && l < 1.01;
 	}
-	f->verdict = got.dims == s->dims && f->cosine >= LIKE_OURS ? FOREIGN_SAME : FOREIGN_DIFFERS;
+	s->compared += n;
+	s->other_dims |= got.dims != s->dims;
+	return OK;
+}
+
+static enum err compare_all(struct vectors *v, struct vforeign *f, struct samples *s)
+{
+	f->cosine = 1;
+	f->lengths = true;
+	v->no_encoder = true;
+	TRY(compare(v, f, s, 0, s->n));
+	v->no_encoder = false;
+	if (s->compared == 0) /* the diagnostic says why */
+		return err_wrap(E_INVALID, "none of the texts that the vectors were made of can be compared");
+	f->verdict = !s->other_dims && f->cosine >= LIKE_OURS ? FOREIGN_SAME : FOREIGN_DIFFERS;
 	return OK;
 }
 
@@ -267,8 +289,8 @@ static enum err judge(struct vectors *v, struct vtenant *t, const struct foreign
 	CHECK(v->store->ops->foreign_vectors->sample(v->store, &t->who, on_sample, &s));
 	CHECK(s.err);
 	if (s.n > 0) {
-		*ours = true;
-		e = compare(v, f, &s);
+		e = compare_all(v, f, &s);
+		*ours = v->no_encoder;
 	} else {
 		CHECK(recall_verdict(v, t, key, &same));
 		f->verdict = same ? FOREIGN_SAME : FOREIGN_EMPTY;

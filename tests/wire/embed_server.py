@@ -41,6 +41,7 @@ class EmbedServer(Stub):
         self.lock, self.over = threading.Lock(), threading.Event()
         self.now = self.most = 0
         self.gate = None  # a threading.Event: answers wait for it
+        self.refuses = None  # calls with a text that has this in it get 400
         self.models = {}  # others that it has besides, with their dimensions
 
     def script(self, *faults):
@@ -116,6 +117,8 @@ class EmbedServer(Stub):
             return self.error(h, 400, "the input is too long for this model")
         if body["model"] != self.model and body["model"] not in self.models:
             return self.error(h, 404, "no such model")
+        if self.refuses and any(self.refuses in t for t in texts):
+            return self.error(h, 400, "the input is not allowed")
         return self.vectors(h, body, texts, fault)
 
     def vectors(self, h, body, texts, fault):

@@ -409,3 +409,18 @@ def test_values_beyond_the_limits(pg_url, db, service):
             put(s, "deep", {"text": "deep no more"})
             assert recall(s, "deep no more", mode="words")[0]["key"] == "deep"
             assert settled(s)["pending"] == 0
+
+
+def test_samples_that_are_refused(pg_url, db, service):
+    """Texts of theirs that our service refuses say nothing of the model: by the others it is judged. Where there are no others, ours are made."""
+    service.refuses = "forbidden"
+    with theirs(pg_url) as store:
+        store.put(("n",), "a", {"text": "forbidden"})
+        with serving(pg_url, service) as s:
+            put(s, "ours", {"text": "made all the same"})
+            assert recall(s, "made all the same", mode="words")[0]["key"] == "ours"
+            x = settled(s)
+            assert (x["done"], x["refused"], x["pending"], x["trouble"]) == (1, 1, 0, None)
+            store.put(("n",), "b", {"text": "allowed"})
+            until(lambda: metric(s, "cenote_vectors_taken_total") >= 1)
+            until(lambda: len(rows(db, "n", "ours")) == 1)
