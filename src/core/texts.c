@@ -207,10 +207,20 @@ static enum err others_turn(void *ctx)
 	return e;
 }
 
-/* The thread that has waited longest, taken out, of those that had come by `upto`; .p NULL: none. name: room for it. */
-static struct str take_first(struct texts *t, struct ttenant *x, uint64_t upto, char *name, size_t room)
+/* On the heap: names of other programs' threads have any length. .p NULL: out of memory. */
+static struct str name_copy(struct str name)
 {
-	struct str best = {0}, thread;
+	char *p = malloc(name.n + 1);
+
+	if (p && name.n)
+		memcpy(p, name.p, name.n);
+	return str_of(p, p ? name.n : 0);
+}
+
+/* The thread that has waited longest, taken out, of those that had come by `upto`; .p NULL: none. The caller frees it. */
+static struct str take_first(struct texts *t, struct ttenant *x, uint64_t upto)
+{
+	struct str best = {0}, thread, name = {0};
 	uint64_t number = UINT64_MAX;
 	size_t it = 0;
 	void *v;
@@ -224,16 +234,14 @@ static struct str take_first(struct texts *t, struct ttenant *x, uint64_t upto, 
 			best = thread;
 		}
 	}
-	if (best.p) {
-		size_t n = best.n < room ? best.n : room;
-
-		memcpy(name, best.p, n);
-		best = str_of(name, n);
-		free(map_del(&x->waiting, best));
+	if (best.p)
+		name = name_copy(best); /* out of memory: it goes on waiting */
+	if (name.p) {
+		free(map_del(&x->waiting, name));
 		x->working = number;
 	}
 	pthread_mutex_unlock(&t->lock);
-	return best;
+	return name;
 }
 
 static void note_again(struct texts *t, struct ttenant *x, struct str thread)
@@ -283,7 +291,6 @@ static void rest(struct texts *t, struct ttenant *x)
  * never be done. */
 static enum err make_waiting(struct texts *t, struct memory *m, struct ttenant *x)
 {
-	char name[1024];
 	struct str thread;
 	uint64_t upto;
 	enum err e = OK;
@@ -291,8 +298,9 @@ static enum err make_waiting(struct texts *t, struct memory *m, struct ttenant *
 	pthread_mutex_lock(&t->lock);
 	upto = x->came;
 	pthread_mutex_unlock(&t->lock);
-	while (e == OK && (thread = take_first(t, x, upto, name, sizeof name)).p) {
+	while (e == OK && (thread = take_first(t, x, upto)).p) {
 		e = make_one(t, m, x, thread);
+		free((char *)thread.p);
 		rest(t, x);
 		if (e == OK)
 			e = others_turn(t);
@@ -382,8 +390,7 @@ static enum err walk_page(struct texts *t, struct ttenant *x, struct str after, 
 static enum err walk(struct texts *t, struct memory *m, struct ttenant *x)
 {
 	struct names *pages = calloc(2, sizeof *pages);
-	char after[1024];
-	struct str from = STR(""), upto;
+	struct str from = STR(""), after = {0}, upto;
 	enum err e = pages ? OK : err_set(E_LIMIT, "out of memory");
 
 	while (e == OK) {
@@ -391,10 +398,10 @@ static enum err walk(struct texts *t, struct memory *m, struct ttenant *x)
 		arena_init(&pages[1].a, 1u << 20);
 		e = walk_page(t, x, from, &pages[0], &pages[1], &upto);
 		if (e == OK && upto.p) {
-			size_t n = upto.n < sizeof after ? upto.n : sizeof after;
-
-			memcpy(after, upto.p, n);
-			from = str_of(after, n);
+			from = name_copy(upto);
+			free((char *)after.p);
+			after = from;
+			e = from.p ? OK : err_set(E_LIMIT, "out of memory");
 		}
 		arena_release(&pages[0].a);
 		arena_release(&pages[1].a);
@@ -403,6 +410,7 @@ static enum err walk(struct texts *t, struct memory *m, struct ttenant *x)
 		if (e == OK && !upto.p)
 			break;
 	}
+	free((char *)after.p);
 	free(pages);
 	return e;
 }

@@ -230,6 +230,20 @@ def test_a_kill_before_indexing(own):
 
 
 @pytest.mark.stores("postgres")
+def test_long_names_of_others(pg_server):
+    """Names of threads that are longer than ours may be, and alike in their first 1024 bytes."""
+    with database(pg_server) as url, PostgresSaver.from_conn_string(url) as theirs:
+        theirs.setup()
+        names = ["x" * n for n in (300, 1024, 1025, 1500)]
+        g = graph(theirs, AIMessage("hello", id="a"))
+        for name in names:
+            g.invoke({"messages": [HumanMessage(f"ibex of {len(name)}", id="h")]}, config(name))
+        with Server(store=url) as s:
+            settle(s)
+            assert {t for t, _, _ in found(s, "ibex")} == set(names)
+
+
+@pytest.mark.stores("postgres")
 def test_rows_of_others(pg_server):
     with database(pg_server) as url, PostgresSaver.from_conn_string(url) as theirs, psycopg.connect(url, autocommit=True) as db:
         theirs.setup()
