@@ -163,7 +163,10 @@ static uint32_t known_dims(struct ecache *c)
 /* Before what was encoded is kept: whoever finds an entry knows how long it is. */
 static void learn_dims(struct ecache *c)
 {
-	__atomic_store_n(&c->base.dims, __atomic_load_n(&c->inner->dims, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+	uint32_t dims = __atomic_load_n(&c->inner->dims, __ATOMIC_ACQUIRE);
+
+	if (dims) /* another call may have learned them since this one looked */
+		__atomic_store_n(&c->base.dims, dims, __ATOMIC_RELEASE);
 }
 
 /* Room for n vectors; dims 0 (nothing was encoded yet): none. */

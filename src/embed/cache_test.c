@@ -1,6 +1,7 @@
 /* The cache of vectors over an encoder that counts, and waits when it is told to. */
 #include "base/test_util.h"
 #include "embed/cache.h"
+#include "embed/meter.h"
 #include "http/test_peer.h"
 
 #define DIMS 4
@@ -379,6 +380,30 @@ static void test_waiters_leave(void **state)
 	embed_close(e);
 }
 
+/* A call that fails, and began before the dimensions were known, does not take back what another has learned of them. */
+static void test_dims_stay(void **state)
+{
+	const struct str text = STR("a");
+	struct embed_vectors v;
+	struct counter c;
+	struct embedder *e;
+	struct arena a;
+
+	(void)state;
+	arena_init(&a, 1 << 20);
+	for (int meter = 0; meter < 2; meter++) {
+		e = open_on(&c, 1 << 20);
+		if (meter)
+			assert_int_equal(embed_meter_open(e, "test", &e), OK);
+		c.failing = true;
+		e->dims = DIMS;
+		assert_int_equal(embed_encode(e, &a, &text, 1, &v), E_UPSTREAM);
+		assert_int_equal(e->dims, DIMS);
+		embed_close(e);
+	}
+	arena_release(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -387,6 +412,7 @@ int main(void)
 		cmocka_unit_test(test_ceiling),
 		cmocka_unit_test(test_cold_end),
 		cmocka_unit_test(test_failures_are_not_kept),
+		cmocka_unit_test(test_dims_stay),
 		cmocka_unit_test(test_single_flight),
 		cmocka_unit_test(test_first_questions),
 		cmocka_unit_test(test_waiters_leave),

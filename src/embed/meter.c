@@ -38,6 +38,7 @@ static enum err encode(struct embedder *e, struct arena *a, const struct str *te
 	uint64_t begun = clock_mono_ns(), us;
 	enum err err = embed_encode_traced(m->inner, a, texts, n, span, out);
 	unsigned b = 0;
+	uint32_t dims;
 
 	us = (clock_mono_ns() - begun) / 1000;
 	while (b < BUCKETS && us > bounds_us[b])
@@ -48,7 +49,9 @@ static enum err encode(struct embedder *e, struct arena *a, const struct str *te
 		add(&m->texts, n);
 	else
 		add(&m->errors[err], 1);
-	__atomic_store_n(&e->dims, __atomic_load_n(&m->inner->dims, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+	dims = __atomic_load_n(&m->inner->dims, __ATOMIC_ACQUIRE);
+	if (dims) /* another call may have learned them since this one looked */
+		__atomic_store_n(&e->dims, dims, __ATOMIC_RELEASE);
 	return err;
 }
 
