@@ -302,10 +302,15 @@ static enum err catch_up(struct words *w, struct cache_entry *en, const struct p
 	}
 	if (e != OK)
 		goto out;
-	CHECK(remake_all(&c.remake, changes_add, &c));
-	if (c.n > 0)
+	e = remake_all(&c.remake, changes_add, &c);
+	if (e == E_LIMIT) { /* too many, as above */
+		drop(w, en, from, 0);
+		e = OK;
+		goto out;
+	}
+	if (e == OK && c.n > 0)
 		e = apply(w, en, &c, from, to, retry);
-	else if (to != from)
+	else if (e == OK && to != from)
 		(void)atomic_compare_exchange_strong(&en->cursor, &expected, to);
 out:
 	remake_release(&c.remake);

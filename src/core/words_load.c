@@ -168,11 +168,16 @@ static enum err load_run(void *arg)
 
 enum err words_load(struct load *l)
 {
+	enum err e;
+
 	l->remake = (struct remake){.w = l->w, .who = l->who, .kind = l->scope->kind};
 	l->s = scope_new(l->scope->kind == DOC_MESSAGE);
 	if (!l->s)
 		return err_set(E_LIMIT, "out of memory for the word index");
-	return work_run(load_run, l);
+	e = work_run(load_run, l);
+	if (e != OK) /* it may not even have begun */
+		words_load_drop(l);
+	return e;
 }
 
 struct words_former words_swap_scope(struct cache_entry *en, const struct load *l)
@@ -204,15 +209,21 @@ size_t words_entry_bytes(const struct cache_entry *en)
 	return (en->scope ? scope_bytes(en->scope) : 0) + vectors_bytes(en->vectors) + marks_bytes(&en->marks);
 }
 
+/* A scope that is there already was loaded by somebody else and may have been caught up with the store since: searches that have
+ * seen that must not find an older one. Who waited for this load catches up as well. */
 static void install(struct words *w, struct cache_entry *en, struct load *l)
 {
-	struct words_former old;
+	struct words_former old = {0};
 	size_t bytes;
 
 	pthread_rwlock_wrlock(&en->lock);
-	old = words_swap_scope(en, l);
-	atomic_store(&en->cursor, l->cursor);
-	atomic_store(&en->too_large, l->s ? 0 : l->doc_bytes + 1);
+	if (!en->scope) {
+		old = words_swap_scope(en, l);
+		atomic_store(&en->cursor, l->cursor);
+		atomic_store(&en->too_large, l->s ? 0 : l->doc_bytes + 1);
+	} else {
+		words_load_drop(l);
+	}
 	bytes = words_entry_bytes(en);
 	pthread_rwlock_unlock(&en->lock);
 	words_former_free(&old);
