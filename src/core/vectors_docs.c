@@ -16,6 +16,8 @@ static enum err make_one(struct vectors *v, struct arena *a, const struct item *
 	TRY(words_stored_doc(v->words, a, it->ns, it->value, NULL, 0, &terms));
 	*kept = (struct doc_kept){it->id, it->version, terms};
 	todo->mark = doc_mark(terms);
+	todo->version = it->version;
+	todo->lang = words_language(v->words, it->ns);
 	todo->stamp = 0; /* its row is another one now */
 	todo->none = terms.n == 0;
 	return OK;

@@ -18,9 +18,13 @@ static enum err todo_of(const struct doc_change *d, struct arena *a, struct todo
 	*out = (struct todo){.id = d->id,
 			     .since_us = clock_wall_us(),
 			     .mark = doc_mark(d->terms),
+			     .version = d->version,
 			     .replaces = d->vector.n > 0 || d->has_vector,
 			     .stamp = d->stamp};
-	if (doc_open(d->terms, &r, &h) != DOC_GOOD || !r.has_paths)
+	if (doc_open(d->terms, &r, &h) != DOC_GOOD)
+		return OK;
+	out->lang = h.lang;
+	if (!r.has_paths)
 		return OK;
 	out->doc = a ? arena_alloc(a, d->terms.n) : malloc(d->terms.n);
 	if (!out->doc)

@@ -31,11 +31,13 @@
 struct todo {
 	int64_t id, since_us;
 	uint64_t mark, stamp;
-	bool again;    /* it gave no vector, which may be the encoder's fault: it is tried another time */
-	bool none;     /* there is nothing to encode: it has no document, or cannot be read */
-	bool taken;    /* its vector was taken over (vectors_foreign_take) */
-	bool replaces; /* there is a vector, of an earlier text or by an earlier making */
-	char *doc;     /* its index document when that says which paths were indexed, else NULL */
+	int64_t version;	 /* of the item that the mark is of; 0: not known, or a message */
+	const struct lang *lang; /* of its document; NULL: that is outdated */
+	bool again;		 /* it gave no vector, which may be the encoder's fault: it is tried another time */
+	bool none;		 /* there is nothing to encode: it has no document, or cannot be read */
+	bool taken;		 /* its vector was taken over (vectors_foreign_take) */
+	bool replaces;		 /* there is a vector, of an earlier text or by an earlier making */
+	char *doc;		 /* its index document when that says which paths were indexed, else NULL */
 	size_t doc_n;
 };
 /* First in, first out. seq: of the first; it grows by one with everything taken out. */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "core/words.h"
 #include "index/vector.h"
 
 /* So many are read at a time, fewer where they do not fit READ_ROOM together. */
@@ -44,11 +45,31 @@ static enum err add_text(struct maker *m, struct todo *todo, struct str text)
 	return m->texts[m->n++].p ? OK : E_NOMEM;
 }
 
+/* Is the value another than the mark is of? It has been written since; the feed brings it with its own. A vector of it must not be
+ * kept under this mark: the old value may come back. */
+static enum err has_changed(struct maker *m, struct arena *a, const struct item *it, const struct todo *todo, bool *is)
+{
+	struct str *paths = NULL, terms;
+	struct doc_reader r;
+	struct doc_head h;
+	size_t n = 0;
+
+	*is = false;
+	if (todo->version == 0 || it->version == todo->version || todo->lang != words_language(m->v->words, it->ns))
+		return OK;
+	if (todo->doc_n && doc_open(str_of(todo->doc, todo->doc_n), &r, &h) == DOC_GOOD)
+		TRY(doc_paths(&r, a, &paths, &n));
+	TRY(words_stored_doc(m->v->words, a, it->ns, it->value, n ? paths : NULL, n, &terms));
+	*is = doc_mark(terms) != todo->mark;
+	return OK;
+}
+
 static enum err read_items(struct maker *m, struct arena *a, struct todo *todo, const int64_t *ids, size_t n)
 {
 	struct store *s = m->v->store;
 	struct item *items = ARENA_ARRAY(a, struct item, n);
 	struct str text;
+	bool changed;
 
 	if (!items)
 		return E_NOMEM;
@@ -56,6 +77,9 @@ static enum err read_items(struct maker *m, struct arena *a, struct todo *todo, 
 	for (size_t i = 0; i < n; i++) {
 		if (items[i].id == 0 || todo[i].taken || todo[i].none)
 			continue; /* gone in the meantime, or not needed */
+		TRY(has_changed(m, a, &items[i], &todo[i], &changed));
+		if (changed)
+			continue;
 		TRY(vectors_item_text(a, items[i].value, str_of(todo[i].doc, todo[i].doc_n), &text));
 		TRY(add_text(m, &todo[i], text));
 	}

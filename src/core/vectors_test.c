@@ -396,6 +396,41 @@ static void beyond_the_limits(void **state)
 	rig_release(&r);
 }
 
+static struct rig *meddled;
+static const struct store_ops *plain_ops;
+
+/* Another text just before the first read, the former one after it. */
+static enum err another_text_meanwhile(struct store *s, struct arena *a, const struct principal *who, const int64_t *ids, size_t n,
+				       struct item *out)
+{
+	s->ops = plain_ops;
+	put(&meddled->b, "n", "k", "{\"text\":\"another\"}");
+	OKAY(plain_ops->item_by_id(s, a, who, ids, n, out));
+	put(&meddled->b, "n", "k", "{\"text\":\"the former\"}");
+	return OK;
+}
+
+/* A vector is never kept for another text than it was made of. */
+static void there_and_back(void **state)
+{
+	struct store_ops meddling;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	put(&r.b, "n", "k", "{\"text\":\"the former\"}");
+	plain_ops = r.b.store->ops;
+	meddling = *plain_ops;
+	meddling.item_by_id = another_text_meanwhile;
+	meddled = &r;
+	r.b.store->ops = &meddling;
+	OKAY(vectors_wait(r.v, &ann, 0));
+	OKAY(vectors_wait(r.v, &ann, 0));
+	assert_int_equal(count(&r, DOC_ITEM, "first/8").good, 1);
+	assert_string_equal(r.enc.last, "the former");
+	rig_release(&r);
+}
+
 static void long_and_empty_texts(void **state)
 {
 	struct rig r;
@@ -1224,6 +1259,7 @@ int main(void)
 		cmocka_unit_test(more_than_the_queue_holds),
 		cmocka_unit_test(refused_texts),
 		cmocka_unit_test(beyond_the_limits),
+		cmocka_unit_test(there_and_back),
 		cmocka_unit_test(long_and_empty_texts),
 		cmocka_unit_test(an_encoder_that_fails),
 		cmocka_unit_test(questions),
