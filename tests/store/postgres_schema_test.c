@@ -794,6 +794,51 @@ static PGconn *connected(const char *to)
 	return c;
 }
 
+/* Collations whose order is not that of bytes, or that Cenote cannot know to be: what the server has of them. */
+static bool worded_database(const char *name)
+{
+	static const char *const how[] = {"LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LC_COLLATE 'C' LC_CTYPE 'C'",
+					  "LC_COLLATE 'en_US.utf8'", "LC_COLLATE 'C.Utf-8'"};
+	bool made = false;
+	for (size_t i = 0; i < sizeof how / sizeof *how && !made; i++) {
+		char text[256];
+		snprintf(text, sizeof text, "CREATE DATABASE %s TEMPLATE template0 ENCODING 'UTF8' %s", name, how[i]);
+		PGresult *r = PQexec(admin, text);
+		made = PQresultStatus(r) == PGRES_COMMAND_OK;
+		PQclear(r);
+	}
+	return made;
+}
+
+static bool in_bytes(const char *where)
+{
+	struct store_options opt = {.durable = true};
+	struct store *s;
+	assert_ok(store_open(str_c(where), &opt, &s));
+	bool bytes = pg_home(pg_of(s))->has & PG_HAS_BYTES;
+	s->ops->close(s);
+	return bytes;
+}
+
+/* Names are jumped through by their index only where the database's own collation, too, is that of bytes. */
+static void collations(void **state)
+{
+	char name[80], other[1024], *at;
+	(void)state;
+	if (strcmp(ask("SELECT datcollate FROM pg_database WHERE datname = current_database()"), "C.UTF-8") == 0)
+		assert_true(in_bytes(url));
+	snprintf(name, sizeof name, "%s_words", home);
+	if (!worded_database(name))
+		skip();
+	snprintf(other, sizeof other, "%s", url);
+	at = strstr(other, home);
+	assert_non_null(at);
+	snprintf(at, sizeof other - (size_t)(at - other), "%s%s", name, strstr(url, home) + strlen(home));
+	bool bytes = in_bytes(other);
+	must("DROP DATABASE %s WITH (FORCE)", name);
+	assert_false(bytes);
+}
+
 /* `given` with the name of the test's own database: CREATE INDEX CONCURRENTLY waits for every transaction of a database, and the
  * neighbours' last as long as they like. */
 static void own_database(const char *given)
@@ -831,6 +876,7 @@ int main(void)
 		TEST(grants_without_effect),
 		TEST(examined),
 		TEST(read_only),
+		TEST(collations),
 	};
 	const char *given = getenv("CENOTE_TEST_PG");
 	if (!given || !*given) {

@@ -398,23 +398,16 @@ def listing(server, limit):
 
 @contextlib.contextmanager
 def sorted_otherwise(url):
-    """A database whose names sort as words do; where the server cannot (it has no ICU), one that only says so of its checkpoints: another
-    spelling of C.UTF-8 is a collation that Cenote does not know."""
+    """A database whose names sort as words do; where the server cannot (it has neither ICU nor such a locale), one that only says so:
+    another spelling of C.UTF-8 is a collation that Cenote does not know."""
     name = f"words{os.getpid()}"
     with psycopg.connect(url, autocommit=True) as c:
+        for how in ("LOCALE_PROVIDER icu ICU_LOCALE 'en-US'", "LC_COLLATE 'en_US.utf8' LC_CTYPE 'en_US.utf8'", "LC_COLLATE 'C.Utf-8'"):
+            with contextlib.suppress(psycopg.errors.Error):
+                c.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' {how}")
+                break
         try:
-            c.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
-            icu = True
-        except psycopg.errors.Error:
-            c.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-            icu = False
-        try:
-            other = urllib.parse.urlsplit(url)._replace(path="/" + name).geturl()
-            if not icu:
-                with Server(store=other), psycopg.connect(other, autocommit=True) as db:
-                    db.execute("CREATE COLLATION odd (provider = libc, locale = 'C.Utf-8')")
-                    db.execute("ALTER TABLE checkpoints ALTER COLUMN thread_id TYPE text COLLATE odd")
-            yield other
+            yield urllib.parse.urlsplit(url)._replace(path="/" + name).geturl()
         finally:
             c.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -32,10 +32,12 @@
 	" 'session_id' WHERE i.indrelid = k.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 1"    \
 	" AND i.indkey[0] = a.attnum)"
 #define HAS(what) "has_table_privilege(k.oid, '" what "')"
-/* Orders as bytes: then an index gives names in the order of our listings. */
+/* Orders as bytes: then an index gives names in the order of our listings. NULL is no: PostgreSQL 15 and later say nothing in
+ * collcollate of the database's own collation, nor of one of ICU; and an ICU database has a datcollate that does not count. */
 #define BYTES                                                                                                                      \
-	"(c.collcollate IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8', 'C.UTF8') OR (c.oid = 100 AND (SELECT b.datcollate FROM"            \
-	" pg_catalog.pg_database b WHERE b.datname = current_database()) IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8', 'C.UTF8')))"
+	"(c.collcollate IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8', 'C.UTF8') OR (c.oid = 100 AND (SELECT b.datcollate IN ('C',"        \
+	" 'POSIX', 'C.UTF-8', 'C.utf8', 'C.UTF8') AND coalesce(to_jsonb(b) ->> 'datlocprovider', 'c') <> 'i' FROM"                 \
+	" pg_catalog.pg_database b WHERE b.datname = current_database())))"
 
 /* Which tables can be worked with as they are; and whether all their names are in the order of bytes. */
 static const struct pg_stmt st_look = {
@@ -53,7 +55,7 @@ static const struct pg_stmt st_look = {
 			  " SELECT count(*) FILTER (WHERE t ~ '^agent_') = 2, count(*) FILTER (WHERE t = 'conversations') = 1,"
 			  " count(*) FILTER (WHERE t ~ '^checkpoint') = 3, NOT EXISTS (SELECT FROM good g JOIN"
 			  " pg_catalog.pg_attribute a ON a.attrelid = g.oid AND a.attname IN ('session_id', 'thread_id')"
-			  " JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation WHERE NOT " BYTES ") FROM good"};
+			  " JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation WHERE " BYTES " IS NOT TRUE) FROM good"};
 
 enum err pg_has_look(struct pg_tenant *t)
 {
