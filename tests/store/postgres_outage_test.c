@@ -265,6 +265,71 @@ static void lost_answers(void **state)
 	end();
 }
 
+/* As writes of items do: who waits for a lock is told after a fifth of a second. */
+static const struct pg_stmt IMPATIENT = {5, LANE_WRITE, "impatient", "SELECT set_config('lock_timeout', '200ms', true)"};
+static const struct pg_stmt NOTE = {6, LANE_WRITE, "note", "INSERT INTO @cenote_journal(op, step) VALUES($1, 0)"};
+static const struct pg_stmt SLOW = {7, LANE_WRITE, "slow", "INSERT INTO @effect(n) SELECT 1 FROM pg_sleep($1)"};
+struct slow_write {
+	uint64_t within_ms;
+	double s;
+	enum err err;
+	struct pg_job j;
+	struct diag diag;
+};
+
+static void *slow_main(void *arg)
+{
+	struct slow_write *w = arg;
+	struct pg_params p[3];
+	struct pg_step steps[] = {{.st = &IMPATIENT, .p = &p[0]}, {.st = &NOTE, .p = &p[1]}, {.st = &SLOW, .p = &p[2]}};
+	for (unsigned i = 0; i < 3; i++)
+		pg_params_init(&p[i]);
+	pg_i64(&p[1], pg_new_op());
+	pg_f64(&p[2], w->s);
+	w->j = (struct pg_job){.t = &W.t, .steps = steps, .n = 3, .lane = LANE_WRITE, .write = true};
+	fiber_set_deadline(deadline_in_ms(w->within_ms));
+	w->err = pg_run(&w->j);
+	w->diag = *diag_get();
+	pg_job_clear(&w->j);
+	for (unsigned i = 0; i < 3; i++)
+		pg_params_release(&p[i]);
+	return NULL;
+}
+
+/* The connection goes while the server works on the write, which it will finish. */
+static void cut_within(struct slow_write *w)
+{
+	pthread_t thread;
+	bool repeated;
+	begin_behind((struct pg_options){.pool_max = 4}, PROXY_OPEN);
+	assert_int_equal(write_one(100, 0, &repeated), OK);
+	EXPECT(pthread_create(&thread, NULL, slow_main, w) == 0);
+	while (number("SELECT count(*) FROM pg_stat_activity WHERE application_name = '%s' AND wait_event = 'PgSleep'", app) == 0)
+		;
+	pg_proxy_set(proxy, PROXY_CUT);
+	pthread_join(thread, NULL);
+}
+
+/* What is sent again runs into the locks of the first attempt: that is no answer, as callers would take it for "nothing was done".
+ */
+static void locks_of_the_first(void **state)
+{
+	struct slow_write w = {.within_ms = 30000, .s = 3}, over = {.within_ms = 4000, .s = 60};
+	(void)state;
+	cut_within(&w);
+	assert_int_equal(w.err, OK);
+	assert_true(w.j.repeated);
+	assert_int_equal(effects(), 2);
+	end();
+	cut_within(&over);
+	assert_int_equal(over.err, E_TIMEOUT);
+	assert_string_equal(over.j.sqlstate, "");
+	assert_non_null(strstr(over.diag.text, "whether the write was done is not known"));
+	end();
+	while (backends()) /* the first attempt's */
+		PQclear(sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '%s'", app));
+}
+
 /* ---------------------------------------------------------------- stopping */
 
 static atomic_uint given, unsure;
@@ -312,8 +377,8 @@ static void stop_while_busy(void **state)
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(killed_backends), TEST(repeats_are_recognised), TEST(not_there),	 TEST(outage),
-		TEST(silence),	       TEST(silence_of_all),	     TEST(lost_answers), TEST(stop_while_busy)};
+		TEST(killed_backends), TEST(repeats_are_recognised), TEST(not_there),	       TEST(outage),	     TEST(silence),
+		TEST(silence_of_all),  TEST(lost_answers),	     TEST(locks_of_the_first), TEST(stop_while_busy)};
 	return cmocka_run_group_tests_name("outage", tests, NULL, NULL);
 }
 

@@ -4,7 +4,7 @@
  *  1. At the end of a tick, a lane has jobs waiting only when no connection of its group has room.
  *  2. A job is sent at most PG_TRIES times, and never after its deadline.
  *  3. An answer that says that nothing was written is true: of a write that has been in flight without an answer (JOB_UNKNOWN) it
- *     is not said.
+ *     is not said. Nor is it given an SQLSTATE that says so (a lock, a cancelled statement): callers would write anew.
  *  4. The timer is set for the earliest moment at which something has to be done about a job or a connection, or earlier. */
 #include "store/postgres/exec.h"
 
@@ -12,6 +12,7 @@
 
 #define UNREACHABLE_WAIT (1000 * PG_MS) /* for a connection, after attempts have failed */
 #define MUTE_WAIT (250 * PG_MS)		/* ... without any answer: the next one will take long */
+#define FIRST_WAIT (100 * PG_MS)	/* for the lock of an attempt that nobody hears of any more */
 
 static bool writes(const struct pg_job *j)
 {
@@ -302,6 +303,33 @@ static enum pg_again judge(struct pconn *c, const struct unit *u, struct pg_job 
 	return what;
 }
 
+/* The end is not known, in our words. */
+static void refuse_unsure(struct pg_job *j, const char *why)
+{
+	j->sqlstate[0] = j->constraint[0] = 0;
+	refuse(j, E_TIMEOUT, why);
+}
+
+/* A lock is in the way of a write that has been sent before. It may be that of the attempt whose answer was lost, and which commits
+ * in a moment: the same job once more, which then finds itself in the journal. That is no further try. */
+static void wait_for_first(struct pg_exec *x, struct pg_job *j)
+{
+	uint64_t until = clock_mono_ns() + FIRST_WAIT;
+	if (until >= j->deadline) {
+		refuse_unsure(j, "the deadline passed while a lock was held, perhaps by an attempt whose answer was lost");
+		return;
+	}
+	pg_count(&x->figures.retries[AGAIN_LOST], 1);
+	pg_job_clear(j);
+	j->tries--;
+	j->flags &= ~(unsigned)(JOB_FAILED | JOB_EXPIRED);
+	j->flags |= JOB_ALONE;
+	j->sqlstate[0] = j->constraint[0] = 0;
+	j->until = until;
+	list_add_tail(&x->paused, &j->node);
+	pg_io_at(x, until);
+}
+
 static void settle(struct pconn *c, struct unit *u, struct pg_job *j)
 {
 	list_del(&j->node);
@@ -320,10 +348,17 @@ static void settle(struct pconn *c, struct unit *u, struct pg_job *j)
 		pg_io_answer(j, OK);
 		return;
 	}
+	if (j->write && (j->flags & JOB_UNKNOWN) && strcmp(j->sqlstate, "55P03") == 0) {
+		wait_for_first(c->x, j);
+		return;
+	}
 	enum pg_again what = judge(c, u, j);
+	bool cancelled = strcmp(j->sqlstate, "57014") == 0;
 	if (what != AGAIN_NO)
 		again(c->x, j, what, j->diag.text);
-	else if ((j->flags & JOB_EXPIRED) && strcmp(j->sqlstate, "57014") == 0)
+	else if (cancelled && (j->flags & JOB_UNKNOWN))
+		refuse_unsure(j, "the database cancelled the statement when it was sent again");
+	else if ((j->flags & JOB_EXPIRED) && cancelled)
 		refuse(j, E_TIMEOUT, "the deadline passed while the database worked on the write");
 	else
 		answer_failed(j);

@@ -412,6 +412,8 @@ struct pg_job {
  *  - Else an error of ours: 22P05, 22P02, 22021, 22003, 54000: E_INVALID; 42501: E_UPSTREAM; 53100, 53200: E_LIMIT
  * (ERR_QUOTA); 25006: E_BUSY (read only); 57014: E_TIMEOUT; 42P01, 3F000: E_CORRUPT (a table has gone); XX: E_INTERNAL; 55P03:
  * E_BUSY.
+ *  - 55P03 to a write whose first attempt may still be at work: sent again until the deadline. When that, or a 57014, leaves the
+ * end unknown, it is E_TIMEOUT without an SQLSTATE: callers that write anew after one of the two may rely on nothing being written.
  *  - A read's deadline: E_TIMEOUT at once. A write's: the statement is cancelled, and the answer says what the server says; when it
  *    says nothing, E_TIMEOUT with a sentence that the outcome is not known. */
 enum err pg_run(struct pg_job *j) MUST_CHECK;
