@@ -228,9 +228,9 @@ void crowd_run(struct crowd c)
 
 /* ---------------------------------------------------------------- behind a proxy */
 
-void begin_behind(struct pg_options o, enum pg_proxy_mode mode)
+void proxy_before(enum pg_proxy_mode mode, char *to, size_t size)
 {
-	char to[512], *err = NULL;
+	char *err = NULL;
 	const char *host = "127.0.0.1", *port = "5432", *user = "", *db = "", *password = "";
 	PQconninfoOption *all = PQconninfoParse(url, &err);
 	EXPECT(all != NULL);
@@ -246,9 +246,15 @@ void begin_behind(struct pg_options o, enum pg_proxy_mode mode)
 	}
 	proxy = pg_proxy_new(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, (int)strtol(port, NULL, 10));
 	pg_proxy_set(proxy, mode);
-	snprintf(to, sizeof to, "host=127.0.0.1 port=%d user='%s' dbname='%s' password='%s' gssencmode=disable",
-		 pg_proxy_port(proxy), user, db, password);
+	snprintf(to, size, "host=127.0.0.1 port=%d user='%s' dbname='%s' password='%s' gssencmode=disable", pg_proxy_port(proxy),
+		 user, db, password);
 	PQconninfoFree(all);
+}
+
+void begin_behind(struct pg_options o, enum pg_proxy_mode mode)
+{
+	char to[512];
+	proxy_before(mode, to, sizeof to);
 	PQclear(sql("TRUNCATE %s.effect, %s.cenote_journal", schema, schema));
 	open_url(to, &o);
 }

@@ -32,12 +32,14 @@ struct world {
 	struct pg_tenant t;
 };
 extern struct world W;
-extern struct pg_proxy *proxy; /* of begin_behind */
+extern struct pg_proxy *proxy; /* of proxy_before and begin_behind; end frees it */
 
 PGresult *sql(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 long number(const char *fmt, const char *arg);
 long effects(void);  /* rows that writes have left */
 long backends(void); /* connections of the executor */
+/* A proxy (also in `proxy`) to the server, and the words to connect through it. */
+void proxy_before(enum pg_proxy_mode mode, char *to, size_t size);
 /* Starts the executor; behind: through a proxy in that mode. end stops it. */
 void begin(struct pg_options o);
 void begin_behind(struct pg_options o, enum pg_proxy_mode mode);

@@ -22,10 +22,13 @@ static const struct pg_stmt st_source = {ST_COMPACT_COPY_SOURCE, LANE_WRITE, "co
 					 "FROM unnest($2::text[], $3::text[]) AS x(ns,"
 					 " cid)) ORDER BY n.id"};
 
-/* In the order of names, so that two copies do not wait for each other. $1 from, $2 to. */
+/* In the order of names, so that two copies do not wait for each other. $1 from, $2 to, $3 op: the journal's row is in the first
+ * statement, because the next refuses a target that has checkpoints, and so those of a copy whose answer was lost. */
 static const struct pg_stmt st_lock = {
 	ST_COMPACT_COPY_LOCK, LANE_WRITE, "compact_copy_lock",
-	"SELECT 1 FROM @cenote_thread t WHERE t.thread IN ($1::text, $2::text) ORDER BY t.thread FOR NO KEY UPDATE"};
+	"WITH j AS (" COMPACT_JOURNAL(
+		3,
+		0) ") SELECT 1 FROM @cenote_thread t WHERE t.thread IN ($1::text, $2::text) ORDER BY t.thread FOR NO KEY UPDATE"};
 /* $3 the user that both must be of, $4 now, $5 ids, $6 revs of namespaces of the source that must be the same (NULL: any). */
 static const struct pg_stmt st_target = {
 	ST_COMPACT_COPY_TARGET, LANE_WRITE, "compact_copy_target",
@@ -58,7 +61,7 @@ static const struct pg_stmt st_streams = {
 	" INSERT INTO @cenote_stream(scope, channel, head) SELECT m.d, s.channel, s.head FROM m JOIN @cenote_stream s ON"
 	" s.scope = m.o WHERE $3::bigint[] IS NULL OR (s.scope, s.channel) IN (SELECT x.scope, x.channel FROM unnest($3::bigint[],"
 	" $4::text[]) AS x(scope, channel))"};
-/* $3 scope, $4 channel, $5 version; $6 ns, $7 id (NULL: all). $8 op. */
+/* $3 scope, $4 channel, $5 version; $6 ns, $7 id (NULL: all). */
 static const struct pg_stmt st_rows = {
 	ST_COMPACT_COPY_ROWS, LANE_WRITE, "compact_copy_rows",
 	"WITH " FROM_TO
@@ -85,7 +88,7 @@ static const struct pg_stmt st_rows = {
 	"JOIN"
 	" @cenote_checkpoint c ON c.scope = m.o WHERE $6::text[] IS NULL OR (m.ns, c.cid) IN (SELECT x.ns, x.cid FROM "
 	"unnest($6::text[],"
-	" $7::text[]) AS x(ns, cid))), j AS (" COMPACT_JOURNAL(8, 0) ") SELECT 1"};
+	" $7::text[]) AS x(ns, cid))) SELECT 1"};
 
 struct value {
 	int64_t scope;
@@ -272,6 +275,7 @@ static void params(struct pg_params *p, const struct copying *x)
 		pg_text(&p[i], x->from);
 		pg_text(&p[i], x->to);
 	}
+	pg_i64(&p[S_LOCK], pg_new_op());
 	pg_text(&p[S_TARGET], x->user);
 	pg_time(&p[S_TARGET], clock_unique_us());
 	numbers(&p[S_TARGET], x->ids, x->n, !x->refs);
@@ -287,7 +291,6 @@ static void params(struct pg_params *p, const struct copying *x)
 	values_params(&p[S_STREAMS], x, false);
 	values_params(&p[S_ROWS], x, true);
 	refs_params(&p[S_ROWS], x);
-	pg_i64(&p[S_ROWS], pg_new_op());
 }
 
 static enum err copy(struct copying *x, bool *again)

@@ -49,8 +49,9 @@ static const struct pg_stmt st_used = {ST_SESSION_USED, LANE_WRITE, "session_use
 				       "UPDATE @agent_sessions SET updated_at = now() WHERE session_id = $1::text"};
 
 /* What appending statements have in common. $2 here: the entries; $3: once; $4: look; $5: the session must be empty (2201F); $6:
- * op; $b: 0, or the entry that must be the newest (2201F). made: the CTE m, which gives ids. Gives: ids, whether it was repeated,
- * when. */
+ * op; $b: 0, or the entry that must be the newest (2201F). Neither is asked for when the journal has the op: what is in the way
+ * then is what the first attempt stored, and j, which comes after, says so. made: the CTE m, which gives ids. Gives: ids, whether
+ * it was repeated, when. */
 #define APPEND(before, made, rows, b)                                                                                              \
 	"WITH o AS MATERIALIZED " REPEATED(                                                                                        \
 		3, 4, 2) ", " before "m AS (" made "), k AS (UPDATE @cenote_thread t SET once = $3::bytea, once_at = CASE WHEN $3" \
@@ -63,7 +64,9 @@ static const struct pg_stmt st_used = {ST_SESSION_USED, LANE_WRITE, "session_use
 									      "(SELECT array_agg(id ORDER BY id) FROM m), '{}'), " \
 									      "EXISTS (SELECT FROM o),"                            \
 									      " coalesce((SELECT once_at FROM o), now()), "        \
-									      "sqrt(-(NOT EXISTS (SELECT FROM o) AND "             \
+									      "sqrt(-(NOT EXISTS (SELECT FROM o) AND NOT EXISTS "  \
+									      "(SELECT FROM @cenote_journal WHERE op = "           \
+									      "$6::bigint AND step = 0) AND "                      \
 									      "($5::bool AND EXISTS (SELECT FROM " rows            \
 									      " e WHERE e.session_id = $1::text) OR $" #b          \
 									      "::bigint <> 0 AND $" #b                             \
