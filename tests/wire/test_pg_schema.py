@@ -10,6 +10,7 @@ import sqlalchemy
 import pytest
 from langgraph.store.postgres import PostgresStore
 
+from pgbouncer import PgBouncer, installed
 from postgres import Postgres, database, setup_all
 from server import Server, run
 
@@ -223,6 +224,32 @@ def test_doctor(cli, pg_url, role):
 
 def one(r, check, status):
     return [f for f in findings(r) if f["check"] == check and f["status"] == status]
+
+
+def test_isolation_is_ours(cli, pg_url):
+    """Whatever the database says; where a pooler keeps what we say from the server, it does not begin."""
+    assert cli("migrate").returncode == 0
+    with psycopg.connect(pg_url, autocommit=True) as db:
+        db.execute("ALTER DATABASE %s SET default_transaction_isolation = 'repeatable read'" % db.info.dbname)
+    r = cli("doctor", "--json")
+    assert r.returncode == 0 and "default_transaction_isolation is read committed" in [f["text"] for f in json.loads(r.stdout)], r.stdout
+    assert cli("put", "n/k", "{}").returncode == 0
+    if not installed():
+        pytest.skip("there is no PgBouncer")
+    with PgBouncer(pg_url) as bouncer:
+        r = cli("put", "n/k", "{}", store=bouncer.url)
+        assert r.returncode != 0 and "SET default_transaction_isolation = 'read committed'" in r.stderr, r.stderr
+        r = cli("doctor", bouncer.url, "-o", "ndjson")
+        assert r.returncode == 1
+        fix = next(f["fix"] for f in findings(r) if f["status"] == "fail" and f["fix"].startswith("ALTER ROLE"))
+        with psycopg.connect(pg_url, autocommit=True) as db:
+            name = db.info.user
+            try:
+                db.execute(fix)
+                with PgBouncer(pg_url) as anew:
+                    assert cli("put", "n/k", "{}", store=anew.url).returncode == 0
+            finally:
+                db.execute(f'ALTER ROLE "{name}" RESET default_transaction_isolation')
 
 
 def test_doctor_sees_what_is_wrong(cli, pg_url):

@@ -150,8 +150,9 @@ static enum err read_schema(PGconn *c, const char *const *who, struct pg_catalog
 		   " has_database_privilege(r.oid, current_database(), 'CREATE'),"
 		   " has_database_privilege(r.oid, current_database(), 'CONNECT'), n.oid IS NOT NULL,"
 		   " coalesce(has_schema_privilege(r.oid, n.oid, 'USAGE'), false),"
-		   " coalesce(has_schema_privilege(r.oid, n.oid, 'CREATE'), false), coalesce(pg_get_userbyid(n.nspowner), '')"
-		   " FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1::text"
+		   " coalesce(has_schema_privilege(r.oid, n.oid, 'CREATE'), false), coalesce(pg_get_userbyid(n.nspowner), ''),"
+		   " current_setting('default_transaction_isolation') FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_namespace "
+		   "n ON n.nspname = $1::text"
 		   " WHERE r.rolname = coalesce(nullif($2::text, ''), current_user)",
 		   2, who, &r));
 	if (PQntuples(r) != 1) {
@@ -168,6 +169,7 @@ static enum err read_schema(PGconn *c, const char *const *who, struct pg_catalog
 	k->usage = yes(r, 0, 7);
 	k->create = yes(r, 0, 8);
 	copy(k->schema_owner, sizeof k->schema_owner, PQgetvalue(r, 0, 9));
+	copy(k->isolation, sizeof k->isolation, PQgetvalue(r, 0, 10));
 	PQclear(r);
 	pg_quote(k->role_quoted, sizeof k->role_quoted, k->role);
 	return OK;
@@ -456,8 +458,21 @@ enum err pg_catalog_judge_checkpoints(const struct pg_catalog *k)
 	return OK;
 }
 
+/* Ours is asked for at login, which a pooler may keep from the server. */
+static enum err judge_isolation(const struct pg_catalog *k)
+{
+	if (k->read_only || strcmp(k->isolation, "read committed") == 0 || strcmp(k->isolation, "read uncommitted") == 0)
+		return OK;
+	return err_set(E_CONFLICT,
+		       "default_transaction_isolation is \"%s\" for role %s, and a pooler does not pass on what Cenote asks for at "
+		       "login: checkpoints would lose values that are written while others are removed; run: ALTER ROLE %s SET "
+		       "default_transaction_isolation = 'read committed', and have the pooler make new connections",
+		       k->isolation, k->role_quoted, k->role_quoted);
+}
+
 enum err pg_catalog_judge(const struct pg_catalog *k, struct str tenant)
 {
+	TRY(judge_isolation(k));
 	TRY(judge_store(k));
 	/* Before a schema is adopted; whoever has adopted it may go on with the rest. */
 	if (!k->tables[TB_META].exists)

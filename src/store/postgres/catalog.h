@@ -44,6 +44,7 @@ struct pg_catalog {
 	bool exists, usage, create; /* the schema; USAGE and CREATE on it */
 	bool create_db, connect;    /* CREATE and CONNECT on the database */
 	bool read_only, standby;
+	char isolation[32]; /* of the connection's transactions */
 	struct pg_table_look tables[TB_COUNT];
 	/* store */
 	bool js;	       /* it has namespace_path: LangGraph.js */
@@ -75,7 +76,8 @@ struct pg_catalog {
 };
 /* role "": the one that is connected. E_NOT_FOUND: no such role. */
 enum err pg_catalog_read(PGconn *c, const char *schema, const char *role, struct pg_catalog *out) MUST_CHECK;
-/* E_CONFLICT with what was found and what to do when the tables are not LangGraph's and ours of versions that we know. */
+/* E_CONFLICT with what was found and what to do when the tables are not LangGraph's and ours of versions that we know, or when what
+ * one statement has written is hidden from the next of its transaction that waited for others (another isolation than ours). */
 enum err pg_catalog_judge(const struct pg_catalog *k, struct str tenant) MUST_CHECK;
 /* The same for the checkpoint tables alone. */
 enum err pg_catalog_judge_checkpoints(const struct pg_catalog *k) MUST_CHECK;

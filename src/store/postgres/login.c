@@ -132,7 +132,8 @@ static bool one_or_plain(const struct ask *a, const struct pg_target_host *h, co
 	if (one(a, h, attrs, true, deadline, y) || strcmp(y->sqlstate, "08P01") != 0) {
 		if (!atomic_exchange(&t->plain, true))
 			LOG(LOG_WARN, "store.postgres",
-			    "a pooler does not take statement_timeout at login; the server will not end statements by itself",
+			    "a pooler does not take our options at login (statement_timeout, default_transaction_isolation); the "
+			    "server will not end statements by itself",
 			    LF_C("reason", why));
 	}
 	return y->c != NULL;

@@ -207,9 +207,10 @@ static enum err take_rest(struct pg_target *t, const struct store_options *opt, 
 	const char *v = get(p, "options");
 	int64_t s;
 	t->options = v ? v : "";
-	/* Ours first: what comes later counts. */
-	t->backstop =
-		arena_printf(&t->arena, "-c statement_timeout=%u%s%s", statement_ms + 1000, *t->options ? " " : "", t->options).p;
+	/* What comes later counts: the user's limit, but no other isolation than the one that our statements are made for. */
+	t->backstop = arena_printf(&t->arena, "-c statement_timeout=%u%s%s -c default_transaction_isolation=read\\ committed",
+				   statement_ms + 1000, *t->options ? " " : "", t->options)
+			      .p;
 	if (!t->backstop)
 		return E_NOMEM;
 	t->connect_ms = opt->pg.connect_ms ? opt->pg.connect_ms : 5000;

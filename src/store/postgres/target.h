@@ -19,7 +19,7 @@ struct pg_target {
 	struct pg_target_host host[TARGET_HOSTS_MAX]; /* tried one by one, so that each has its time */
 	unsigned hosts;
 	const char *attrs;		/* target_session_attrs */
-	const char *options, *backstop; /* the user's own startup options, and the same with our statement_timeout */
+	const char *options, *backstop; /* the user's own startup options, and the same with our statement_timeout and isolation */
 	const char *user, *db;		/* for sentences */
 	struct str text;		/* pg_target_text */
 	bool lakebase;
