@@ -682,6 +682,7 @@ static void purged_rows(void **state)
 {
 	(void)state;
 	struct mirror *a = mirror_of(A, "n"), *b;
+	bool more;
 
 	put_to(B, "n", "k", "x");
 	put_to(B, "n", "l", "y");
@@ -691,11 +692,12 @@ static void purged_rows(void **state)
 	b = mirror_of(B, "n");
 	follow(b);
 	b->scans = a->scans = 0;
-	assert_ok(pg_purge(tenant_of(A)));
+	assert_ok(pg_purge(tenant_of(A), &more));
 	assert_int_equal(number(X, "SELECT count(*) FROM cenote_meta WHERE name = 'purged'"), 0); /* all are young */
 	sql(X, "UPDATE cenote_journal SET at = at - interval '11 minutes'");
 	put_to(B, "n", "m", "z");
-	assert_ok(pg_purge(tenant_of(B)));
+	assert_ok(pg_purge(tenant_of(B), &more));
+	assert_false(more);
 	assert_int_equal(number(X, "SELECT count(*) FROM cenote_meta WHERE name = 'purged'"), 1);
 	assert_true(number(X, "SELECT count(*) FROM cenote_journal") <= 3); /* the last put, and the purge itself */
 	follow(b);
@@ -725,6 +727,24 @@ static void purged_rows(void **state)
 	sql(X, "ROLLBACK");
 	free(a);
 	free(b);
+}
+
+/* Sweeps go on as long as there are old rows, however many a minute brings. */
+static void purged_under_load(void **state)
+{
+	(void)state;
+	int64_t next_us, now_us;
+	unsigned removed;
+
+	put_to(A, "n", "k", "x");
+	sql(X, "INSERT INTO cenote_journal(op, step, kind, ids, names) SELECT -n, 0, 'x', '{}', '{}' FROM generate_series(1, "
+	       "120000) n");
+	sql(X, "UPDATE cenote_journal SET at = at - interval '11 minutes'");
+	do {
+		now_us = clock_wall_us();
+		assert_ok(A->ops->sweep(A, now_us, 100, &removed, &next_us));
+	} while (next_us > 0 && next_us <= now_us);
+	assert_int_equal(number(X, "SELECT count(*) FROM cenote_journal WHERE op < 0"), 0);
 }
 
 /* ---------------------------------------------------------------------- refusals */
@@ -802,6 +822,7 @@ int main(void)
 		T(all_at_once),
 		T(shared_questions),
 		T(purged_rows),
+		T(purged_under_load),
 		T(where_nothing_can_be_written),
 		T(many_of_others),
 	};

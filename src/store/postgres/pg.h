@@ -509,7 +509,8 @@ struct pg_tenant {
 	struct list waiters;
 	_Atomic(char *) sql[ST_MAX];   /* rendered texts */
 	struct pg_feed *feed;	       /* sync.c's */
-	_Atomic uint64_t purged_ns;    /* sweep.c's: when pg_purge was called last */
+	_Atomic uint64_t purged_ns;    /* sweep.c's: when pg_purge was called last, */
+	atomic_bool purge_more;	       /* and left some */
 	_Atomic uint64_t parents[256]; /* scan.c's: hashes of namespaces that have others below them */
 	atomic_bool cp_ready, cp_path; /* ckpt.c's: the checkpoint tables are there; with task_path */
 	_Atomic uint64_t cp_looked_ns;
@@ -547,8 +548,8 @@ enum err pg_verify_was(struct pg_tenant *t, struct str prefix, bool *exact, bool
 enum err pg_feed_new(struct pg_tenant *t) MUST_CHECK;
 void pg_feed_free(struct pg_tenant *t);
 void pg_feed_metrics(struct pg *s, struct buf *out);
-/* Removes journal rows that nobody needs; called by sweep. */
-enum err pg_purge(struct pg_tenant *t) MUST_CHECK;
+/* Removes journal rows that nobody needs, for two seconds at most; *more: there are others. Called by sweep. */
+enum err pg_purge(struct pg_tenant *t, bool *more) MUST_CHECK;
 
 /* ---------------------------------------------------------------------- items */
 

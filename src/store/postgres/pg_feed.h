@@ -34,7 +34,7 @@ struct pg_feed {
 	/* Scopes by prefix. */
 	struct map scopes;
 	struct list lru; /* used last at the tail */
-	uint64_t complained_ns, purged_ns;
+	uint64_t complained_ns;
 	/* Figures; verifications by what came out. */
 	atomic_ullong syncs, equal, adopting, incomplete, deferred, adopted, verify_ns;
 	atomic_bool unadopted;

@@ -54,9 +54,23 @@ static enum err sweep_some(struct pg_tenant *t, int64_t now_us, unsigned max, un
 	return OK;
 }
 
-static enum err sweep_tenant(struct pg_tenant *t, int64_t now_us, unsigned max, unsigned *removed, int64_t *next_us)
+/* Every minute; at once again while there is more, so that the journal does not grow faster than it is emptied. */
+static enum err purge(struct pg_tenant *t, int64_t now_us, int64_t *next_us)
 {
 	uint64_t now = clock_mono_ns();
+	bool more;
+	if (!atomic_load(&t->purge_more) && now - atomic_load(&t->purged_ns) < PURGE_EVERY_NS)
+		return OK;
+	atomic_store(&t->purged_ns, now);
+	TRY(pg_purge(t, &more));
+	atomic_store(&t->purge_more, more);
+	if (more && (*next_us == 0 || *next_us > now_us))
+		*next_us = now_us;
+	return OK;
+}
+
+static enum err sweep_tenant(struct pg_tenant *t, int64_t now_us, unsigned max, unsigned *removed, int64_t *next_us)
+{
 	*removed = 0;
 	TRY(next_expiry(t, next_us));
 	if (*next_us != 0 && *next_us < now_us && max > 0) {
@@ -65,10 +79,7 @@ static enum err sweep_tenant(struct pg_tenant *t, int64_t now_us, unsigned max, 
 		if (*removed < max && *next_us != 0 && *next_us < now_us) /* the rest is locked */
 			*next_us = now_us + AGAIN_US;
 	}
-	if (now - atomic_load(&t->purged_ns) < PURGE_EVERY_NS)
-		return OK;
-	atomic_store(&t->purged_ns, now);
-	return pg_purge(t);
+	return purge(t, now_us, next_us);
 }
 
 static bool known(void *ctx, struct str name)

@@ -44,8 +44,7 @@ static const struct pg_stmt st_purge = {
 #define PURGE_CHUNK 5000
 /* Half of the ten minutes: whoever has looked since cannot have missed a row that was removed for its age. */
 #define AWAKE_NS (UINT64_C(300) * 1000000000)
-#define PURGE_ROUNDS 20
-#define PURGE_EVERY_NS (UINT64_C(10) * 1000000000)
+#define PURGE_NS (UINT64_C(2) * 1000000000) /* of one call */
 
 /* ------------------------------------------------------------------ life */
 
@@ -413,19 +412,15 @@ static enum err purge_chunk(struct pg_tenant *t, int64_t *n)
 	return OK;
 }
 
-enum err pg_purge(struct pg_tenant *t)
+enum err pg_purge(struct pg_tenant *t, bool *more)
 {
-	struct pg_feed *f = t->feed;
-	uint64_t now = clock_mono_ns();
-	bool due;
-	int64_t n = PURGE_CHUNK;
+	uint64_t until = clock_mono_ns() + PURGE_NS;
+	int64_t n;
 
-	pthread_mutex_lock(&f->mu);
-	due = f->purged_ns == 0 || now - f->purged_ns >= PURGE_EVERY_NS;
-	if (due)
-		f->purged_ns = now;
-	pthread_mutex_unlock(&f->mu);
-	for (int i = 0; due && i < PURGE_ROUNDS && n == PURGE_CHUNK; i++)
+	*more = false;
+	do
 		TRY(purge_chunk(t, &n));
+	while (n == PURGE_CHUNK && clock_mono_ns() < until);
+	*more = n == PURGE_CHUNK;
 	return OK;
 }
