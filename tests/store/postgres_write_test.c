@@ -649,6 +649,43 @@ static void one_bad_row(void **state)
 	assert_int_equal(number("SELECT count(*) FROM store WHERE key LIKE 'k%%'"), 8);
 }
 
+/* Whatever the server has against one of them (a trigger, a policy): the others need not have it. */
+static void one_that_a_trigger_refuses(void **state)
+{
+	(void)state;
+	struct writer held[2] = {0}, x[4] = {0};
+	char keys[4][8];
+	sql("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$");
+	sql("CREATE TRIGGER refuse BEFORE INSERT ON store FOR EACH ROW WHEN (NEW.key = 'k2') EXECUTE FUNCTION refuse()");
+	hold(held);
+	for (unsigned i = 0; i < 4; i++) {
+		snprintf(keys[i], sizeof keys[i], "k%u", i);
+		begin(&x[i], put_of(keys[i], "{}"));
+		wait_waiting(3 + i, 0);
+	}
+	let_go(held);
+	for (unsigned i = 0; i < 4; i++) {
+		join(&x[i]);
+		assert_int_equal(x[i].err, i == 2 ? E_INTERNAL : OK);
+	}
+	assert_non_null(strstr(x[2].text, "not this one"));
+	assert_int_equal(number("SELECT count(*) FROM store WHERE key LIKE 'k%%'"), 3);
+}
+
+/* Rights on LangGraph's vectors, or their table, go while several batches with a step for them are on their way. */
+static void foreign_vectors_go(void **state)
+{
+	(void)state;
+	struct writer held[2] = {0};
+	sql("CREATE TABLE store_vectors(prefix text, key text)");
+	atomic_store(&pg_home(pg_of(S))->foreign, true);
+	hold(held);
+	sql("ALTER TABLE store_vectors RENAME TO store_vectors_before");
+	let_go(held);
+	assert_false(atomic_load(&pg_home(pg_of(S))->foreign));
+	assert_int_equal(number("SELECT count(*) FROM cenote_item WHERE key LIKE 'hold%%' AND version = 2"), 2);
+}
+
 static void same_name_in_one_batch(void **state)
 {
 	(void)state;
@@ -799,6 +836,8 @@ int main(void)
 		TEST(refused_values),
 		TEST(exactly_once),
 		TEST(one_bad_row),
+		TEST(one_that_a_trigger_refuses),
+		TEST(foreign_vectors_go),
 		TEST(same_name_in_one_batch),
 		TEST(locked_row),
 		TEST(deadlines),

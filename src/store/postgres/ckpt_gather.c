@@ -36,14 +36,10 @@ static enum err run(struct gather_batch *b, char sqlstate[6])
 	return pg_ckpt_apply(b->t, x->calls, b->n, b->deadline, sqlstate, built, b);
 }
 
-/* Errors that are about the data or the threads of one request, or about the time it took: the others need not have them. Whose the
- * thread is, and that a row is locked, also of a single one: who tries alone is told the first, and waits for locks. */
+/* Whose the thread is, and that a row is locked, also of a single one: who tries alone is told the first, and waits for locks. */
 static bool alone(const char *sqlstate, unsigned n)
 {
-	if (strcmp(sqlstate, "22012") == 0 || strcmp(sqlstate, "55P03") == 0)
-		return true;
-	return n > 1 && (memcmp(sqlstate, "22", 2) == 0 || memcmp(sqlstate, "23", 2) == 0 || memcmp(sqlstate, "54", 2) == 0 ||
-			 strcmp(sqlstate, "57014") == 0);
+	return strcmp(sqlstate, "22012") == 0 || strcmp(sqlstate, "55P03") == 0 || (n > 1 && gather_one_of_many(sqlstate));
 }
 
 const struct gather_ops pg_ckpt_gather_ops = {

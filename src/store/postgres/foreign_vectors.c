@@ -173,10 +173,12 @@ enum err pg_foreign_look(struct pg_tenant *t)
 
 bool pg_foreign_lost(struct pg_tenant *t, const char *sqlstate)
 {
-	if (strncmp(sqlstate, "42", 2) != 0 || !atomic_exchange(&t->foreign, false))
+	if (strncmp(sqlstate, "42", 2) != 0)
 		return false;
-	LOG(LOG_WARN, "store", "store_vectors cannot be written any more; items are written without it", LF_C("schema", t->schema),
-	    LF_C("sqlstate", sqlstate));
+	/* Once for all that were on their way with the statement. */
+	if (atomic_exchange(&t->foreign, false))
+		LOG(LOG_WARN, "store", "store_vectors cannot be written any more; items are written without it",
+		    LF_C("schema", t->schema), LF_C("sqlstate", sqlstate));
 	return true;
 }
 

@@ -168,6 +168,16 @@ static void *gatherer(void *arg)
 	return NULL;
 }
 
+bool gather_one_of_many(const char *sqlstate)
+{
+	/* The connection, a read-only server, its limits, its shutting down, a collision that has been retried already. */
+	static const char *const of_all[] = {"08", "25", "53", "57P", "40"};
+	for (size_t i = 0; i < sizeof of_all / sizeof *of_all; i++)
+		if (strncmp(sqlstate, of_all[i], strlen(of_all[i])) == 0)
+			return false;
+	return sqlstate[0] != 0;
+}
+
 /* ---------------------------------------------------------------- deadlines */
 
 static struct gather_req *too_late(struct gather_req *q, const char *sentence, struct gather_req *next)

@@ -73,6 +73,9 @@ void gather_stop(struct gather *g);
 /* q: tenant and bytes are filled in. Waits for its turn and its end. *alone: nothing was stored, try without others. */
 enum err gather_call(struct gather *g, struct gather_req *q, bool *alone) MUST_CHECK;
 void gather_open(struct gather_batch *b, bool open);
+/* For ops.alone: the error may be that of one request's data, or of the time that all took together, and the others may go well.
+ * Not so when the server or the connection is why: all would fail one by one. */
+bool gather_one_of_many(const char *sqlstate);
 /* Calls that wait, and batches under way. */
 unsigned gather_waiting(struct gather *g, unsigned *batches);
 

@@ -198,13 +198,10 @@ static void deliver(struct gather_batch *b)
 	}
 }
 
-/* A row that somebody has locked; errors that are about the data of one row, or about the time it took: the other requests need not
- * have them. */
+/* Of a single one, too: a row that somebody has locked, which whoever tries alone waits for. */
 static bool alone(const char *sqlstate, unsigned n)
 {
-	return strcmp(sqlstate, "55P03") == 0 || strcmp(sqlstate, pg_try_alone) == 0 ||
-	       (n > 1 && (memcmp(sqlstate, "22", 2) == 0 || memcmp(sqlstate, "23", 2) == 0 || memcmp(sqlstate, "54", 2) == 0 ||
-			  strcmp(sqlstate, "57014") == 0));
+	return strcmp(sqlstate, "55P03") == 0 || strcmp(sqlstate, pg_try_alone) == 0 || (n > 1 && gather_one_of_many(sqlstate));
 }
 
 const struct gather_ops pg_item_gather = {.threads = 3,

@@ -33,7 +33,8 @@ struct call {
 		bool look; /* a look at them, not a write */
 	} * spans;	   /* of each step */
 	unsigned steps_n, steps_max;
-	bool foreign; /* pg_foreign_gone is among them */
+	bool foreign; /* pg_foreign_gone is among them, */
+	bool lost;    /* and failed, and the call with it */
 };
 
 /* ---------------------------------------------------------------- in memory */
@@ -453,7 +454,7 @@ static enum err attempt(struct call *c, bool *again, bool *locked)
 {
 	c->op = pg_new_op();
 	reset(c->rows[0].w, c->n);
-	*again = *locked = false;
+	*again = *locked = c->lost = false;
 	TRY(plan(c));
 	struct pg_job j = {.t = c->t, .steps = c->steps, .n = c->steps_n, .lane = LANE_WRITE, .write = true};
 	enum err e = pg_run(&j);
@@ -461,7 +462,7 @@ static enum err attempt(struct call *c, bool *again, bool *locked)
 		return pinpoint(c, again);
 	*locked = strcmp(j.sqlstate, "55P03") == 0;
 	if (e != OK && c->foreign && pg_foreign_lost(c->t, j.sqlstate)) {
-		*again = true;
+		*again = c->lost = true;
 		return OK;
 	}
 	if (e != OK)
@@ -484,8 +485,10 @@ static enum err run(struct call *c)
 	}
 	if (e != OK && locked)
 		e = err_wrap(e, "another client of the database holds an item that is to be written; nothing was written");
-	if (e == OK && again && c->n > 1) {
-		e = err_set(E_BUSY, "others kept changing the items that this call has conditions on; try again");
+	if (e == OK && again && (c->n > 1 || c->lost)) {
+		e = err_set(E_BUSY, "%s; try again",
+			    c->lost ? "the rights on store_vectors kept changing while the write was tried, and nothing was written"
+				    : "others kept changing the items that this call has conditions on");
 		diag_get()->retry_after_s = 1;
 	}
 	struct item_write *w = c->rows[0].w;
