@@ -370,6 +370,29 @@ def test_through_a_pooler(pg_url):
         assert items(server, "s") == said("a", "b", "c") == sdk(pg_url, "s", "get_items")
 
 
+def test_pages_through_an_hour_that_comes_twice(pg_url, db):
+    """A created_at with a time zone, and a database whose zone puts its clocks back: 2:30 is there twice."""
+    db.execute("""CREATE TABLE agent_sessions(session_id varchar PRIMARY KEY, created_at timestamptz NOT NULL DEFAULT now(),
+ updated_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE agent_messages(id serial PRIMARY KEY, session_id varchar NOT NULL REFERENCES agent_sessions ON DELETE CASCADE, message_data text NOT NULL,
+ created_at timestamptz NOT NULL DEFAULT now()); INSERT INTO agent_sessions VALUES ('s')""")
+    db.execute(f"ALTER DATABASE {db.info.dbname} SET timezone = 'Europe/Berlin'")
+    for i in range(12):  # every ten minutes from 2:00 to 3:50, summer time at first
+        db.execute("INSERT INTO agent_messages(session_id, message_data, created_at) VALUES ('s', %s, timestamptz '2024-10-27 00:00Z' + %s * interval '10 minutes')",
+                   (json.dumps({"role": "user", "content": str(i)}), i))
+    with Server(store=pg_url) as server:
+        for order, want in (("asc", range(12)), ("desc", reversed(range(12)))):
+            seen, after = [], ""
+            while len(seen) < 20:
+                r = server.request("GET", f"/v1/conversations/s/items?limit=1&order={order}" + (f"&after={after}" if after else ""))
+                assert r.status == 200, r
+                if not r.json["data"]:
+                    break
+                seen += [i["content"][0]["text"] for i in r.json["data"]]
+                after = r.json["last_id"]
+            assert seen == [str(i) for i in want]
+
+
 # ------------------------------------------------------------------ threads
 
 

@@ -403,9 +403,9 @@ static enum err page(struct listing *x, bool first)
 	if (!tail) {
 		pg_i64(&p, x->id);
 		if (first)
-			pg_null(&p, PG_TEXT);
+			pg_null(&p, PG_INFERRED);
 		else
-			pg_text(&p, x->at);
+			pg_as_text(&p, PG_INFERRED, x->at);
 	}
 	pg_i64(&p, (int64_t)want);
 	enum err e = pg_query(x->t, tail ? x->kind->tail : x->q->newest_first ? x->kind->down : x->kind->up, &p, &r);

@@ -92,13 +92,15 @@ static const struct pg_stmt st_seed_append = {
 	       " AS id",
 	       SEED_ROWS, 9)};
 
-/* ---- reading: $3: the id behind which the page begins, 0: the start; $4: ord of that row as text, NULL: to be looked up; $5:
- * limit. One row with an id of NULL: none. Last columns: ord, and whether the row of $3 is there. Rows until some bytes are full.
+/* ---- reading: $3: the id behind which the page begins, 0: the start; $4: ord of that row as text, NULL: to be looked up; it
+ * is of the type of ord (PG_INFERRED), with a time zone or without: an hour that comes twice in the zone of the session is told
+ * apart. $5: limit. One row with an id of NULL: none. Last columns: ord, and whether the row of $3 is there. Rows until some bytes
+ * are full.
  */
 #define ENTRY_PAGE_BYTES ((size_t)8388608)
 #define PAGE_BYTES "8388608"
 #define CURSOR(rows, edge)                                                                                                         \
-	"coalesce($4::text::timestamp, (SELECT c.ord::timestamp FROM " rows " c WHERE c.session_id = $1::text AND c.id ="          \
+	"coalesce($4, (SELECT c.ord FROM " rows " c WHERE c.session_id = $1::text AND c.id ="                                      \
 	" $3::bigint), '" edge "')"
 #define PAGE(rows, order, op, edge)                                                                                                \
 	"SELECT m.id::bigint, m.message_data::text, m.at, m.ord::text, $3::bigint = 0 OR $4 IS NOT NULL OR EXISTS (SELECT "        \

@@ -44,6 +44,7 @@ struct pg_tenant;
 
 /* Types by their OIDs, as pg_type.dat has them. */
 enum pg_oid {
+	PG_INFERRED = 0, /* as text or NULL: what the statement makes of it */
 	PG_BOOL = 16,
 	PG_BYTEA = 17,
 	PG_INT8 = 20,
