@@ -6,8 +6,8 @@
  * and not being built is what an attempt that was interrupted has left: it is removed first. Indexes of models that are gone are
  * removed on the way. There is no lock: behind a pooler by transactions it would stay on a connection of the pooler's.
  *
- * statement_timeout is the session's for the time of the statement, since it cannot run in a transaction. Behind a pooler by
- * transactions it may stay as it was: then the attempt ends with it, and is repeated later. */
+ * statement_timeout is the session's for the time of the statement, since it cannot run in a transaction. Behind a pooler it stays
+ * as it is, for the session is not ours alone: if the statement takes longer, the attempt ends with it, and is repeated later. */
 #include <stdarg.h>
 
 #include "store/postgres/catalog.h"
@@ -195,11 +195,25 @@ static enum err make_index(PGconn *c, struct build *x)
 	return OK;
 }
 
+/* Whether it is the server that we are connected to, and no pooler in between, which has made up a number of its own. */
+static enum err is_direct(PGconn *c, bool *direct)
+{
+	PGresult *r;
+
+	TRY(pg_ask(c, "SELECT pg_backend_pid()", 0, NULL, &r));
+	*direct = strtol(PQgetvalue(r, 0, 0), NULL, 10) == PQbackendPID(c);
+	PQclear(r);
+	return OK;
+}
+
 static enum err make_all(PGconn *c, struct build *x)
 {
 	struct diag d;
-	enum err e = pg_sql(c, "SET statement_timeout = 0", NULL);
+	bool direct = false;
+	enum err e = is_direct(c, &direct);
 
+	if (e == OK && direct)
+		e = pg_sql(c, "SET statement_timeout = 0", NULL);
 	if (e == OK)
 		e = make_functions(c, x);
 	if (e == OK && !x->valid)
@@ -208,7 +222,7 @@ static enum err make_all(PGconn *c, struct build *x)
 	if (e == OK)
 		e = remove_left(c, x);
 	d = *diag_get();
-	if (pg_sql(c, "RESET statement_timeout", NULL) != OK)
+	if (direct && pg_sql(c, "RESET statement_timeout", NULL) != OK)
 		LOG(LOG_DEBUG, "store", "the session ends with its connection", LF_C("reason", diag_get()->text));
 	*diag_get() = d;
 	return e;
