@@ -729,6 +729,29 @@ static void purged_rows(void **state)
 	free(b);
 }
 
+/* Few rows, but of more documents than the ring holds: not all are read, and nobody takes those that were for all. */
+static void more_than_the_ring_holds(void **state)
+{
+	(void)state;
+	struct mirror *a = mirror_of(A, "n");
+
+	put_to(A, "n", "k", "x");
+	follow(a);
+	a->scans = 0;
+	sql(X, "INSERT INTO cenote_journal(op, step, kind, ids, names) SELECT -n, 0, 'i', array_agg(1000000000 + 1000 * n + k), "
+	       "'{}' FROM"
+	       " generate_series(1, 90) n, generate_series(1, 1000) k GROUP BY n");
+	put_to(B, "n", "l", "y");
+	follow(a);
+	assert_int_equal(a->scans, 1);
+	assert_true(a->n == 2 && knows(a, "n", "y"));
+	put_to(B, "n", "m", "z");
+	follow(a);
+	assert_int_equal(a->scans, 1);
+	assert_true(knows(a, "n", "z"));
+	free(a);
+}
+
 /* Sweeps go on as long as there are old rows, however many a minute brings. */
 static void purged_under_load(void **state)
 {
@@ -823,6 +846,7 @@ int main(void)
 		T(shared_questions),
 		T(purged_rows),
 		T(purged_under_load),
+		T(more_than_the_ring_holds),
 		T(where_nothing_can_be_written),
 		T(many_of_others),
 	};

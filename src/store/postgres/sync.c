@@ -9,8 +9,9 @@
  *  3. Nobody waits for another's statement beyond its own deadline: who has less time than the one under way asks for itself. */
 #include "store/postgres/pg_feed.h"
 
-/* More rows than this are not read: the ring would not hold them, all is read anew. */
+/* More rows than this, or than have FEED_MAX documents, are not read: the ring would not hold them, all is read anew. */
 #define ROWS_MAX 8192
+_Static_assert(FEED_MAX == 65536, "the statement has the number, too");
 
 /* What a snapshot does not see is from xmax on, or in xip; a transaction of others that stays open for hours holds xmin back, and
  * costs nothing here. Both bounds are given so that a plan made without knowing them takes the index. On a standby xip is empty
@@ -24,11 +25,15 @@
 static const struct pg_stmt st_sync = {
 	ST_SYNC, LANE_SEARCH, "sync",
 	"SELECT pg_current_snapshot()::text, pg_is_in_recovery(), (SELECT value::xid8 FROM @cenote_meta WHERE name = 'purged'),"
-	" pg_postmaster_start_time(), " OURS ", j.xid, j.kind, j.ids, j.names, j.threads FROM (SELECT) one LEFT JOIN (" JOURNAL_ROWS
+	" pg_postmaster_start_time(), " OURS
+	", j.xid, j.kind, j.ids, j.names, j.threads, j.n FROM (SELECT) one LEFT JOIN (SELECT * FROM"
+	" (SELECT r.*, sum(cardinality(r.ids)) OVER (ROWS UNBOUNDED PRECEDING) AS n FROM (" JOURNAL_ROWS
 	"xid >= pg_snapshot_xmax($1) AND xid < pg_snapshot_xmax(pg_current_snapshot()) UNION ALL " JOURNAL_ROWS
 	"xid = ANY(ARRAY(SELECT pg_snapshot_xip($1))) UNION ALL " JOURNAL_ROWS
-	"$2 AND xid >= pg_snapshot_xmin($1) AND xid < pg_snapshot_xmax($1) LIMIT 8193) j ON true"};
-enum { S_SNAPSHOT, S_RECOVERY, S_PURGED, S_SERVER, S_OURS, S_XID, S_KIND, S_IDS, S_NAMES, S_THREADS };
+	"$2 AND xid >= pg_snapshot_xmin($1) AND xid < pg_snapshot_xmax($1) LIMIT 8193) r) x WHERE x.n - cardinality(x.ids) <= "
+	"65536) j"
+	" ON true"};
+enum { S_SNAPSHOT, S_RECOVERY, S_PURGED, S_SERVER, S_OURS, S_XID, S_KIND, S_IDS, S_NAMES, S_THREADS, S_SUM };
 
 static const struct pg_stmt st_purge = {
 	ST_PURGE, LANE_WRITE, "purge",
@@ -273,12 +278,22 @@ static bool missed(const struct base *b, uint64_t asked_ns, const PGresult *r)
 	return purged >= b->snap.xmax || (purged >= b->snap.xmin && asked_ns - b->taken_ns > AWAKE_NS);
 }
 
+/* What is there is not all. */
+static bool too_many(const PGresult *r)
+{
+	bool many = PQntuples(r) > ROWS_MAX;
+
+	for (int i = 0; i < PQntuples(r) && !many; i++)
+		many = pg_get_i64(r, i, S_SUM) > FEED_MAX;
+	return many;
+}
+
 /* Under mu. The ring and the epoch move before the snapshot does: if memory is short now, all is seen once more by the next sync.
  */
 static enum err take_in(struct pg_feed *f, const struct base *b, struct pg_snapshot *now, uint64_t asked_ns, const PGresult *r)
 {
 	bool other = !b->have || another_server(b, now, r);
-	bool lost = other || PQntuples(r) > ROWS_MAX || missed(b, asked_ns, r);
+	bool lost = other || too_many(r) || missed(b, asked_ns, r);
 
 	if (lost)
 		forget(f);
