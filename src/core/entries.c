@@ -89,7 +89,7 @@ enum err entries_append(struct memory *m, struct arena *a, const struct principa
 
 	e->repeated = false;
 	TRY(check(who, e));
-	if (e->n == 0)
+	if (e->n == 0 && !e->look)
 		return OK;
 	return changed(s->ops->threads->append(s, who, e), m, who, e->thread);
 }

@@ -20,7 +20,7 @@ static bool is_session(const struct fake_thread *th)
 
 static bool repeats(const struct fake_thread *th, struct entry_append *e)
 {
-	if (!e->look || e->once.n != sizeof th->once || th->once_n != e->n || memcmp(th->once, e->once.p, e->once.n) != 0 ||
+	if (!e->look || e->once.n != sizeof th->once || (e->n && th->once_n != e->n) || memcmp(th->once, e->once.p, e->once.n) != 0 ||
 	    clock_wall_us() - th->once_us > ONCE_US)
 		return false;
 	for (size_t i = 0; i < e->n; i++)
@@ -42,6 +42,8 @@ static void add(struct fake *f, struct fake_tenant *t, struct fake_thread *th, s
 		x->data = arena_str(&f->arena, x->data);
 		fake_add(&th->entries, x);
 	}
+	if (e->same_call && !e->once.n)
+		return;
 	th->once_n = e->n;
 	th->once_ids = ids;
 	th->once_us = clock_wall_us();
@@ -88,6 +90,8 @@ static enum err append(struct fake *f, struct fake_tenant *t, const struct princ
 		return OK;
 	if (e->must_exist && !is_session(th))
 		return no_session(e->thread);
+	if (!e->n)
+		return OK;
 	if (e->wants_empty && th && th->entries.n)
 		return err_set(E_CONFLICT, "session \"%.*s\" has entries", STR_ARG(e->thread));
 	if (e->behind && newest(th) != e->behind)

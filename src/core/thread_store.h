@@ -176,10 +176,13 @@ struct entry_append {
 	size_t n;
 	/* Recognises a repeated call: once (32 bytes, "" : not wanted) is kept with the session's last append. look: when the last
 	 * append had the same once and is younger than ten minutes, nothing is appended, the ids are those of then, and repeated is
-	 * set. */
+	 * set. With look and no entries nothing is appended either way: repeated says whether the last append was of that call,
+	 * however many entries it had; must_exist then, as no session is to be made by a question. */
 	struct str once;
 	bool look;
 	bool repeated; /* out */
+	/* Without once: these belong to the call of the last append that had one, whose name stays with the session. */
+	bool same_call;
 	/* An entry of the thread that goes, in the same transaction, when these come; 0, and one that is not there any more: none.
 	 * Not together with look. */
 	int64_t instead;

@@ -398,6 +398,41 @@ static void repeated_calls(void **state)
 	assert_false(a.repeated);
 }
 
+/* What a call writes behind its first entries does not make it forgotten; and it can be asked for without appending. */
+static void calls_of_several_appends(void **state)
+{
+	char mark[2][33] = {"0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdeX"};
+	struct session_entry v[2] = {{.data = STR("{\"n\":1}")}, {.data = STR("{\"n\":2}")}}, w[1] = {{.data = STR("{\"n\":3}")}};
+	struct entry_append a = {.thread = STR("several"), .v = v, .n = 2, .once = str_of(mark[0], 32)},
+			    more = {.thread = STR("several"), .v = w, .n = 1, .same_call = true},
+			    ask = {.thread = STR("several"), .once = str_of(mark[0], 32), .look = true, .must_exist = true};
+	(void)state;
+	assert_err(E_NOT_FOUND, OPS->append(S, &ALICE, &ask));
+	assert_ok(OPS->append(S, &ALICE, &a));
+	int64_t first = v[0].id;
+	assert_ok(OPS->append(S, &ALICE, &more));
+	more.instead = w[0].id;
+	assert_ok(OPS->append(S, &ALICE, &more));
+	assert_string_equal(list("several"), "1 2 3 ");
+	a.look = true;
+	assert_ok(OPS->append(S, &ALICE, &a));
+	assert_true(a.repeated && v[0].id == first);
+	assert_ok(OPS->append(S, &ALICE, &ask));
+	assert_true(ask.repeated);
+	assert_err(E_NOT_FOUND, (ask.thread = STR("nowhere"), OPS->append(S, &ALICE, &ask)));
+	ask.thread = STR("several");
+	ask.once = str_of(mark[1], 32);
+	assert_ok(OPS->append(S, &ALICE, &ask));
+	assert_false(ask.repeated);
+	a.look = true; /* having been asked about another call changes nothing */
+	assert_ok(OPS->append(S, &ALICE, &a));
+	assert_true(a.repeated);
+	assert_string_equal(list("several"), "1 2 3 ");
+	add("several", 5, 1, NULL);
+	assert_ok(OPS->append(S, &ALICE, &a));
+	assert_false(a.repeated);
+}
+
 /* One entry goes when others come; not one of another thread, and not twice. */
 static void in_the_place_of(void **state)
 {
@@ -654,6 +689,7 @@ int suite_entries(void)
 		SUITE_TEST(behind_the_end),
 		SUITE_TEST(conditions),
 		SUITE_TEST(repeated_calls),
+		SUITE_TEST(calls_of_several_appends),
 		SUITE_TEST(any_object),
 		SUITE_TEST(odd_names),
 		SUITE_TEST(owners),

@@ -137,6 +137,7 @@ static void add_append(struct txn *x, const struct call *c)
 	pg_i64(p, c->op);
 	if (!c->kind->seed) {
 		pg_i64(p, c->a->behind);
+		pg_bool(p, c->a->same_call && !c->a->once.n);
 		return;
 	}
 	for (unsigned col = 0; col < 2; col++) {
@@ -146,6 +147,7 @@ static void add_append(struct txn *x, const struct call *c)
 		pg_array_end(p);
 	}
 	pg_i64(p, c->a->behind);
+	pg_bool(p, c->a->same_call && !c->a->once.n);
 }
 
 static void add_clear(struct txn *x, const struct call *c, const struct pg_stmt *st)
@@ -334,7 +336,7 @@ enum err pg_entry_append(struct store *s, const struct principal *who, struct en
 	struct call c = {.who = who, .thread = a->thread, .a = a};
 	a->repeated = false;
 	TRY(principal_check(who, RIGHT_WRITE));
-	return a->n ? change(s, &c) : OK;
+	return a->n || a->look ? change(s, &c) : OK;
 }
 
 enum err pg_entry_clear(struct store *s, const struct principal *who, struct str thread, struct entry_append *with)

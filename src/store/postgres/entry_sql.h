@@ -15,10 +15,11 @@
 	" '}' END AS message_data, 'epoch'::timestamp AS ord, coalesce(\"timestamp\"::timestamptz, 'epoch') AS at FROM"            \
 	" @?conversations x)"
 
-/* Is this append, with once $o and look $l and so many entries as $d has, the last one over again? */
+/* Is this append, with once $o and look $l and so many entries as $d has (none: any number), the last one over again? */
 #define REPEATED(o, l, d)                                                                                                          \
 	"(SELECT t.once_ids, t.once_at FROM @cenote_thread t WHERE t.thread = $1::text AND $" #l "::bool AND t.once = $" #o        \
-	"::bytea AND t.once_at > now() - interval '10 minutes' AND cardinality(t.once_ids) = cardinality($" #d "::text[]))"
+	"::bytea AND t.once_at > now() - interval '10 minutes' AND (cardinality(t.once_ids) = cardinality($" #d "::text[]) OR"     \
+	" cardinality($" #d "::text[]) = 0))"
 
 /* Makes and locks the thread's record. $3: whose it becomes when it is new; $4: it must not be new; $5: now. 22012: it is somebody
  * else's; 2201E: there is no such thread. */
@@ -50,29 +51,30 @@ static const struct pg_stmt st_used = {ST_SESSION_USED, LANE_WRITE, "session_use
 
 /* What appending statements have in common. $2 here: the entries; $3: once; $4: look; $5: the session must be empty (2201F); $6:
  * op; $b: 0, or the entry that must be the newest (2201F). Neither is asked for when the journal has the op: what is in the way
- * then is what the first attempt stored, and j, which comes after, says so. made: the CTE m, which gives ids. Gives: ids, whether
- * it was repeated, when. */
-#define APPEND(before, made, rows, b)                                                                                              \
+ * then is what the first attempt stored, and j, which comes after, says so. $s: once stays what it is. made: the CTE m, which gives
+ * ids. Gives: ids, whether it was repeated, when. */
+#define APPEND(before, made, rows, b, s)                                                                                           \
 	"WITH o AS MATERIALIZED " REPEATED(                                                                                        \
-		3, 4, 2) ", " before "m AS (" made "), k AS (UPDATE @cenote_thread t SET once = $3::bytea, once_at = CASE WHEN $3" \
-			 " IS NOT NULL THEN now() END, once_ids = CASE WHEN $3 IS NOT NULL THEN (SELECT"                           \
-			 " array_agg(id ORDER BY id) FROM m) END WHERE t.thread = $1::text AND NOT EXISTS"                         \
-			 " (SELECT FROM o) AND ($3 IS NOT NULL OR t.once IS NOT NULL)), j AS (" PG_NOTE(                           \
-				 6,                                                                                                \
-				 "coalesce(array_agg(id ORDER BY id), '{}')") " FROM m)"                                           \
-									      " SELECT coalesce((SELECT once_ids FROM o), "        \
-									      "(SELECT array_agg(id ORDER BY id) FROM m), '{}'), " \
-									      "EXISTS (SELECT FROM o),"                            \
-									      " coalesce((SELECT once_at FROM o), now()), "        \
-									      "sqrt(-(NOT EXISTS (SELECT FROM o) AND NOT EXISTS "  \
-									      "(SELECT FROM @cenote_journal WHERE op = "           \
-									      "$6::bigint AND step = 0) AND "                      \
-									      "($5::bool AND EXISTS (SELECT FROM " rows            \
-									      " e WHERE e.session_id = $1::text) OR $" #b          \
-									      "::bigint <> 0 AND $" #b                             \
-									      "::bigint IS DISTINCT FROM (SELECT e.id FROM " rows  \
-									      " e WHERE e.session_id = $1::text ORDER BY e.ord "   \
-									      "DESC, e.id DESC LIMIT 1)))::int::float8)"
+		3, 4,                                                                                                              \
+		2) ", " before "m AS (" made "), k AS (UPDATE @cenote_thread t SET once = $3::bytea, once_at = CASE WHEN $3"       \
+		   " IS NOT NULL THEN now() END, once_ids = CASE WHEN $3 IS NOT NULL THEN (SELECT"                                 \
+		   " array_agg(id ORDER BY id) FROM m) END WHERE t.thread = $1::text AND NOT EXISTS"                               \
+		   " (SELECT FROM o) AND ($3 IS NOT NULL OR t.once IS NOT NULL) AND cardinality($2::text[]) > 0 AND NOT $" #s      \
+		   "::bool), j AS (" PG_NOTE(                                                                                      \
+			   6, "coalesce(array_agg(id ORDER BY id), '{}')") " FROM m)"                                              \
+									   " SELECT coalesce((SELECT once_ids FROM o), "           \
+									   "(SELECT array_agg(id ORDER BY id) FROM m), '{}'), "    \
+									   "EXISTS (SELECT FROM o),"                               \
+									   " coalesce((SELECT once_at FROM o), now()), "           \
+									   "sqrt(-(NOT EXISTS (SELECT FROM o) AND NOT EXISTS "     \
+									   "(SELECT FROM @cenote_journal WHERE op = "              \
+									   "$6::bigint AND step = 0) AND "                         \
+									   "($5::bool AND EXISTS (SELECT FROM " rows               \
+									   " e WHERE e.session_id = $1::text) OR $" #b             \
+									   "::bigint <> 0 AND $" #b                                \
+									   "::bigint IS DISTINCT FROM (SELECT e.id FROM " rows     \
+									   " e WHERE e.session_id = $1::text ORDER BY e.ord "      \
+									   "DESC, e.id DESC LIMIT 1)))::int::float8)"
 static const struct pg_stmt st_append = {
 	ST_ENTRY_APPEND, LANE_WRITE, "entry_append",
 	APPEND("t AS MATERIALIZED (SELECT greatest(now()::timestamp, (SELECT max(created_at) + interval '1 microsecond' FROM"
@@ -80,7 +82,7 @@ static const struct pg_stmt st_append = {
 	       "INSERT INTO @agent_messages(session_id, message_data, created_at) SELECT $1::text, u.m, t.ts FROM t,"
 	       " unnest($2::text[]) WITH ORDINALITY u(m, n) WHERE EXISTS (SELECT FROM @agent_sessions WHERE session_id = $1::text)"
 	       " ORDER BY u.n RETURNING id::bigint AS id",
-	       AGENT_ROWS, 7)};
+	       AGENT_ROWS, 7, 8)};
 /* Of conversations; $2: items ("" : none is kept), $7: roles, $8: contents. */
 static const struct pg_stmt st_seed_append = {
 	ST_SEED_APPEND, LANE_WRITE, "seed_append",
@@ -90,7 +92,7 @@ static const struct pg_stmt st_seed_append = {
 	       " '' THEN jsonb_build_object('cenote_item', u.item) END FROM unnest($2::text[], $7::text[], $8::text[]) WITH"
 	       " ORDINALITY u(item, role, content, n) WHERE NOT EXISTS (SELECT FROM o) ORDER BY u.n RETURNING id + " PG_SEED_IDS
 	       " AS id",
-	       SEED_ROWS, 9)};
+	       SEED_ROWS, 9, 10)};
 
 /* ---- reading: $3: the id behind which the page begins, 0: the start; $4: ord of that row as text, NULL: to be looked up; it
  * is of the type of ord (PG_INFERRED), with a time zone or without: an hour that comes twice in the zone of the session is told

@@ -75,8 +75,8 @@ static enum err session_add(struct conn *c, struct str thread, struct str user, 
 	return conn_run(c, ST_SESSION_ADD);
 }
 
-/* Count, time and once as they are now. */
-static enum err session_set(struct conn *c, const struct session *x, struct str once)
+/* Count, time and once as they are now; same: once is the one that is there. */
+static enum err session_set(struct conn *c, const struct session *x, struct str once, bool same)
 {
 	enum err e;
 	sqlite3_stmt *st = conn_stmt(c, ST_SESSION_SET, &e);
@@ -92,6 +92,7 @@ static enum err session_set(struct conn *c, const struct session *x, struct str 
 	sqlite3_bind_int64(st, 5, x->once_us);
 	sqlite3_bind_int64(st, 6, x->once_id);
 	sqlite3_bind_int64(st, 7, x->once_n);
+	sqlite3_bind_int(st, 8, same);
 	return conn_run(c, ST_SESSION_SET);
 }
 
@@ -139,16 +140,18 @@ static enum err add_all(struct conn *c, struct session *x, struct entry_append *
 	for (size_t i = 0; i < a->n; i++)
 		TRY(entry_add(c, x, &a->v[i], now));
 	x->entries += (int64_t)a->n;
+	if (a->same_call && !a->once.n)
+		return session_set(c, x, a->once, true);
 	x->once_us = a->once.n ? now : 0;
 	x->once_id = a->n ? a->v[0].id : 0;
 	x->once_n = (int64_t)a->n;
-	return session_set(c, x, a->once);
+	return session_set(c, x, a->once, false);
 }
 
 /* Is it the last append over again? Then the answer is the one of then. */
 static bool repeats(const struct session *x, struct entry_append *a)
 {
-	if (!a->look || !x->once_same || x->once_n != (int64_t)a->n || clock_unique_us() - x->once_us > ONCE_US)
+	if (!a->look || !x->once_same || (a->n && x->once_n != (int64_t)a->n) || clock_unique_us() - x->once_us > ONCE_US)
 		return false;
 	for (size_t i = 0; i < a->n; i++) {
 		a->v[i].id = x->once_id + (int64_t)i;
@@ -216,7 +219,7 @@ static enum err apply_append(struct writer *w, struct conn *c, struct wop *op)
 		return a->must_exist ? not_found() : foreign();
 	if (!s.row && a->must_exist)
 		return not_found();
-	if (s.row && repeats(&s, a))
+	if ((s.row && repeats(&s, a)) || !a->n)
 		return OK;
 	if (a->wants_empty && s.entries > 0)
 		return err_set(E_CONFLICT, "the session has entries");
@@ -261,7 +264,7 @@ static enum err apply_clear(struct writer *w, struct conn *c, struct wop *op)
 	if (!s.row)
 		return OK;
 	s.once_us = s.once_id = s.once_n = 0;
-	TRY(session_set(c, &s, (struct str){0}));
+	TRY(session_set(c, &s, (struct str){0}, false));
 	return sq_thread_drop_bare(c, s.id);
 }
 
@@ -342,7 +345,7 @@ enum err sq_append(struct store *s, const struct principal *who, struct entry_ap
 	struct wop op = {.apply = apply_append};
 	bool none;
 	a->repeated = false;
-	if (a->n == 0) /* creates nothing */
+	if (a->n == 0 && !a->look) /* creates nothing */
 		return principal_check(who, RIGHT_WRITE);
 	weigh(a, &op);
 	TRY(submit(s, &x, &op, !a->must_exist, &none));
