@@ -190,7 +190,8 @@ enum err response_run(struct response *r)
 		k->turn.ctx = r;
 	}
 	e = ask_turn(k);
-	r->ended_s = clock_wall_us() / 1000000;
+	if (!r->ended_s)
+		r->ended_s = clock_wall_us() / 1000000;
 	TRY(r->on_end ? r->on_end(r, e) : e);
 	return k->stream ? response_stream_end(r) : answer(k, r);
 }

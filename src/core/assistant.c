@@ -112,12 +112,17 @@ static enum err find_fresh(void *arg)
 {
 	struct turn *x = arg;
 	struct arena keys;
+	struct resent found;
 	enum err e;
 
 	arena_init(&keys, TURN_ROOM);
-	e = resent_count(&keys, x->past, x->past_n, x->past_more, x->t->items, x->t->items_n, &x->fresh);
+	e = resent_count(&keys, x->past, x->past_all, x->past_more, x->t->items, x->t->items_n, &found);
 	arena_release(&keys);
-	return e;
+	TRY(e);
+	x->fresh = found.had;
+	x->past_n = found.upto;
+	x->answered = found.again;
+	return OK;
 }
 
 static enum err load_recent(struct turn *x)
@@ -125,8 +130,8 @@ static enum err load_recent(struct turn *x)
 	size_t limit = history_limit(x);
 
 	TRY(entries_recent(x->as->opt.memory, &x->room, &x->who, x->t->thread, x->t->upto, limit, HISTORY_BYTES, &x->past,
-			   &x->past_n, &x->past_full));
-	x->past_more = x->past_full || x->past_n == limit;
+			   &x->past_all, &x->past_full));
+	x->past_more = x->past_full || x->past_all == limit;
 	return OK;
 }
 
@@ -144,6 +149,7 @@ static enum err load_history(struct turn *x)
 	before = assistant_step(x->as);
 	e = span_end(s, assistant_stepped(x->as, before, load_recent(x)));
 	TRY(turn_go_on(x, e));
+	x->past_n = x->past_all;
 	trace_counted(s, "cenote.messages", x->past_n);
 	for (size_t i = 0; i < x->past_n; i++)
 		x->bytes += x->past[i].data.n;
@@ -172,6 +178,7 @@ enum err turn_append(struct turn *x, const struct str *items, size_t n, bool mor
 	add->v = ARENA_ARRAY(x->a, struct session_entry, n + 1);
 	add->n = n + streamed;
 	add->instead = x->stand_in;
+	add->same_call = x->t->once.n > 0; /* the answer to it is part of it */
 	if (!add->v)
 		return E_NOMEM;
 	memset(add->v, 0, (n + 1) * sizeof *add->v);
@@ -229,6 +236,31 @@ static enum err note_came(struct turn *x, const struct entry_append *add)
 	return OK;
 }
 
+/* The history has what came; be it since before it was loaded. */
+static enum err came_before(struct turn *x)
+{
+	struct assistant_turn *t = x->t;
+
+	x->fresh = t->items_n;
+	if (t->fresh)
+		TRY(load_history(x));
+	for (size_t i = x->past_all; i > 0 && t->came_n; i--)
+		if (x->past[i - 1].id == t->came[t->came_n - 1])
+			return again_find(x, i);
+	return OK;
+}
+
+/* All of it is there, with an answer. Is this the call that was answered so? Nothing is appended. */
+static enum err ask_whether_again(struct turn *x)
+{
+	struct entry_append look = {.thread = x->t->thread, .once = x->t->once, .look = true, .must_exist = true};
+	uint64_t before = assistant_step(x->as);
+	enum err e = entries_append(x->as->opt.memory, x->a, &x->who, &look);
+
+	e = assistant_stepped(x->as, before, e);
+	return e == OK && look.repeated ? again_find(x, x->past_n) : e == E_NOT_FOUND ? OK : e;
+}
+
 /* That nothing can be noted is no error of the turn; but a store that does not answer is not waited for twice. */
 static void note_turn(struct turn *x, const struct entry_append *add)
 {
@@ -243,7 +275,8 @@ static void note_turn(struct turn *x, const struct entry_append *add)
 static enum err append_input(struct turn *x, bool more)
 {
 	const struct assistant_turn *t = x->t;
-	struct entry_append add = {.once = t->once, .look = t->once.n && (t->again || x->tried), .behind = t->behind};
+	struct entry_append add = {
+		.once = t->once, .look = t->once.n && (t->again || x->tried), .behind = t->behind, .wants_empty = t->fresh};
 	enum err e = turn_append(x, t->items + x->fresh, t->items_n - x->fresh, more, &add);
 
 	x->kept = e == OK;
@@ -251,8 +284,8 @@ static enum err append_input(struct turn *x, bool more)
 	if (e == OK)
 		e = note_came(x, &add);
 	if (e == OK && add.repeated && !t->stateless.n)
-		x->fresh = t->items_n; /* the history has it */
-	if (e == OK)
+		e = came_before(x);
+	if (e == OK && !t->given)
 		note_turn(x, &add);
 	return e;
 }
@@ -262,6 +295,12 @@ static enum err keep_input(struct turn *x)
 	const struct assistant_turn *t = x->t;
 	enum err e = OK;
 
+	if (x->answered && t->again && t->once.n && !x->away) {
+		TRY(turn_go_on(x, ask_whether_again(x)));
+		x->kept = t->given;
+		if (t->given)
+			return OK;
+	}
 	if (t->items_n == x->fresh && (!t->on_text || t->listen)) {
 		x->kept = !t->stateless.n;
 		return OK;
@@ -474,6 +513,8 @@ static enum err steps(struct turn *x)
 		TRY(load_history(x));
 	if (t->thread.n && t->keep)
 		TRY(keep_input(x));
+	if (t->given)
+		return again_give(x);
 	TRY(prepare(x, t->fresh ? t->items_n : x->as->opt.max_history));
 	if (t->listen) {
 		t->answer.finish = LLM_STOP;
@@ -497,6 +538,7 @@ enum err assistant_turn(struct assistant *as, struct arena *a, const struct prin
 	t->memories = NULL;
 	t->came = t->added = NULL;
 	t->output_n = t->memories_n = t->steps = t->calls_n = t->came_n = t->added_n = 0;
+	t->given = false;
 	t->stateless = STR("");
 	if (as->opt.no_threads) {
 		t->thread = STR("");

@@ -59,7 +59,8 @@ struct assistant_item {
 struct assistant_turn {
 	struct str thread; /* "" : none; nothing is loaded or kept */
 	bool own_thread;   /* the caller named none: it was made for this turn */
-	/* Nothing is in the thread yet: what comes is the whole conversation, and goes to the model whole, as without a thread. */
+	/* Nothing is in the thread yet (else E_CONFLICT, and nothing is kept): what comes is the whole conversation, and goes to
+	 * the model whole, as without a thread. */
 	bool fresh;
 	int64_t upto;	 /* the thread's history ends with this entry; 0: it is all of it. E_NOT_FOUND when it is not there */
 	int64_t behind;	 /* the entry that must be the thread's newest when what came is kept: else E_CONFLICT, and nothing is; 0:
@@ -76,7 +77,7 @@ struct assistant_turn {
 	/* As in entry_append: what names this call, 32 bytes or ""; again: it may be one that was made before, of which what came
 	 * has been kept, and must not be kept twice. */
 	struct str once;
-	bool again;
+	bool again;	 /* then an answer that was kept, too, is given once more (given), and the model is not asked */
 	struct str away; /* why the store could not be asked for the thread just now; the turn does not wait for it again. "" : it
 			    could */
 	struct str instructions; /* the system message; .p NULL: the configured one */
@@ -107,6 +108,7 @@ struct assistant_turn {
 	size_t steps, calls_n;	     /* answers of the model; calls of our tools */
 	struct recall_hit *memories; /* those in the prompt, best first */
 	size_t memories_n;
+	bool given;	      /* the answer is that of an earlier call; its tokens are not known */
 	struct str stateless; /* "" : memory worked; else the sentence that says why it did not */
 	/* Numbers of entries of the thread: what came, and what the turn has added to it so far. */
 	int64_t *came, *added;

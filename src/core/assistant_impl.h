@@ -31,15 +31,26 @@ void prompt_data(struct buf *b, struct str s);
 enum err prompt_key(struct arena *a, struct str item, struct str *out) MUST_CHECK;
 /* The keys of what a thread has, for finding there what a caller sends again. `shown`: as callers of chat completions see it, who
  * are not shown calls of our tools, and have the texts before and after them as one; else as it is. cut: that is an answer that
- * broke off, of which the caller may have more, less or nothing. v and cut have room for n. */
+ * broke off, of which the caller may have more, less or nothing. made: it is of the assistant, not of a caller. v, cut and made
+ * have room for n. */
 enum err prompt_keys_seen(struct arena *a, const struct session_entry *past, size_t n, bool shown, struct str *v, bool *cut,
-			  size_t *keys) MUST_CHECK;
+			  bool *made, size_t *keys) MUST_CHECK;
+/* How many of the entries there are up to the last one that came from a caller, with it: a message, or the output of a tool of
+ * theirs. */
+enum err prompt_asked(struct arena *a, const struct session_entry *past, size_t n, size_t *out) MUST_CHECK;
+/* How many there are without the answers at the end; calls that led to them stay, with their outputs. */
+enum err prompt_unanswered(struct arena *a, const struct session_entry *past, size_t n, size_t *out) MUST_CHECK;
 
 /* ---- assistant_resent.c ---- */
-/* Of items that are sent again each time, how many the thread has already: the longest beginning that is the thread's end. Past is
- * the thread's last entries, `more`: there are others before them. */
+/* Of items that are sent again each time: */
+struct resent {
+	size_t had;  /* how many the thread has already: the longest beginning that is the thread's end */
+	size_t upto; /* of past, what was said before what is asked now: without an answer to it that is there already */
+	bool again;  /* all of them, and an answer to the last */
+};
+/* Past is the thread's last entries, `more`: there are others before them. */
 enum err resent_count(struct arena *a, const struct session_entry *past, size_t past_n, bool more, const struct str *items,
-		      size_t n, size_t *out) MUST_CHECK;
+		      size_t n, struct resent *out) MUST_CHECK;
 /* The arguments of a call, or {} when they are no object, which some services refuse. .p NULL: out of memory. */
 struct str prompt_arguments(struct arena *a, struct str text);
 /* The answer of a tool as the model is told it: labelled. In a. */
@@ -93,13 +104,15 @@ struct turn {
 	/* The thread may have entries before those of past; it has, which were left out because of HISTORY_BYTES. */
 	bool past_more, past_full;
 	struct session_entry *past;
-	size_t past_n;
-	size_t fresh; /* the first item that is new */
-	size_t bytes; /* of items and history, whose reading is left to the CPU pool when they are many */
-	bool kept;    /* what came is in the store */
-	bool away;    /* the store did not answer: it is not waited for again, but for LATE_MS */
-	bool late;    /* what came is not in the store, and keeping it is tried at the end of the turn; */
-	bool tried;   /* it was tried before, and may have been done all the same */
+	size_t past_n;	 /* what the model is told of them, */
+	size_t past_all; /* and what there is: behind the question may be an earlier answer to it */
+	size_t fresh;	 /* the first item that is new */
+	size_t bytes;	 /* of items and history, whose reading is left to the CPU pool when they are many */
+	bool answered;	 /* all that came, and an answer to it, were there before */
+	bool kept;	 /* what came is in the store */
+	bool away;	 /* the store did not answer: it is not waited for again, but for LATE_MS */
+	bool late;	 /* what came is not in the store, and keeping it is tried at the end of the turn; */
+	bool tried;	 /* it was tried before, and may have been done all the same */
 	/* The entry that stands in the thread for a streamed answer until that is there, 0: none. Of a process that is killed
 	 * meanwhile it is what remains: an answer that is incomplete. */
 	int64_t stand_in;
@@ -118,6 +131,13 @@ enum err turn_append(struct turn *x, const struct str *items, size_t n, bool mor
 #define LATE_ANSWER_MS 5000 /* where the question is there already */
 uint64_t turn_last_write(const struct turn *x);
 void turn_broken_off(void); /* counts one */
+
+/* ---- assistant_again.c: calls that are made again after their answer was kept ---- */
+/* The last of what came is entry past[from - 1], and this call is one that was made before. When a whole answer stands behind it,
+ * that is the turn's (given), and nobody is to be asked; else what there is of one is not told the model. */
+enum err again_find(struct turn *x, size_t from) MUST_CHECK;
+/* Hands that answer on, as if it had just been made. */
+enum err again_give(struct turn *x) MUST_CHECK;
 
 /* ---- assistant_summary.c: threads that are longer than the window, and prompts that are longer than the model's ---- */
 /* After the prompt was built: gives it the summary of what fell out, when there is one. */

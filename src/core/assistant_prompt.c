@@ -410,8 +410,39 @@ enum err prompt_key(struct arena *a, struct str item, struct str *out)
 	return out->p ? OK : E_NOMEM;
 }
 
+/* What the assistant has said, called, or been answered by tools of ours. */
+static bool is_made(struct jval item)
+{
+	return j_str_eq(j_get(item, STR("role")), STR("assistant")) || of_type(item, "function_call") ||
+	       of_type(item, "reasoning") || j_str_eq(j_get(item, STR("created_by")), STR(MADE_BY));
+}
+
+enum err prompt_asked(struct arena *a, const struct session_entry *past, size_t n, size_t *out)
+{
+	struct jval item;
+
+	for (*out = n; *out > 0; --*out) {
+		TRY(look(a, past[*out - 1].data, &item));
+		if (!is_made(item))
+			break;
+	}
+	return OK;
+}
+
+enum err prompt_unanswered(struct arena *a, const struct session_entry *past, size_t n, size_t *out)
+{
+	struct jval item;
+
+	for (*out = n; *out > 0; --*out) {
+		TRY(look(a, past[*out - 1].data, &item));
+		if (!j_str_eq(j_get(item, STR("role")), STR("assistant")))
+			break;
+	}
+	return OK;
+}
+
 enum err prompt_keys_seen(struct arena *a, const struct session_entry *past, size_t n, bool shown, struct str *v, bool *cut,
-			  size_t *keys)
+			  bool *made, size_t *keys)
 {
 	bool calls = false, said = false; /* calls came last, behind an answer; the last key is of an answer */
 
@@ -439,6 +470,7 @@ enum err prompt_keys_seen(struct arena *a, const struct session_entry *past, siz
 		} else {
 			TRY(prompt_key(a, past[i].data, &v[(*keys)++]));
 		}
+		made[*keys - 1] = is_made(item);
 		cut[*keys - 1] = answer && j_str_eq(j_get(item, STR("status")), STR("incomplete"));
 		calls = false;
 		said = answer;

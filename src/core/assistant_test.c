@@ -212,6 +212,104 @@ static void test_sent_again(void **state)
 	close_world(&w);
 }
 
+/* With an answer behind the question: another one is wanted, or the first was lost on the way. */
+static void test_asked_again(void **state)
+{
+	struct assistant_turn t = {0};
+	struct world w;
+	(void)state;
+
+	open_world(&w, 20);
+	w.model.text = "a1";
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("q1")));
+	w.model.text = "a2";
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("q1"), ANSWER("a1"), USER("q2")));
+	assert_int_equal(entries(&w, "t"), 4);
+	w.model.text = "other";
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("q1"), ANSWER("a1"), USER("q2")));
+	saw(&w, "system:Be kind.\nuser:q1\nassistant:a1\nuser:q2\n");
+	assert_int_equal(entries(&w, "t"), 5);
+	/* The last messages alone, of which one is an answer. */
+	OKAY(SAY(&w, &ann, "t", true, &t, ANSWER("a1"), USER("q2")));
+	saw(&w, "system:Be kind.\nuser:q1\nassistant:a1\nuser:q2\n");
+	assert_int_equal(entries(&w, "t"), 6);
+	/* It goes on from either answer, and from none. */
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("q1"), ANSWER("a1"), USER("q2"), ANSWER("a2"), USER("q3")));
+	assert_int_equal(entries(&w, "t"), 8);
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("q1"), ANSWER("a1"), USER("q2"), ANSWER("other"), USER("q3"), USER("q4")));
+	assert_int_equal(entries(&w, "t"), 10);
+	/* Whoever sends a new message alone may say the same as before. */
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("q4")));
+	assert_int_equal(entries(&w, "t"), 12);
+	close_world(&w);
+}
+
+static void test_asked_again_with_tools(void **state)
+{
+	static const struct llm_call calls[] = {{STR_INIT("c9"), STR_INIT("add"), STR_INIT("{}")}};
+	struct assistant_turn t = {0};
+	struct world w;
+	(void)state;
+
+	open_world(&w, 20);
+	w.model.calls = calls;
+	w.model.calls_n = 1;
+	w.model.text = "";
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("sum")));
+	w.model.calls_n = 0;
+	w.model.text = "3";
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("sum"), CALL("c9"), OUTPUT("c9")));
+	assert_int_equal(entries(&w, "t"), 4);
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("sum"), CALL("c9"), OUTPUT("c9")));
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("sum"), CALL("c9"), OUTPUT("c9"), ANSWER("3"), USER("and 1")));
+	assert_int_equal(entries(&w, "t"), 7);
+	/* One that broke off is not told the model that is asked once more, nor does it count as an answer. */
+	w.model.fail = E_UPSTREAM;
+	w.model.text = "it is";
+	FAILS(SAY(&w, &ann, "u", true, &t, USER("sum")), E_UPSTREAM);
+	w.model.fail = OK;
+	w.model.text = "4";
+	OKAY(SAY(&w, &ann, "u", true, &t, USER("sum")));
+	saw(&w, "system:Be kind.\nuser:sum\n");
+	assert_int_equal(entries(&w, "u"), 3);
+	close_world(&w);
+}
+
+/* The call has a name: what was answered is given once more. */
+static void test_answer_given_again(void **state)
+{
+	const struct assistant_turn named = {.once = STR("0123456789abcdef0123456789abcdef"), .again = true};
+	struct assistant_turn t = named;
+	struct world w;
+	(void)state;
+
+	open_world(&w, 20);
+	OKAY(SAY(&w, &ann, "t", false, &t, USER("q1")));
+	assert_false(t.given);
+	int64_t came = t.came[0];
+	for (int resent = 0; resent < 2; resent++) {
+		t = named;
+		OKAY(SAY(&w, &ann, "t", resent, &t, USER("q1")));
+		assert_true(t.given && str_eq(t.answer.text, STR("yes")) && t.answer.finish == LLM_STOP);
+		assert_true(t.output_n == 1 && t.added_n == 1 && t.came_n == 1 && t.came[0] == came);
+	}
+	assert_int_equal(w.model.asked, 1);
+	assert_int_equal(entries(&w, "t"), 2);
+	t = named;
+	t.once = STR("0123456789abcdef0123456789abcdeX");
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("q1"), ANSWER("yes"), USER("q2")));
+	t = (struct assistant_turn){.once = t.once, .again = true};
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("q1"), ANSWER("yes"), USER("q2")));
+	assert_true(t.given && t.output_n == 1);
+	/* Another call with the same words. */
+	t = named;
+	OKAY(SAY(&w, &ann, "t", true, &t, USER("q1"), ANSWER("yes"), USER("q2")));
+	assert_false(t.given);
+	assert_int_equal(w.model.asked, 3);
+	assert_int_equal(entries(&w, "t"), 5);
+	close_world(&w);
+}
+
 static void test_tools(void **state)
 {
 	static const struct llm_call calls[] = {{STR_INIT("c9"), STR_INIT("add"), STR_INIT("{}")}};
@@ -392,7 +490,10 @@ int main(void)
 					   cmocka_unit_test(test_broken_off),
 					   cmocka_unit_test(test_memories_are_data),
 					   cmocka_unit_test(test_store_away),
-					   cmocka_unit_test(test_refusals)};
+					   cmocka_unit_test(test_refusals),
+					   cmocka_unit_test(test_asked_again),
+					   cmocka_unit_test(test_asked_again_with_tools),
+					   cmocka_unit_test(test_answer_given_again)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

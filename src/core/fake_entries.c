@@ -20,8 +20,8 @@ static bool is_session(const struct fake_thread *th)
 
 static bool repeats(const struct fake_thread *th, struct entry_append *e)
 {
-	if (!e->look || e->once.n != sizeof th->once || (e->n && th->once_n != e->n) || memcmp(th->once, e->once.p, e->once.n) != 0 ||
-	    clock_wall_us() - th->once_us > ONCE_US)
+	if (!e->look || e->once.n != sizeof th->once || (e->n && th->once_n != e->n) ||
+	    memcmp(th->once, e->once.p, e->once.n) != 0 || clock_wall_us() - th->once_us > ONCE_US)
 		return false;
 	for (size_t i = 0; i < e->n; i++)
 		e->v[i].id = th->once_ids[i];

@@ -25,6 +25,14 @@ struct str stored_chain(struct arena *a)
 	return arena_printf(a, CHAIN "%s", hex);
 }
 
+struct str stored_chain_of(struct arena *a, struct str digest)
+{
+	char hex[2 * CHAIN_BYTES + 1];
+
+	hex_encode((const uint8_t *)digest.p, CHAIN_BYTES, hex);
+	return arena_printf(a, CHAIN "%s", hex);
+}
+
 struct str stored_id(struct arena *a, int64_t first)
 {
 	uint8_t bytes[REST_BYTES];
@@ -269,6 +277,16 @@ enum err stored_get(struct memory *m, struct arena *a, const struct principal *w
 	return e;
 }
 
+enum err stored_of(struct memory *m, struct arena *a, const struct principal *who, int64_t first, struct stored *out, bool *found)
+{
+	struct store *s = memory_store(m);
+	struct str text;
+
+	TRY(principal_check(who, RIGHT_READ));
+	TRY(s->ops->meta_get(s, a, who, str_c(name_of(first).text), &text, found));
+	return *found ? parse(a, text, out) : OK;
+}
+
 static bool among(const int64_t *v, size_t n, int64_t id)
 {
 	size_t from = 0, to = n;
@@ -415,16 +433,13 @@ enum err stored_drop(struct memory *m, const struct principal *who, struct str i
 /* The entry with which the response ends whose input begins with `first`; 0: there is none. */
 static enum err end_of(struct memory *m, struct arena *a, const struct principal *who, int64_t first, int64_t *last)
 {
-	struct store *s = memory_store(m);
 	struct stored x = {.came_n = 0};
-	struct str text;
 	bool found;
 
 	*last = 0;
-	TRY(s->ops->meta_get(s, a, who, str_c(name_of(first).text), &text, &found));
+	TRY(stored_of(m, a, who, first, &x, &found));
 	if (!found)
 		return OK;
-	TRY(parse(a, text, &x));
 	*last = x.made_n ? x.made[x.made_n - 1] : x.came[x.came_n - 1];
 	return OK;
 }

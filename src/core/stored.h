@@ -32,6 +32,8 @@ struct stored {
 
 /* The name of a new chain. .p NULL: out of memory. */
 struct str stored_chain(struct arena *a);
+/* The name of the chain that a call with that digest (32 bytes) begins: when it is sent again, the same. */
+struct str stored_chain_of(struct arena *a, struct str digest);
 /* An id for a response whose input begins with that entry. .p NULL: out of memory. */
 struct str stored_id(struct arena *a, int64_t first);
 
@@ -41,6 +43,9 @@ enum err stored_put(struct memory *m, const struct principal *who, const struct 
 		    bool anyway) MUST_CHECK;
 /* E_NOT_FOUND: see invariant 2. */
 enum err stored_get(struct memory *m, struct arena *a, const struct principal *who, struct str id, struct stored *out) MUST_CHECK;
+/* The response whose input begins with that entry; *found = false: there is none. out->last and out->owner are not set. */
+enum err stored_of(struct memory *m, struct arena *a, const struct principal *who, int64_t first, struct stored *out,
+		   bool *found) MUST_CHECK;
 /* The entries of its input, or of its output, oldest first; those that have been removed are left out. */
 enum err stored_entries(struct memory *m, struct arena *a, const struct principal *who, const struct stored *x, bool output,
 			struct session_entry **out, size_t *n) MUST_CHECK;

@@ -538,3 +538,91 @@ def test_nobody_answers(kind, start, streamed):
         assert listen(c, "Where do I live?", "bob", c.conversations.create().id).cenote["memories"] == []
         with pytest.raises(openai.NotFoundError):
             c.responses.create(model="gpt-5", input="x")
+
+
+# ---------------------------------------------------------------- calls sent again
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("header", [{"Idempotency-Key": "k-1"}, {"x-stainless-retry-count": "1"}])
+@pytest.mark.parametrize("where", ["conversation", "header", "chain"])
+def test_the_answer_was_lost(client, server, model, header, where, streamed):
+    """The response is that of the first call, nobody is asked again, and nothing is kept twice."""
+    body = {"model": "scripted", "input": f"one {header} {where} {streamed}", "stream": streamed}
+    headers = {}
+    if where == "conversation":
+        body["conversation"] = client.conversations.create().id
+    elif where == "header":
+        headers = {"X-Cenote-Thread": f"lost-{next(NAMES)}"}
+    else:
+        body["previous_response_id"] = client.responses.create(model="scripted", input="zero").id
+
+    def call(more):
+        r = server.request("POST", "/v1/responses", body, {**headers, **more})
+        assert r.status == 200, r
+        if not streamed:
+            return r.json
+        events = [json.loads(x[6:]) for x in r.body.decode().split("\n") if x.startswith("data: {")]
+        assert [e["type"] for e in events][-1] == "response.completed" and "".join(e.get("delta", "") for e in events).startswith("You said: one")
+        return events[-1]["response"]
+
+    first = call({k: v for k, v in header.items() if k == "Idempotency-Key"})
+    asked = len(model.requests)
+    for _ in range(2):
+        assert call(header) == first and len(model.requests) == asked
+    assert client.responses.retrieve(first["id"]).to_dict()["output"] == first["output"]
+    thread = body.get("conversation") or headers.get("X-Cenote-Thread")
+    if thread:
+        assert len(client.conversations.items.list(thread).data) == 2
+    else:
+        assert len(client.responses.input_items.list(first["id"]).data) == 1
+    # Without a sign that it is the same call, it is another one.
+    assert call({})["id"] != first["id"] and len(model.requests) == asked + 1
+
+
+def test_the_first_answer_of_a_chain_was_lost(client, server, model):
+    body, key = {"model": "scripted", "input": "hello, chain"}, {"Idempotency-Key": f"chain-{next(NAMES)}"}
+    first = server.request("POST", "/v1/responses", body, key).json
+    assert server.request("POST", "/v1/responses", body, key).json == first and len(model.requests) == 1
+    # With another body the key names another call; one whose chain has gone on is made anew.
+    other = server.request("POST", "/v1/responses", {**body, "input": "hello"}, key).json
+    assert other["id"] != first["id"] and len(model.requests) == 2
+    client.responses.create(model="scripted", input="on", previous_response_id=first["id"])
+    assert server.request("POST", "/v1/responses", body, key).json["id"] != first["id"]
+    assert texts(model)[1:] == [("user", "hello, chain")]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_asked_again_in_chat(client, server, model, streamed):
+    """A client that sends its conversation again up to a question that has its answer: the thread is not doubled, the model does not see the answer."""
+    n = itertools.count()
+    model.answer = lambda body: f"Answer {next(n)}."
+    thread = f"regenerate-{next(NAMES)}"
+
+    def ask(*messages, **headers):
+        roles = itertools.cycle(["user", "assistant"])
+        body = {"model": "scripted", "messages": [{"role": r, "content": m} for r, m in zip(roles, messages)], "stream": streamed, "metadata": {"thread_id": thread}}
+        r = server.request("POST", "/v1/chat/completions", body, headers)
+        assert r.status == 200, r
+        if not streamed:
+            return r.json["choices"][0]["message"]["content"]
+        chunks = [json.loads(x[6:]) for x in r.body.decode().split("\n") if x.startswith("data: {")]
+        return "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks)
+
+    def held():
+        items = client.conversations.items.list(thread, order="asc", limit=100)
+        return [said(x)[1] for x in items]
+
+    assert [ask("q1"), ask("q1", "Answer 0.", "q2")] == ["Answer 0.", "Answer 1."]
+    assert ask("q1", "Answer 0.", "q2") == "Answer 2."
+    assert [t for _, t in texts(model)[1:]] == ["q1", "Answer 0.", "q2"]
+    assert held() == ["q1", "Answer 0.", "q2", "Answer 1.", "Answer 2."]
+    # The client goes on from the answer that it shows.
+    assert ask("q1", "Answer 0.", "q2", "Answer 2.", "q3") == "Answer 3."
+    assert ask("q1", "Answer 0.", "q2", "Answer 1.", "q3", "Answer 3.", "q4") == "Answer 4."
+    assert held() == ["q1", "Answer 0.", "q2", "Answer 1.", "Answer 2.", "q3", "Answer 3.", "q4", "Answer 4."]
+    # The client says by itself that this is the same call: it has the same answer.
+    assert ask("q1", "Answer 0.", "q2", "Answer 1.", "q3", "Answer 3.", "q4", **{"x-stainless-retry-count": "2"}) == "Answer 4."
+    key = {"Idempotency-Key": f"chat-{thread}"}
+    assert ask("q4", "Answer 4.", "q5", **key) == ask("q4", "Answer 4.", "q5", **key) == "Answer 5."
+    assert len(held()) == 11

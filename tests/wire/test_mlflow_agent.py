@@ -269,3 +269,23 @@ def test_without_tables(model, pg_url):
             assert r.headers["x-cenote-stateless"] == "true"
         assert s.logged("Memory unavailable, using stateless mode")
         assert "\ncenote_assistant_stateless_total 2" in s.request("GET", "/metrics").body.decode()
+
+
+@pytest.mark.parametrize("key", ["input", "messages"])
+def test_a_question_sent_again_with_its_answer_there(server, model, key):
+    """The answer was lost, or another one is wanted: the thread is not doubled, and the model sees what came before the question."""
+    model.answer, t, history = with_a_tool, thread(), []
+    for n in (1, 2):
+        history.append(user(f"question {n}"))
+        r = ask(server, {key: history, "custom_inputs": {"thread_id": t}, "context": {"user_id": "ann"}})
+        history += shown(r) if n == 1 else []
+    model.requests.clear()
+    ask(server, {key: history, "custom_inputs": {"thread_id": t}, "context": {"user_id": "ann"}})
+    asked = [m for m in model.requests[0]["messages"] if m["role"] == "user"]
+    assert [m["content"] for m in asked] == ["question 1", "question 2"] and model.requests[0]["messages"][-1] == asked[-1]
+    items = server.request("GET", f"/v1/conversations/{t}/items?order=asc&limit=100").json["data"]
+    assert [x["content"][0]["text"] for x in items if x.get("role") == "user"] == ["question 1", "question 2"] and len(items) == 5 + 9
+    history += [*shown(r), user("question 3")]
+    ask(server, {key: history, "custom_inputs": {"thread_id": t}, "context": {"user_id": "ann"}})
+    items = server.request("GET", f"/v1/conversations/{t}/items?order=asc&limit=100").json["data"]
+    assert [x["content"][0]["text"] for x in items if x.get("role") == "user"] == ["question 1", "question 2", "question 3"]

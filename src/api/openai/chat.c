@@ -25,6 +25,7 @@ static enum err read_body(struct ask *k, struct http_req *rq, void *ctx, struct 
 	TRY(ask_begin(k, rq, ctx, body));
 	TRY(ask_model(k, j_get(body, STR("model"))));
 	TRY(read_thread(k, j_get(body, STR("metadata"))));
+	TRY(oa_name_turn(k));
 	return ask_chat_body(k, body);
 }
 

@@ -27,6 +27,8 @@ bool oa_resent(struct http_req *rq);
 enum err oa_key(struct http_req *rq, struct str *key) MUST_CHECK;
 /* SHA-256 over what names a call: its key ("" : none), the conversation and the body; 32 bytes. */
 enum err oa_digest(struct http_req *rq, const char *what, struct str key, struct str thread, struct str *out) MUST_CHECK;
+/* Names the call of a turn (once, again): clients send one that failed, or whose answer was lost, again by themselves. */
+enum err oa_name_turn(struct ask *k) MUST_CHECK;
 /* Closes {"object":"list","data":[ with ],"first_id","last_id","has_more"}. */
 void oa_list_end(struct buf *b, struct str first, struct str last, bool more);
 

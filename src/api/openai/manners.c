@@ -182,6 +182,15 @@ enum err oa_digest(struct http_req *rq, const char *what, struct str key, struct
 	return OK;
 }
 
+enum err oa_name_turn(struct ask *k)
+{
+	struct str key;
+
+	TRY(oa_key(k->rq, &key));
+	k->turn.again = key.p || oa_resent(k->rq);
+	return oa_digest(k->rq, "turn", key, k->turn.thread, &k->turn.once);
+}
+
 /* ------------------------------------------------------------------- lists */
 
 void oa_list_end(struct buf *b, struct str first, struct str last, bool more)

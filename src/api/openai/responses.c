@@ -103,7 +103,7 @@ static enum err settle(struct response *r, struct jval body, const struct stored
 		k->turn.thread = previous->thread;
 		k->turn.upto = previous->last;
 	} else if (r->unnamed && k->turn.keep && !previous->id.n) {
-		k->turn.thread = stored_chain(k->a);
+		k->turn.thread = rq_header(k->rq, "Idempotency-Key").n ? stored_chain_of(k->a, k->turn.once) : stored_chain(k->a);
 		k->turn.fresh = true;
 		if (!k->turn.thread.p)
 			return E_NOMEM;
@@ -116,18 +116,14 @@ static enum err settle(struct response *r, struct jval body, const struct stored
 static enum err read_body(struct response *r, struct http_req *rq, void *ctx, struct jval body, struct stored *previous)
 {
 	struct ask *k = r->ask;
-	struct str key;
 
 	TRY(ask_begin(k, rq, ctx, body));
 	TRY(ask_model(k, j_get(body, STR("model"))));
 	TRY(unsupported(body));
 	TRY(read_conversation(k, j_get(body, STR("conversation"))));
 	TRY(read_previous(r, j_get(body, STR("previous_response_id")), previous));
+	TRY(oa_name_turn(k));
 	TRY(settle(r, body, previous));
-	/* Clients send a call that failed again by themselves. */
-	TRY(oa_key(rq, &key));
-	TRY(oa_digest(rq, "turn", key, k->turn.thread, &k->turn.once));
-	k->turn.again = key.p || oa_resent(rq);
 	return ask_responses_body(k, body);
 }
 
@@ -183,10 +179,25 @@ static enum err follow_aside(struct response *r, const struct stored *previous)
 	return e;
 }
 
+/* The chain that a call with a key begins may be there, and have gone on: then the call is another one, and begins its own. */
+static enum err begin_chain(struct response *r)
+{
+	struct ask *k = r->ask;
+	enum err e = response_run(r);
+
+	if (e != E_CONFLICT || k->turn.came_n || k->begun)
+		return e;
+	k->turn.again = false;
+	k->turn.thread = stored_chain(k->a);
+	return k->turn.thread.p ? response_run(r) : E_NOMEM;
+}
+
 static enum err run(struct response *r, const struct stored *previous)
 {
 	bool taken;
 
+	if (r->ask->turn.fresh)
+		return begin_chain(r);
 	if (!previous->id.n || !r->ask->turn.keep)
 		return response_run(r);
 	TRY(follow_there(r, previous, &taken));

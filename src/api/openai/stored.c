@@ -46,14 +46,43 @@ static enum err put(struct response *r, enum response_status status, bool ended,
 	return stored_put(k->service->memory, &who, &x, &b, anyway);
 }
 
+/* A call that is answered as it was before: under the id of then, and with what was said of it. */
+static enum err on_given(struct response *r, bool *known)
+{
+	struct json_limits lim = {.depth = 1000, .nodes = 4000000, .bytes = STORED_MAX_BYTES, .flags = JSON_DUP_OK};
+	struct ask *k = r->ask;
+	const struct principal who = oa_asker(k);
+	struct stored before;
+	struct jval usage;
+	struct json doc;
+
+	TRY(stored_of(k->service->memory, k->a, &who, k->turn.came[0], &before, known));
+	if (!*known)
+		return OK;
+	TRY(json_parse(k->a, before.object, &lim, &doc));
+	k->id = before.id;
+	usage = j_get(json_root(&doc), STR("usage"));
+	if (!j_i64(j_get(usage, STR("input_tokens")), &k->turn.answer.tokens_in) ||
+	    !j_i64(j_get(usage, STR("output_tokens")), &k->turn.answer.tokens_out))
+		k->turn.answer.tokens_in = k->turn.answer.tokens_out = -1;
+	(void)!j_i64(j_get(json_root(&doc), STR("created_at")), &k->began_s);
+	(void)!j_i64(j_get(json_root(&doc), STR("completed_at")), &r->ended_s);
+	return OK;
+}
+
 static enum err on_kept(void *ctx)
 {
 	struct response *r = ctx;
+	bool known = false;
 
+	r->kept = true;
+	if (r->ask->turn.given)
+		TRY(on_given(r, &known));
+	if (known)
+		return OK;
 	r->ask->id = stored_id(r->ask->a, r->ask->turn.came[0]);
 	if (!r->ask->id.p)
 		return E_NOMEM;
-	r->kept = true;
 	return r->ask->stream ? put(r, RESPONSE_INCOMPLETE, false, false) : OK;
 }
 

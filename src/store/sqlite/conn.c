@@ -86,8 +86,9 @@ static const char *const sql[ST_MAX] = {
 	[ST_MESSAGE_DEL_THREAD] = "DELETE FROM cenote_message WHERE thread_id = ?1",
 	[ST_SESSION_ADD] =
 		"INSERT INTO cenote_thread(id, thread, usr, created_us, updated_us, messages) VALUES(?1, ?2, ?3, ?4, ?4, 0)",
-	[ST_SESSION_SET] = "UPDATE cenote_thread SET updated_us = ?2, entries = ?3, once = iif(?8, once, ?4), once_us = ?5, once_id = ?6, "
-			   "once_n = ?7 WHERE id = ?1",
+	[ST_SESSION_SET] =
+		"UPDATE cenote_thread SET updated_us = ?2, entries = ?3, once = iif(?8, once, ?4), once_us = ?5, once_id = ?6, "
+		"once_n = ?7 WHERE id = ?1",
 	[ST_SESSION_LESS] = "UPDATE cenote_thread SET updated_us = ?2, entries = entries - 1 WHERE thread = ?1",
 	[ST_THREAD_BARE] = "SELECT 1 FROM cenote_thread WHERE id = ?1 AND messages = 0 AND checkpoints = 0 AND entries = 0 "
 			   "AND NOT EXISTS (SELECT 1 FROM cenote_record WHERE thread_id = ?1) "
