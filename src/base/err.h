@@ -30,7 +30,7 @@ enum err_kind {
 	ERR_PLAIN = 0,
 	ERR_SYNTAX,	     /* INVALID: could not be parsed at all (400); else a field is wrong (422) */
 	ERR_SIZE,	     /* LIMIT: a body or value is too large (413) */
-	ERR_RATE,	     /* LIMIT: too many requests (429) */
+	ERR_RATE,	     /* LIMIT, BUSY: too many requests (429), of the caller or of us to a service that is needed */
 	ERR_QUOTA,	     /* LIMIT: store or disk is full (507) */
 	ERR_UNAUTHENTICATED, /* DENIED: no or bad credentials (401); else rights are missing (403) */
 	ERR_PRECONDITION,    /* CONFLICT: If-Match or If-None-Match did not hold (412) */

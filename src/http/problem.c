@@ -58,7 +58,7 @@ int http_status(enum err e, enum err_kind kind)
 	case E_LIMIT:
 		return kind == ERR_RATE ? 429 : kind == ERR_QUOTA ? 507 : 413;
 	case E_BUSY:
-		return 503;
+		return kind == ERR_RATE ? 429 : 503;
 	case E_TIMEOUT:
 		return 504;
 	case E_CANCELLED:

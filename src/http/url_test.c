@@ -66,6 +66,7 @@ static void test_status(void **state)
 	assert_int_equal(http_status(E_LIMIT, ERR_RATE), 429);
 	assert_int_equal(http_status(E_LIMIT, ERR_QUOTA), 507);
 	assert_int_equal(http_status(E_BUSY, ERR_PLAIN), 503);
+	assert_int_equal(http_status(E_BUSY, ERR_RATE), 429);
 	assert_int_equal(http_status(E_TIMEOUT, ERR_PLAIN), 504);
 	assert_int_equal(http_status(E_UPSTREAM, ERR_PLAIN), 502);
 	assert_int_equal(http_status(E_IO, ERR_PLAIN), 500);

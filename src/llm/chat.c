@@ -124,7 +124,7 @@ static enum err refused(struct call *k)
 		return err_set(E_UPSTREAM, "%.*s knows no model \"%.*s\", or has no /chat/completions (404)%s%.*s", STR_ARG(url),
 			       STR_ARG(c->base.model), colon, STR_ARG(why));
 	if (status == 429)
-		return err_set(E_BUSY, "%.*s has too many requests (429)%s%.*s", STR_ARG(url), colon, STR_ARG(why));
+		return err_kind(E_BUSY, ERR_RATE, "%.*s has too many requests (429)%s%.*s", STR_ARG(url), colon, STR_ARG(why));
 	if ((status == 400 || status == 413 || status == 422) && says_too_long(body))
 		return err_kind(E_INVALID, ERR_SIZE,
 				"the messages are longer than the context window of \"%.*s\"; lower memory.max_history, or set "

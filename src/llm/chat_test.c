@@ -364,7 +364,7 @@ static void window(struct test *t)
 static void rate(struct test *t)
 {
 	fails(t, E_BUSY, "too many requests");
-	EXPECT(diag_get()->retry_after_s == 90 && peer_requests(&t->peer) == 1);
+	EXPECT(diag_get()->kind == ERR_RATE && diag_get()->retry_after_s == 90 && peer_requests(&t->peer) == 1);
 }
 static void no_answer(struct test *t)
 {

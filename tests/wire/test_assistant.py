@@ -626,3 +626,16 @@ def test_asked_again_in_chat(client, server, model, streamed):
     key = {"Idempotency-Key": f"chat-{thread}"}
     assert ask("q4", "Answer 4.", "q5", **key) == ask("q4", "Answer 4.", "q5", **key) == "Answer 5."
     assert len(held()) == 11
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path, body", [("/v1/responses", {"input": "hi"}), ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+                                        ("/invocations", {"input": "hi"})])
+def test_too_many_requests(server, model, path, body, stream):
+    """What the model server says of its rate is said to the caller, who has an exception of its own for it."""
+    for fault, seconds in (("429:3600", "3600"), ("429", "1")):
+        model.script(*[fault] * 3)
+        r = server.request("POST", path, {**body, "stream": stream})
+        assert r.status == 429 and r.headers["retry-after"] == seconds, r
+        if path != "/invocations":
+            assert r.json["error"]["type"] == "rate_limit_error" and "too many requests" in r.json["error"]["message"]
