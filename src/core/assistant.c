@@ -279,6 +279,9 @@ static enum err append_input(struct turn *x, bool more)
 		.once = t->once, .look = t->once.n && (t->again || x->tried), .behind = t->behind, .wants_empty = t->fresh};
 	enum err e = turn_append(x, t->items + x->fresh, t->items_n - x->fresh, more, &add);
 
+	/* To nobody is said that there is a thread of somebody else. */
+	if (e == E_CONFLICT && !add.behind && !add.wants_empty)
+		e = err_field(E_NOT_FOUND, "thread", -1, "there is no thread \"%.*s\"", STR_ARG(t->thread));
 	x->kept = e == OK;
 	x->tried = true;
 	if (e == OK)

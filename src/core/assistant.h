@@ -115,8 +115,8 @@ struct assistant_turn {
 	size_t came_n, added_n;
 };
 /* E_INVALID: an item or the model refuses (kind ERR_SIZE: longer than the model's window); E_NOT_FOUND with field "model": there is
- * no model; E_DENIED; E_UPSTREAM, E_BUSY, E_TIMEOUT: the model; E_CANCELLED; what on_text returned. When an answer broke off, what
- * there is of it is kept with status "incomplete", and output has it. */
+ * no model; with "thread": it is somebody else's; E_DENIED; E_UPSTREAM, E_BUSY, E_TIMEOUT: the model; E_CANCELLED; what on_text
+ * returned. When an answer broke off, what there is of it is kept with status "incomplete", and output has it. */
 enum err assistant_turn(struct assistant *as, struct arena *a, const struct principal *who, struct assistant_turn *t) MUST_CHECK;
 
 /* Begins the trace of a turn with the step "resolve", for callers that look for the thread before the turn. traceparent,

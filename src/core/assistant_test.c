@@ -475,7 +475,8 @@ static void test_refusals(void **state)
 	/* Another's thread is not to be gone on with. */
 	OKAY(SAY(&w, &mine, "hers", false, &t, USER("secret")));
 	mine.user = STR("bob");
-	assert_int_not_equal(SAY(&w, &mine, "hers", false, &t, USER("go")), OK);
+	FAILS(SAY(&w, &mine, "hers", false, &t, USER("go")), E_NOT_FOUND);
+	FAILS(SAY(&w, &mine, "hers", true, &t, USER("secret"), ANSWER("yes"), USER("go")), E_NOT_FOUND);
 	assert_int_equal(w.model.asked, 1);
 	close_world(&w);
 }

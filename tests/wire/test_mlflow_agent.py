@@ -249,7 +249,7 @@ def test_who_asks(kind, start, model):
             assert "detail" in as_("bob", 403, **more).json
         before = len(model.requests)
         for more in ({"custom_inputs": {"thread_id": t}}, {"context": {"conversation_id": t}, "stream": True}, {"custom_inputs": {"session_id": t}}):
-            assert as_("bob", 409, **more).json.keys() == {"detail"}
+            assert as_("bob", 404, **more).json.keys() == {"detail"}
         assert len(model.requests) == before
         assert as_("bob", 200).headers["x-cenote-memories"] == "0" and "green" not in json.dumps(model.requests[-1])
 
