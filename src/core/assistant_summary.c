@@ -10,6 +10,13 @@ static bool summed_up(const struct turn *x)
 	return x->t->thread.n && !x->t->stateless.n && extract_sums_up(x->as->opt.extract);
 }
 
+/* A turn may see the thread as it was at an earlier response, or before an answer that is to be made anew: it must not be told what
+ * was said since. */
+static bool of_later(const struct turn *x, const struct summary *s)
+{
+	return x->t->came_n == 0 && x->past_n && s->upto > x->past[x->past_n - 1].id;
+}
+
 /* Without its summary a turn goes on as one without summaries does. */
 enum err turn_summary(struct turn *x)
 {
@@ -27,7 +34,7 @@ enum err turn_summary(struct turn *x)
 	if (e == OK)
 		span_int(span, "cenote.covered", (int64_t)s.covered);
 	(void)span_end(span, e);
-	if (e == OK)
+	if (e == OK && !of_later(x, &s))
 		x->prompt.summary = s.text;
 	if (e == E_CORRUPT) {
 		LOG(LOG_WARN, "core.assistant", "the summary of a thread cannot be read", LF_C("reason", diag_get()->text));

@@ -370,6 +370,24 @@ def test_a_summary_stands_for_what_fell_out(brief, model):
     until(lambda: metric(brief, "cenote_summary_requests_total") == made + 3)  # behind that turn: it is not to be the next test's
 
 
+def test_a_summary_is_not_told_of_what_came_later(brief, model):
+    """Who goes on from an older response sees the thread as it was then, and not what the summary has learned since."""
+    c = brief.client.conversations.create().id
+    model.answer = summing
+    made = metric(brief, "cenote_summary_requests_total")
+    ids = [brief.client.responses.create(model="scripted", input=f"n{i}", conversation=c).id for i in range(1, 7)]
+    until(lambda: metric(brief, "cenote_summary_requests_total") > made)
+
+    def told(previous):
+        brief.client.responses.create(model="scripted", input="and now?", previous_response_id=previous, store=False)
+        sent = [b for b in model.requests if not b["messages"][0]["content"].startswith("You keep")][-1]["messages"]
+        return sent[0]["content"], [m["content"] for m in sent[1:]]
+
+    until(lambda: "[n4]" in told(ids[5])[0])
+    system, rest = told(ids[2])
+    assert "<summary>" not in system and rest == ["You said: n2", "n3", "You said: n3", "and now?"]
+
+
 def test_too_long_for_the_model(brief, model):
     c = brief.client.conversations.create().id
     model.answer = summing
