@@ -135,6 +135,7 @@ static enum err read_format(struct ask *k, struct jval format)
 enum err ask_responses_body(struct ask *k, struct jval body)
 {
 	struct jval most = j_get(body, STR("max_output_tokens")), instructions = j_get(body, STR("instructions"));
+	struct jval calls = j_get(body, STR("max_tool_calls"));
 	int64_t n;
 
 	if (!j_null(instructions) && !j_is(instructions, JSON_STRING))
@@ -143,6 +144,10 @@ enum err ask_responses_body(struct ask *k, struct jval body)
 		k->turn.instructions = j_str(k->a, instructions);
 	if (!j_null(most) && (!j_i64(most, &n) || n < 1))
 		return err_field(E_INVALID, "/max_output_tokens", -1, "max_output_tokens must be a whole number from 1");
+	if (!j_null(calls) && (!j_i64(calls, &n) || n < 1))
+		return err_field(E_INVALID, "/max_tool_calls", -1, "max_tool_calls must be a whole number from 1");
+	if (!j_null(calls))
+		k->turn.max_calls = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 	TRY(ask_param(k, most, "max_tokens"));
 	TRY(ask_param(k, j_get(j_get(body, STR("reasoning")), STR("effort")), "reasoning_effort"));
 	TRY(read_tools(k, j_get(body, STR("tools"))));

@@ -144,6 +144,7 @@ void response_write(const struct response *r, enum response_status status, struc
 	echo(w, r->body, "tools", "[]");
 	echo(w, r->body, "truncation", "\"disabled\"");
 	echo(w, r->body, "max_output_tokens", "null");
+	echo(w, r->body, "max_tool_calls", "null");
 	ask_metadata(k, w, j_get(r->body, STR("metadata")), "{}");
 	echo(w, r->body, "user", "null");
 	write_usage(w, &k->turn.answer, over);

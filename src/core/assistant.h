@@ -81,8 +81,9 @@ struct assistant_turn {
 	struct str away; /* why the store could not be asked for the thread just now; the turn does not wait for it again. "" : it
 			    could */
 	struct str instructions; /* the system message; .p NULL: the configured one */
-	struct str tools; /* of the caller, in the chat form; "" : none. Their calls end the turn and are part of the answer */
-	bool no_toolbox;  /* offer only these */
+	struct str tools;   /* of the caller, in the chat form; "" : none. Their calls end the turn and are part of the answer */
+	bool no_toolbox;    /* offer only these */
+	uint32_t max_calls; /* of tools of ours in this turn, those beyond are answered that they were not made; 0: any */
 	const struct llm_param *params;
 	size_t params_n;
 	bool explain;	       /* the memories say why they are among them */

@@ -406,6 +406,8 @@ static enum err make_calls(struct answering *w, const struct assistant_item *ite
 			continue;
 		if (e != OK)
 			text = STR("The call was not made: the request was given up before.");
+		else if (w->x->t->max_calls && w->x->t->calls_n >= w->x->t->max_calls)
+			text = STR("The call was not made: the request allows no more calls of tools.");
 		else if (made++ >= CALLS_MAX)
 			text = STR("The call was not made: an answer may have 32 calls.");
 		else if ((e = answer_of(w, items[i].call, &text)) != OK)

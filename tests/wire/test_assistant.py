@@ -445,6 +445,9 @@ def test_too_long_for_the_window(client, model):
     ({"input": ""}, None), ({"input": []}, "input"), ({"input": 3}, "input"), ({"input": [3]}, "input"), ({"input": "x", "temperature": 3}, "temperature"),
     ({"input": "x", "previous_response_id": 1}, "previous_response_id"), ({"input": "x", "background": True}, "background"),
     ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0]"), ({"input": "x", "conversation": 3}, "conversation"),
+    ({"input": "x", "max_tool_calls": 0}, "max_tool_calls"), ({"input": "x", "max_tool_calls": "2"}, "max_tool_calls"),
+    ({"input": "x", "metadata": [1]}, "metadata"), ({"input": "x", "metadata": {"k": 1}}, "metadata"), ({"input": "x", "metadata": {"k" * 65: ""}}, "metadata"),
+    ({"input": "x", "metadata": {"k": "v" * 513}}, "metadata"), ({"input": "x", "metadata": {str(i): "" for i in range(17)}}, "metadata"),
     ({"input": "x", "max_output_tokens": 0}, "max_output_tokens"), ({"input": "x", "stream": "yes"}, "stream"),
     ({"input": [{"type": "function_call_output", "output": "x"}]}, "call_id")])
 def test_wrong_input(server, model, body, part):
@@ -639,3 +642,16 @@ def test_too_many_requests(server, model, path, body, stream):
         assert r.status == 429 and r.headers["retry-after"] == seconds, r
         if path != "/invocations":
             assert r.json["error"]["type"] == "rate_limit_error" and "too many requests" in r.json["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_completion_that_is_not_stored(client, model, stream):
+    """store: false beside a thread: it is read, and nothing is kept in it."""
+    thread = f"read-only-{next(NAMES)}"
+    history = [{"role": "user", "content": "My cat is called Ada."}]
+    client.chat.completions.create(model="scripted", messages=history, metadata={"thread_id": thread})
+    x = client.chat.completions.create(model="scripted", messages=[{"role": "user", "content": "And now?"}], metadata={"thread_id": thread}, store=False, stream=stream)
+    assert list(x) and [t for _, t in texts(model)[1:]] == ["My cat is called Ada.", "You said: My cat is called Ada.", "And now?"]
+    assert len(client.conversations.items.list(thread).data) == 2
+    with pytest.raises(openai.BadRequestError, match="store"):
+        client.chat.completions.create(model="scripted", messages=history, store="no")

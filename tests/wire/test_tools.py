@@ -155,6 +155,15 @@ def test_a_model_that_never_stops(client, model, user, streamed):
 
 
 @pytest.mark.parametrize("streamed", [False, True])
+def test_max_tool_calls(client, model, user, streamed):
+    """Calls beyond it are not made, and the model is told so; calls of the caller's tools do not count."""
+    Script(model, [call("get_user_memory", {"query": "x"}, "a"), call("get_user_memory", {"query": "y"}, "b")], [call("get_user_memory", {"query": "z"}, "c")], "Enough.")
+    r, _ = ask(client, streamed, "go", user=user, max_tool_calls=1)
+    assert r.output_text == "Enough." and r.max_tool_calls == 1
+    assert ["allows no more calls" in x for x in outputs(r)] == [False, True, True]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
 def test_calls_of_both_kinds(client, model, user, streamed):
     """Those of the server are made; those of the caller end the turn, and the next one goes on with all outputs."""
     Script(model, [call("weather", {"city": "Rome"}, "w"), call("get_user_memory", {"query": "x"}, "m")], "It rains, and I know nothing of you.")

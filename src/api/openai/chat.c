@@ -16,7 +16,7 @@ static enum err read_thread(struct ask *k, struct jval metadata)
 		if (j_is(j_get(metadata, names[i]), JSON_STRING))
 			thread = j_str(k->a, j_get(metadata, names[i]));
 	k->turn.thread = thread.n ? thread : header.n ? header : STR("");
-	k->turn.keep = k->turn.resent = k->turn.thread.n > 0;
+	k->turn.resent = k->turn.thread.n > 0;
 	return OK;
 }
 
@@ -25,6 +25,9 @@ static enum err read_body(struct ask *k, struct http_req *rq, void *ctx, struct 
 	TRY(ask_begin(k, rq, ctx, body));
 	TRY(ask_model(k, j_get(body, STR("model"))));
 	TRY(read_thread(k, j_get(body, STR("metadata"))));
+	/* Without a thread there is nothing to keep it in; with store: false that is only read. */
+	TRY(ask_bool(body, "store", true, &k->turn.keep));
+	k->turn.keep = k->turn.keep && k->turn.thread.n;
 	TRY(oa_name_turn(k));
 	return ask_chat_body(k, body);
 }

@@ -52,7 +52,7 @@ static size_t chars(struct str s)
 }
 
 /* Metadata as it is kept; null and absent are {}. */
-static enum err read_metadata(struct arena *a, struct jval v, struct str *out)
+enum err oa_metadata(struct arena *a, struct jval v, struct str *out)
 {
 	struct jval key, value;
 
@@ -150,7 +150,7 @@ void oa_conversation_create(struct http_req *rq, void *ctx)
 	buf_init(&b, rq_arena(rq), OA_ANSWER_MAX);
 	CHECK(oa_body(rq, &doc));
 	CHECK(oa_key(rq, &key));
-	CHECK(read_metadata(rq_arena(rq), j_get(json_root(&doc), STR("metadata")), &metadata));
+	CHECK(oa_metadata(rq_arena(rq), j_get(json_root(&doc), STR("metadata")), &metadata));
 	list = j_get(json_root(&doc), STR("items"));
 	if (!j_null(list))
 		CHECK(items_read(rq, list, "items", &items));
@@ -205,7 +205,7 @@ void oa_conversation_update(struct http_req *rq, void *ctx)
 	e = j_ok(v) ? OK : err_field(E_INVALID, "/metadata", -1, "metadata is missing");
 	if (e != OK)
 		goto out;
-	CHECK(read_metadata(rq_arena(rq), v, &metadata));
+	CHECK(oa_metadata(rq_arena(rq), v, &metadata));
 	e = E_CONFLICT;
 	for (int i = 0; i < UPDATE_TRIES && e == E_CONFLICT; i++)
 		e = update_once(rq, ctx, thread, metadata);

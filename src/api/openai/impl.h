@@ -51,6 +51,8 @@ void oa_conversation_update(struct http_req *rq, void *ctx);
 void oa_conversation_delete(struct http_req *rq, void *ctx);
 /* The conversation of that name; E_NOT_FOUND. */
 enum err oa_conversation(struct http_req *rq, struct memory *m, struct str thread, struct thread_info *out) MUST_CHECK;
+/* Metadata as this API has it: null, or an object of at most 16 pairs of text; E_INVALID. out: JSON, in a. */
+enum err oa_metadata(struct arena *a, struct jval v, struct str *out) MUST_CHECK;
 void oa_conversation_write(struct buf *b, const struct thread_info *t);
 
 /* ---- embeddings.c; ctx is the struct openai_models ---- */

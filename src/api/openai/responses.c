@@ -116,10 +116,12 @@ static enum err settle(struct response *r, struct jval body, const struct stored
 static enum err read_body(struct response *r, struct http_req *rq, void *ctx, struct jval body, struct stored *previous)
 {
 	struct ask *k = r->ask;
+	struct str metadata;
 
 	TRY(ask_begin(k, rq, ctx, body));
 	TRY(ask_model(k, j_get(body, STR("model"))));
 	TRY(unsupported(body));
+	TRY(oa_metadata(k->a, j_get(body, STR("metadata")), &metadata));
 	TRY(read_conversation(k, j_get(body, STR("conversation"))));
 	TRY(read_previous(r, j_get(body, STR("previous_response_id")), previous));
 	TRY(oa_name_turn(k));
