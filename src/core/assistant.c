@@ -380,6 +380,8 @@ static enum err build_prompt(void *arg)
 	/* Without a thread the caller's conversation is all there is, and goes whole. */
 	TRY(prompt_items(&x->room, all, n, x->past_n, x->t->thread.n ? w->most : n, &x->prompt));
 	x->prompt.cut |= x->past_full;
+	if (x->t->thread.n && !x->t->fresh)
+		TRY(prompt_within(&x->prompt, x->as->opt.history_tokens));
 	return OK;
 }
 

@@ -22,13 +22,14 @@ struct assistant_options {
 	struct llm *llm;       /* NULL: there is none */
 	const char *why;       /* then: a sentence that says why, and which setting gives one. Static */
 	struct str system_prompt;
-	uint32_t max_history;	/* messages of the thread in a prompt, the new ones included; 1..ASSISTANT_HISTORY_MAX */
-	uint32_t recall_limit;	/* memories in a prompt; 0: none */
-	uint32_t recall_tokens; /* that they may take; 0: any */
-	uint32_t step_ms;	/* for each step that asks the store; 0: the request's own deadline alone */
-	bool no_threads;	/* turns neither read nor keep their threads */
-	struct tracer *tracer;	/* of turns; must outlive the assistant; NULL: none */
-	struct toolbox tools;	/* that the model may have called here; none of them need be there */
+	uint32_t max_history;	 /* messages of the thread in a prompt, the new ones included; 1..ASSISTANT_HISTORY_MAX */
+	uint32_t history_tokens; /* that they may take, about; 0: any. What came with a turn is sent whatever it takes */
+	uint32_t recall_limit;	 /* memories in a prompt; 0: none */
+	uint32_t recall_tokens;	 /* that they may take; 0: any */
+	uint32_t step_ms;	 /* for each step that asks the store; 0: the request's own deadline alone */
+	bool no_threads;	 /* turns neither read nor keep their threads */
+	struct tracer *tracer;	 /* of turns; must outlive the assistant; NULL: none */
+	struct toolbox tools;	 /* that the model may have called here; none of them need be there */
 	/* Beside them, as they are when a turn begins, with names that differ from each other and from those; they must outlive the
 	 * assistant. */
 	struct tool_source *more_tools[TOOL_SOURCES_MAX];

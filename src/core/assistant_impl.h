@@ -13,7 +13,8 @@ struct prompt {
 	struct llm_call *calls;
 	size_t calls_n;
 	struct str question; /* text of the last message of a user; "" : none */
-	bool cut;	     /* `most` has left some out */
+	size_t fresh;	     /* messages of what came with this turn, at the end */
+	bool cut;	     /* `most`, or a budget, has left some out */
 	struct str summary;  /* what stands for them; "" : nothing */
 };
 /* Messages for the items, oldest first; strict: an item that is none is E_INVALID and named, else it is passed over. What a model
@@ -22,6 +23,11 @@ struct prompt {
  * tool's output that has lost its call. */
 enum err prompt_items(struct arena *a, const struct str *items, size_t n, size_t strict_from, size_t most,
 		      struct prompt *out) MUST_CHECK;
+/* Leaves out the oldest messages beyond so many tokens, about (0: any): never what came with this turn, nor the call whose output
+ * that is. */
+enum err prompt_within(struct prompt *p, uint32_t tokens) MUST_CHECK;
+/* How many of the newest entries are within so many tokens; at least one. */
+enum err prompt_window(struct arena *a, const struct session_entry *v, size_t n, uint32_t tokens, size_t *out) MUST_CHECK;
 /* Puts the system message in front: the instructions, and behind them the summary and the memories as data. */
 enum err prompt_system(struct prompt *p, struct str instructions, const struct recall_hit *memories, size_t n) MUST_CHECK;
 /* A JSON string in which no character stands as it is that could end a line or a mark, or is not seen: whatever it says, it cannot

@@ -6,7 +6,12 @@
 #include "base/utf8.h"
 #include "core/assistant_impl.h"
 
-enum { QUESTION_MAX = 4096, NODES_MAX = 100000, PART_MORE = 64 /* bytes of a part in the chat form that are not in the item */ };
+enum {
+	QUESTION_MAX = 4096,
+	NODES_MAX = 100000,
+	PART_MORE = 64, /* bytes of a part in the chat form that are not in the item */
+	IMAGE_TOKENS = 1000
+};
 
 static const struct json_limits item_limits = {.depth = 64, .nodes = NODES_MAX, .bytes = 16u << 20, .flags = JSON_DUP_OK};
 
@@ -367,13 +372,66 @@ enum err prompt_items(struct arena *a, const struct str *items, size_t n, size_t
 	if (!out->v || !out->calls)
 		return E_NOMEM;
 	out->v[0] = (struct llm_message){.role = LLM_SYSTEM, .text = STR("")};
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0, before = 1; i < n; i++) {
+		if (i == strict_from)
+			before = out->n;
 		TRY(add_item(out, items[i], i >= strict_from ? i - strict_from : i, i >= strict_from));
+		out->fresh = i >= strict_from ? out->n - before : 0;
+	}
 	newest(out, most);
 	TRY(pair_up(out));
 	for (size_t i = 1; i < out->n; i++)
 		if (out->v[i].role == LLM_USER && out->v[i].text.n)
 			out->question = utf8_cut(out->v[i].text, QUESTION_MAX);
+	return OK;
+}
+
+/* About what a message takes; of an image nobody knows. */
+static uint64_t tokens_of(const struct llm_message *m)
+{
+	uint64_t n = recall_tokens(m->text) + (m->parts.n ? IMAGE_TOKENS : 0);
+
+	for (size_t i = 0; i < m->calls_n; i++)
+		n += recall_tokens(m->calls[i].name) + recall_tokens(m->calls[i].arguments);
+	return n;
+}
+
+enum err prompt_within(struct prompt *p, uint32_t tokens)
+{
+	size_t stay = p->n - 1 > p->fresh ? p->n - p->fresh : 1, from = p->n;
+	uint64_t sum = 0;
+
+	if (!tokens || p->n <= 2)
+		return OK;
+	if (stay == p->n)
+		stay--;
+	while (stay > 1 && p->v[stay].role == LLM_TOOL)
+		stay--;
+	while (from > 1 && ((sum += tokens_of(&p->v[from - 1])) <= tokens || from > stay))
+		from--;
+	while (from < stay && p->v[from].role == LLM_TOOL)
+		from++;
+	if (from == 1)
+		return OK;
+	p->cut = true;
+	memmove(&p->v[1], &p->v[from], (p->n - from) * sizeof *p->v);
+	p->n -= from - 1;
+	return pair_up(p);
+}
+
+enum err prompt_window(struct arena *a, const struct session_entry *v, size_t n, uint32_t tokens, size_t *out)
+{
+	uint64_t sum = 0;
+
+	for (*out = 0; *out < n; ++*out) {
+		struct prompt one;
+
+		TRY(prompt_items(a, &v[n - 1 - *out].data, 1, 1, 1, &one));
+		for (size_t i = 1; i < one.n; i++)
+			sum += tokens_of(&one.v[i]);
+		if (tokens && sum > tokens && *out)
+			break;
+	}
 	return OK;
 }
 

@@ -189,6 +189,60 @@ static void test_photos(void **state)
 	close_world(&w);
 }
 
+/* A budget beside the number; what comes with a turn is sent whatever it takes, with the call whose output it is. */
+static void test_budget(void **state)
+{
+	static const struct llm_call calls[] = {{STR_INIT("c9"), STR_INIT("add"), STR_INIT("{}")}};
+	static const char late[] = USER("a question of forty letters, or even more");
+	struct assistant_turn t = {0};
+	struct world w;
+	(void)state;
+
+	open_world(&w, 20);
+	w.as->opt.history_tokens = 12;
+	OKAY(SAY(&w, &ann, "t", false, &t, USER("twenty letters here.")));
+	OKAY(SAY(&w, &ann, "t", false, &t, USER("and so many again...")));
+	saw(&w, "system:Be kind.\nuser:twenty letters here.\nassistant:yes\nuser:and so many again...\n");
+	OKAY(SAY(&w, &ann, "t", false, &t, USER("three")));
+	saw(&w, "system:Be kind.\nassistant:yes\nuser:and so many again...\nassistant:yes\nuser:three\n");
+	OKAY(SAY(&w, &ann, "t", false, &t, late, late));
+	saw(&w,
+	    "system:Be kind.\nuser:a question of forty letters, or even more\nuser:a question of forty letters, or even more\n");
+	w.model.calls = calls;
+	w.model.calls_n = 1;
+	OKAY(SAY(&w, &ann, "t", false, &t, late));
+	w.model.calls_n = 0;
+	OKAY(SAY(&w, &ann, "t", false, &t,
+		 "{\"type\":\"function_call_output\",\"call_id\":\"c9\",\"output\":\"as much as fills what there is of room for "
+		 "it\"}"));
+	saw(&w, "system:Be kind.\nassistant:yes add(c9)\ntool:as much as fills what there is of room for it for c9\n");
+	/* Without a thread it is the caller's. */
+	OKAY(SAY(&w, &ann, "", false, &t, late, ANSWER("b"), late));
+	assert_int_equal(w.model.seen.n, 16 + 2 * 47 + 12);
+	close_world(&w);
+}
+
+static void test_window_of_a_summary(void **state)
+{
+	struct session_entry v[] = {{.data = STR(USER("a question of forty letters, or even more"))},
+				    {.data = STR(ANSWER("yes"))},
+				    {.data = STR(USER("twenty letters here."))}};
+	struct arena a;
+	size_t n;
+	(void)state;
+
+	arena_init(&a, 1 << 20);
+	OKAY(prompt_window(&a, v, 3, 0, &n));
+	assert_int_equal(n, 3);
+	OKAY(prompt_window(&a, v, 3, 6, &n));
+	assert_int_equal(n, 2);
+	OKAY(prompt_window(&a, v, 3, 1, &n));
+	assert_int_equal(n, 1);
+	OKAY(prompt_window(&a, v, 0, 1, &n));
+	assert_int_equal(n, 0);
+	arena_release(&a);
+}
+
 static void test_sent_again(void **state)
 {
 	struct assistant_turn t = {0};
@@ -494,7 +548,9 @@ int main(void)
 					   cmocka_unit_test(test_refusals),
 					   cmocka_unit_test(test_asked_again),
 					   cmocka_unit_test(test_asked_again_with_tools),
-					   cmocka_unit_test(test_answer_given_again)};
+					   cmocka_unit_test(test_answer_given_again),
+					   cmocka_unit_test(test_budget),
+					   cmocka_unit_test(test_window_of_a_summary)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -646,17 +646,33 @@ static enum err do_turn(struct extract *x, const struct job *j, struct doing *d)
 	return OK;
 }
 
+/* Entries that a prompt has, of the thread as it is now. */
+static enum err window_of(struct extract *x, const struct job *j, struct doing *d, size_t *window)
+{
+	struct session_entry *v;
+	size_t n;
+
+	*window = x->opt.window;
+	if (!x->opt.tokens)
+		return OK;
+	TRY(entries_tail(x->opt.memory, &d->a, &d->who, str_c(j->name), x->opt.window, &v, &n));
+	return prompt_window(&d->a, v, n, x->opt.tokens, window);
+}
+
 /* Half a window ahead: so the model is asked once every half window, and what falls out until then is in the summary already. It is
  * due when the next message would push one out that is not. */
 static enum err do_summary(struct extract *x, const struct job *j, struct doing *d)
 {
-	size_t half = x->opt.window / 2 ? x->opt.window / 2 : 1;
-	struct summary_work w = {.keep = half, .least = x->opt.window > half ? x->opt.window - half : 1, .span = d->root};
+	struct summary_work w = {.span = d->root};
+	size_t window;
 	struct summary made;
 	enum err e;
 
 	d->user = str_c(j->user);
 	d->thread = str_c(j->name);
+	TRY(window_of(x, j, d, &window));
+	w.keep = window / 2 ? window / 2 : 1;
+	w.least = window > w.keep ? window - w.keep : 1;
 	e = extract_sum_up(x, &d->a, &d->who, d->thread, &w, &made);
 	d->begun = w.made || e != OK;
 	span_int(d->root, "cenote.requests", w.made);

@@ -28,7 +28,8 @@ struct extract_options {
 	enum extract_mode mode;
 	struct llm *llm;       /* of EXTRACT_MODEL; must outlive it, as must the memory */
 	struct llm *summary;   /* NULL: no summaries are made */
-	uint32_t window;       /* messages that a prompt has: memory.max_history */
+	uint32_t window;       /* messages that a prompt has: memory.max_history, */
+	uint32_t tokens;       /* and that they may take: memory.history_tokens; 0: any */
 	struct tracer *tracer; /* of the work; must outlive it; NULL: none */
 };
 struct extract;

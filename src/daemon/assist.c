@@ -118,6 +118,7 @@ static enum err open_learner(const struct config *c, struct memory *m, struct tr
 		.summary = c->memory_summary == SUMMARY_ON ? out->summary : NULL,
 		.window = (uint32_t)c->memory_max_history,
 		.tracer = tr,
+		.tokens = (uint32_t)c->memory_history_tokens,
 	};
 
 	/* Rules need no model. */
@@ -137,6 +138,7 @@ static enum err open_all(const struct config *c, struct arena *a, struct memory 
 		.why = "set llm.base_url and llm.model (on Databricks: DATABRICKS_HOST and DATABRICKS_TOKEN)",
 		.system_prompt = c->llm_system_prompt,
 		.max_history = (uint32_t)c->memory_max_history,
+		.history_tokens = (uint32_t)c->memory_history_tokens,
 		.recall_limit = config_layer(c, "long_term") ? (uint32_t)c->memory_recall : 0,
 		.no_threads = !config_layer(c, "short_term"),
 		.recall_tokens = (uint32_t)c->memory_recall_tokens,

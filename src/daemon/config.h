@@ -96,7 +96,8 @@ struct config {
 	struct str agent_examples, smoke_question;
 	int64_t llm_concurrency, llm_timeout, llm_idle_timeout, llm_token_limit;
 	bool llm_stream_usage;
-	int64_t memory_max_history, memory_step_timeout, memory_recall, memory_recall_tokens, memory_extract, memory_summary;
+	int64_t memory_max_history, memory_history_tokens, memory_step_timeout;
+	int64_t memory_recall, memory_recall_tokens, memory_extract, memory_summary;
 	bool tools_memory, tools_samples;
 	struct str tools_file, tools_ca_file, tools_uc_host, tools_uc_token, tools_uc_warehouse_id;
 	struct str_list tools_uc_functions;

@@ -192,8 +192,9 @@ static const struct opt rows[] = {
 	    "less is fast and cheap, and forgets"),
 	ROW("memory.step_timeout", OPT_DURATION, OPT_EMBED, memory_step_timeout, "10s", "100ms..1h",
 	    "time for each step of a turn that asks the store: finding the thread, loading it, its summary, recall, keeping; after "
-	    "a "
-	    "later one the turn goes on without memory, and says so"),
+	    "a later one the turn goes on without memory, and says so"),
+	ROW("memory.history_tokens", OPT_INT, OPT_EMBED, memory_history_tokens, "32000", "0..10000000",
+	    "tokens that these messages may take, about; the oldest beyond are left out, never what came with the turn; 0: any"),
 	ROW("memory.recall", OPT_INT, OPT_EMBED, memory_recall, "5", "0..100",
 	    "memories of the user that a turn's question brings up and the model gets besides; 0: none"),
 	ROW("memory.recall_tokens", OPT_INT, OPT_EMBED, memory_recall_tokens, "2000", "0..1000000",
@@ -202,7 +203,8 @@ static const struct opt rows[] = {
 	    "facts, preferences and entities that a user states in a turn are kept as theirs, behind the turn: rules: by a few "
 	    "patterns of plain English (\"I live in ..\"); model: by llm.extract_model, with one more request for each turn"),
 	ROW("memory.summary", OPT_ENUM, OPT_EMBED, memory_summary, "off", "off|on",
-	    "what falls out of memory.max_history is summed up by llm.summary_model, and the model gets that instead"),
+	    "what falls out of memory.max_history and memory.history_tokens is summed up by llm.summary_model, and the model gets "
+	    "that instead"),
 	ROW("tools.memory", OPT_BOOL, OPT_EMBED, tools_memory, "true", NULL,
 	    "let the model remember, look up and forget things about the user whom it talks to (get_user_memory, save_user_memory, "
 	    "delete_user_memory, search_conversations)"),

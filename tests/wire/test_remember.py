@@ -388,6 +388,21 @@ def test_a_summary_is_not_told_of_what_came_later(brief, model):
     assert "<summary>" not in system and rest == ["You said: n2", "n3", "You said: n3", "and now?"]
 
 
+def test_a_summary_of_what_was_too_many_tokens(kind, start, model):
+    """memory.history_tokens: of long messages fewer go to the model, and the summary stands for the rest."""
+    model.answer = summing
+    with running(start, kind, model, "--memory-summary", "on", "--memory-history-tokens", "100") as s:
+        c = s.client.conversations.create().id
+        made = metric(s, "cenote_summary_requests_total")
+        for i in range(1, 4):
+            s.client.responses.create(model="scripted", input=f"n{i} " + "x" * 197, conversation=c)
+        until(lambda: metric(s, "cenote_summary_requests_total") > made)
+        s.client.responses.create(model="scripted", input="now", conversation=c)
+        sent = [b for b in model.requests if not b["messages"][0]["content"].startswith("You keep")][-1]["messages"]
+        assert [m["content"][:12] for m in sent[1:]] == ["You said: n3", "now"] and "[n1 xxx" in sent[0]["content"]
+        assert len(list(s.client.conversations.items.list(c, limit=100))) == 8
+
+
 def test_too_long_for_the_model(brief, model):
     c = brief.client.conversations.create().id
     model.answer = summing
