@@ -339,7 +339,7 @@ def test_two_users(server, model, tmp_path):
         r = run("chat", "--user", "max", "--json", "--yes", *thread, env=env,
                 stdin=f"What is the secret?\n/why\n/resume zoes\n/threads\n/memories secret\n/forget secret\n/export {tmp_path}/x\n/fork\n")
         assert "blue" not in r.stdout and "blue" not in json.dumps(model.requests), r
-        assert ("zoes" in [e["detail"] for e in of(r, "error")][0]) if not thread else of(r, "error")[0]["error"] == "conflict"
+        assert ("zoes" in [e["detail"] for e in of(r, "error")][0]) if not thread else of(r, "error")[0]["error"] == "not_found"
         assert not (tmp_path / "x").exists() or b"blue" not in (tmp_path / "x").read_bytes()
     r = run("ask", "--user", "max", "--thread", "zoes", "--no-store", "What is the secret?", env=env)
     assert "blue" not in r.stdout and "blue" not in json.dumps(model.requests)
