@@ -650,12 +650,13 @@ static enum err do_turn(struct extract *x, const struct job *j, struct doing *d)
 static enum err window_of(struct extract *x, const struct job *j, struct doing *d, size_t *window)
 {
 	struct session_entry *v;
+	bool full;
 	size_t n;
 
 	*window = x->opt.window;
 	if (!x->opt.tokens)
 		return OK;
-	TRY(entries_tail(x->opt.memory, &d->a, &d->who, str_c(j->name), x->opt.window, &v, &n));
+	TRY(entries_recent(x->opt.memory, &d->a, &d->who, str_c(j->name), 0, x->opt.window, HISTORY_BYTES, &v, &n, &full));
 	return prompt_window(&d->a, v, n, x->opt.tokens, window);
 }
 
