@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 
 #include "base/log.h"
 #include "rt/fiber.h"
+#include "rt/work.h"
 #include "store/sqlite/sqlite.h"
 #include "temp_store.h"
 
@@ -342,6 +344,73 @@ static void fibers_share_commits(void **state)
 	buf_release(&b);
 }
 
+/* A pool of one thread is busy when the tenant's opening is queued behind, and what keeps it busy then wants that tenant: what a
+ * search does that loads the words of a tenant nobody has used yet. */
+static sem_t opening_queued;
+static enum err opener;
+static int opener_found, reader_found;
+
+static enum err read_when_queued(void *arg)
+{
+	(void)arg;
+	while (sem_wait(&opening_queued) != 0)
+		;
+	reader_found = has(&ALICE, "k", "{}");
+	return OK;
+}
+
+static void busy_fiber(void *arg)
+{
+	(void)arg;
+	assert_int_equal(work_run(read_when_queued, NULL), OK);
+}
+
+static void opening_fiber(void *arg)
+{
+	(void)arg;
+	fiber_set_deadline(deadline_in_ms(20000)); /* so that the test fails, not hangs */
+	opener_found = has(&ALICE, "k", "{}");
+	opener = opener_found < 0 ? diag_get()->code : OK;
+}
+
+static void let_go_fiber(void *arg)
+{
+	(void)arg;
+	sem_post(&opening_queued);
+}
+
+static void spawn_in_order(void *arg)
+{
+	(void)arg;
+	assert_int_equal(fiber_spawn(busy_fiber, NULL, NULL, NULL), OK);
+	assert_int_equal(fiber_spawn(opening_fiber, NULL, NULL, NULL), OK);
+	assert_int_equal(fiber_spawn(let_go_fiber, NULL, NULL, NULL), OK);
+	loop_stop(loop_current());
+}
+
+static void opening_does_not_wait_for_the_pool(void **state)
+{
+	struct loop_task task = {.fn = spawn_in_order};
+	struct loop *l;
+	unsigned threads = work_threads();
+	(void)state;
+	assert_int_equal(put_as(&ALICE, "k", "{}"), OK);
+	open_again();
+	work_stop();
+	work_set_threads(1);
+	sem_init(&opening_queued, 0, 0);
+	assert_int_equal(loop_new(&l), OK);
+	loop_post(l, &task);
+	loop_run(l);
+	loop_free(l);
+	work_stop();
+	work_set_threads(threads);
+	sem_destroy(&opening_queued);
+	assert_int_equal(opener, OK);
+	assert_int_equal(opener_found, 1);
+	assert_int_equal(reader_found, 1);
+}
+
 /* ---------------------------------------------------------------- the log's size */
 
 static void log_stays_small(void **state)
@@ -496,6 +565,7 @@ int main(int argc, char **argv)
 		T(ids_are_not_reused),
 		T(many_tenants),
 		T(fibers_share_commits),
+		T(opening_does_not_wait_for_the_pool),
 		T(log_stays_small),
 		T(scans_do_not_stop_writes),
 		T(deadlines),

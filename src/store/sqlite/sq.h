@@ -313,8 +313,10 @@ struct tenant {
 	enum err bad;
 	struct diag bad_diag;
 	uint64_t bad_until_ns;
-	bool check_done; /* within this process */
-	bool creating;	 /* the opening under way makes the file */
+	bool check_done;	    /* within this process */
+	bool creating;		    /* the opening under way makes the file */
+	bool open_queued;	    /* under mu: nobody has begun with it */
+	enum tenant_state open_was; /* under mu: before OPENING */
 
 	_Atomic uint64_t seq;	      /* commits so far; moves before their answers are given */
 	_Atomic int64_t next_expires; /* 0: none, -1: not known */

@@ -7,13 +7,15 @@
  *
  * Invariants
  *  1. Nobody reads or writes a tenant that is not READY; READY is final.
- *  2. One fiber (or thread) at a time opens; the others wait for it on the list of waiters.
+ *  2. One fiber (or thread) at a time opens; the others wait for it on the list of waiters. A thread waits only for an opening that
+ *     runs: one that is still queued for the pool it takes over, because threads that wait for it may be all that the pool has.
  *  3. Reading a tenant without a file finds nothing and makes no file. */
 #include "store/sqlite/sq.h"
 
 #include <dirent.h>
 #include <errno.h>
 
+#include "rt/fiber.h"
 #include "rt/work.h"
 
 #define CHEAP_LOOK_NS UINT64_C(100000000)
@@ -122,10 +124,9 @@ static enum err find(struct sq *s, struct str name, bool create, struct tenant *
 	return e;
 }
 
-/* On a pool thread: the check reads the whole file when the last stop was not clean; then the writer opens and migrates. */
-static enum err open_task(void *arg)
+/* The check reads the whole file when the last stop was not clean; then the writer opens and migrates. */
+static enum err open_file(struct tenant *t)
 {
-	struct tenant *t = arg;
 	struct conn *c;
 	if (!t->check_done && !t->creating) {
 		TRY(conn_open(t, t->path, CONN_READ, &c));
@@ -139,14 +140,38 @@ static enum err open_task(void *arg)
 	return queue_submit(t->s, &op);
 }
 
-/* Called with t->mu held, which it releases. */
-static enum err open_now(struct tenant *t, enum tenant_state was)
+/* The end of OPENING: called with t->mu held, which it releases. */
+static void opening_ends(struct tenant *t, enum tenant_state to)
 {
-	atomic_store(&t->state, T_OPENING);
-	t->creating = was == T_ABSENT;
+	struct list woken;
+	atomic_store(&t->state, to);
+	list_init(&woken);
+	LIST_EACH (x, &t->waiters) {
+		list_del(x);
+		list_add_tail(&woken, x);
+	}
 	pthread_mutex_unlock(&t->mu);
+	LIST_EACH (y, &woken) {
+		list_del(y);
+		event_set(&CONTAINER(y, struct waiter, node)->ev);
+	}
+}
+
+/* Takes the opening that waits for somebody to do it, if there still is one. */
+static bool opening_take(struct tenant *t)
+{
+	pthread_mutex_lock(&t->mu);
+	bool mine = t->open_queued;
+	t->open_queued = false;
+	pthread_mutex_unlock(&t->mu);
+	return mine;
+}
+
+/* By whoever has taken it. */
+static enum err open_taken(struct tenant *t)
+{
 	uint64_t from = clock_mono_ns();
-	enum err e = work_run(open_task, t);
+	enum err e = open_file(t);
 	uint64_t took = clock_mono_ns() - from;
 	pthread_mutex_lock(&t->mu);
 	t->bad = OK;
@@ -159,35 +184,64 @@ static enum err open_now(struct tenant *t, enum tenant_state was)
 		LOG(LOG_ERROR, "store", "a tenant's file is damaged and not served", LF_C("file", t->base),
 		    LF_C("why", t->bad_diag.text));
 	}
-	atomic_store(&t->state, e == OK ? T_READY : e == E_CORRUPT ? T_BAD : was);
-	struct list woken;
-	list_init(&woken);
-	LIST_EACH (x, &t->waiters) {
-		list_del(x);
-		list_add_tail(&woken, x);
-	}
+	opening_ends(t, e == OK ? T_READY : e == E_CORRUPT ? T_BAD : t->open_was);
+	return e;
+}
+
+static enum err open_task(void *arg)
+{
+	struct tenant *t = arg;
+	return opening_take(t) ? open_taken(t) : OK;
+}
+
+/* Called with t->mu held, which it releases. OK also when a waiting thread has taken the opening: look at the state again. */
+static enum err open_now(struct tenant *t, enum tenant_state was)
+{
+	atomic_store(&t->state, T_OPENING);
+	t->creating = was == T_ABSENT;
+	t->open_was = was;
+	t->open_queued = true;
 	pthread_mutex_unlock(&t->mu);
-	LIST_EACH (y, &woken) {
-		list_del(y);
-		event_set(&CONTAINER(y, struct waiter, node)->ev);
+	enum err e = work_run(open_task, t);
+	if (e == OK)
+		return OK;
+	/* Did it fail, or was it not run at all? (If somebody else has queued another meanwhile, they look again, too.) */
+	pthread_mutex_lock(&t->mu);
+	if (t->open_queued) {
+		t->open_queued = false;
+		opening_ends(t, t->open_was);
+	} else {
+		pthread_mutex_unlock(&t->mu);
 	}
 	return e;
+}
+
+/* While it is OPENING; called with t->mu held, which it releases. */
+static enum err wait_opened(struct tenant *t)
+{
+	struct waiter w;
+	if (t->open_queued && !fiber_current()) {
+		t->open_queued = false;
+		pthread_mutex_unlock(&t->mu);
+		return open_taken(t);
+	}
+	event_init(&w.ev);
+	list_add_tail(&t->waiters, &w.node);
+	pthread_mutex_unlock(&t->mu);
+	event_wait(&w.ev);
+	return OK;
 }
 
 enum err tenant_ready(struct tenant *t, bool create, bool *absent)
 {
 	*absent = false;
-	for (unsigned tries = 0;; tries++) {
+	for (;;) {
 		if (atomic_load_explicit(&t->state, memory_order_acquire) == T_READY)
 			return OK;
 		pthread_mutex_lock(&t->mu);
 		enum tenant_state was = (enum tenant_state)atomic_load(&t->state);
 		if (was == T_OPENING) {
-			struct waiter w;
-			event_init(&w.ev);
-			list_add_tail(&t->waiters, &w.node);
-			pthread_mutex_unlock(&t->mu);
-			event_wait(&w.ev);
+			TRY(wait_opened(t));
 		} else if (was == T_BAD && clock_mono_ns() < t->bad_until_ns) {
 			*diag_get() = t->bad_diag;
 			enum err e = t->bad;
@@ -198,7 +252,7 @@ enum err tenant_ready(struct tenant *t, bool create, bool *absent)
 			*absent = true;
 			return OK;
 		} else if (was != T_READY) {
-			return open_now(t, was);
+			TRY(open_now(t, was));
 		} else {
 			pthread_mutex_unlock(&t->mu);
 		}
