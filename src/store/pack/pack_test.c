@@ -1,4 +1,5 @@
 /* Cutting, compressing, lists of chunks. */
+#include "store/pack/ckpt.h"
 #include "store/pack/pack.h"
 
 #include <stdio.h>
@@ -164,6 +165,70 @@ static void test_lists(void **state)
 	arena_release(&a);
 }
 
+/* ---------------------------------------------------------------- pending writes */
+
+static struct ckpt_pending write_of(int32_t idx, const char *value)
+{
+	return (struct ckpt_pending){.task_id = STR("task"),
+				     .task_path = STR("path"),
+				     .channel = STR("channel"),
+				     .type = STR("json"),
+				     .idx = idx,
+				     .bytes = str_c(value)};
+}
+
+static void assert_writes(const struct ckpt_pending *v, size_t n, const int32_t *idx, const char *const *value, size_t want)
+{
+	assert_int_equal(n, want);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(v[i].idx, idx[i]);
+		assert_true(str_eq(v[i].bytes, str_c(value[i])));
+	}
+}
+
+static void test_pending_merge(void **state)
+{
+	const struct ckpt_pending old[] = {write_of(-1, "a"), write_of(2, "b"), write_of(5, "c")};
+	struct ckpt_pending w[] = {write_of(7, "d"), write_of(2, "e"), write_of(0, "f"), write_of(7, "g"), write_of(2, "h")};
+	static const int32_t idx[] = {-1, 0, 2, 5, 7};
+	struct ckpt_pending *out;
+	struct arena a;
+	size_t n;
+	(void)state;
+	arena_init(&a, 1u << 20);
+	w[1].task_path = STR("another");
+	assert_int_equal(pack_pending_merge(&a, old, 3, w, 5, false, &out, &n), OK);
+	assert_writes(out, n, idx, (const char *const[]){"a", "f", "b", "c", "d"}, 5);
+	assert_int_equal(pack_pending_merge(&a, old, 3, w, 5, true, &out, &n), OK);
+	assert_writes(out, n, idx, (const char *const[]){"a", "f", "h", "c", "g"}, 5);
+	assert_true(str_eq(out[2].task_path, STR("path"))); /* where it is stays as it was */
+	assert_int_equal(pack_pending_merge(&a, NULL, 0, w, 0, true, &out, &n), OK);
+	assert_int_equal(n, 0);
+	arena_release(&a);
+}
+
+/* As many as a call may bring, in the worst order, twice. */
+static void test_pending_merge_of_many(void **state)
+{
+	enum { N = 100000 };
+	struct ckpt_pending *w, *once, *twice;
+	struct arena a;
+	size_t n, again;
+	(void)state;
+	arena_init(&a, 256u << 20);
+	w = ARENA_ARRAY(&a, struct ckpt_pending, N);
+	assert_non_null(w);
+	for (int32_t i = 0; i < N; i++)
+		w[i] = write_of(N - i, "x");
+	assert_int_equal(pack_pending_merge(&a, NULL, 0, w, N, false, &once, &n), OK);
+	assert_int_equal(n, N);
+	assert_int_equal(pack_pending_merge(&a, once, n, w, N, true, &twice, &again), OK);
+	assert_int_equal(again, N);
+	for (int32_t i = 0; i < N; i++)
+		assert_int_equal(twice[i].idx, i + 1);
+	arena_release(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -173,6 +238,8 @@ int main(void)
 		cmocka_unit_test(test_the_dictionary_helps_small_texts),
 		cmocka_unit_test(test_damaged_forms),
 		cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_pending_merge),
+		cmocka_unit_test(test_pending_merge_of_many),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

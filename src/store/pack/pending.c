@@ -109,12 +109,6 @@ void pack_pending_sort(struct ckpt_pending *w, size_t n)
 		qsort(w, n, sizeof *w, in_order);
 }
 
-static int by_idx(const void *x, const void *y)
-{
-	const struct ckpt_pending *a = x, *b = y;
-	return (a->idx > b->idx) - (a->idx < b->idx);
-}
-
 int pack_pending_marks(const struct ckpt_pending *w, size_t n)
 {
 	int marks = 0;
@@ -125,34 +119,48 @@ int pack_pending_marks(const struct ckpt_pending *w, size_t n)
 	return marks;
 }
 
-/* Adds one to v[0..*n), by the rules of writes of one (task, idx). Those that are there come first. */
-static void merge_one(struct ckpt_pending *v, size_t *n, const struct ckpt_pending *w, bool replace)
+/* Of pointers into one array; where idx is the same, in the order of that array. */
+static int by_idx(const void *x, const void *y)
 {
-	for (size_t i = 0; i < *n; i++) {
-		if (v[i].idx != w->idx)
-			continue;
-		if (replace) {
-			v[i].channel = w->channel;
-			v[i].type = w->type;
-			v[i].bytes = w->bytes;
+	const struct ckpt_pending *a = *(struct ckpt_pending *const *)x, *b = *(struct ckpt_pending *const *)y;
+	int c = (a->idx > b->idx) - (a->idx < b->idx);
+	return c ? c : (a > b) - (a < b);
+}
+
+/* Sorted, by the rules of writes of one (task, idx): the first stays, with replace what the last one says. */
+static size_t one_of_each(struct ckpt_pending *const *sorted, size_t n, bool replace, struct ckpt_pending *out)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct ckpt_pending *w = sorted[i];
+		if (kept == 0 || out[kept - 1].idx != w->idx) {
+			out[kept++] = *w;
+		} else if (replace) {
+			out[kept - 1].channel = w->channel;
+			out[kept - 1].type = w->type;
+			out[kept - 1].bytes = w->bytes;
 		}
-		return;
 	}
-	v[(*n)++] = *w;
+	return kept;
 }
 
 enum err pack_pending_merge(struct arena *a, const struct ckpt_pending *old, size_t old_n, const struct ckpt_pending *w, size_t n,
 			    bool replace, struct ckpt_pending **out, size_t *out_n)
 {
-	*out = ARENA_ARRAY(a, struct ckpt_pending, old_n + n + 1);
-	*out_n = old_n;
-	if (!*out)
+	size_t all_n = old_n + n;
+	struct ckpt_pending *all = ARENA_ARRAY(a, struct ckpt_pending, all_n + 1);
+	struct ckpt_pending **sorted = ARENA_ARRAY(a, struct ckpt_pending *, all_n + 1);
+	*out = ARENA_ARRAY(a, struct ckpt_pending, all_n + 1);
+	*out_n = 0;
+	if (!all || !sorted || !*out)
 		return E_NOMEM;
 	if (old_n)
-		memcpy(*out, old, old_n * sizeof **out);
-	for (size_t i = 0; i < n; i++)
-		merge_one(*out, out_n, &w[i], replace);
-	if (*out_n > 1)
-		qsort(*out, *out_n, sizeof **out, by_idx);
+		memcpy(all, old, old_n * sizeof *all);
+	if (n)
+		memcpy(all + old_n, w, n * sizeof *all);
+	for (size_t i = 0; i < all_n; i++)
+		sorted[i] = &all[i];
+	qsort(sorted, all_n, sizeof(struct ckpt_pending *), by_idx);
+	*out_n = one_of_each(sorted, all_n, replace, *out);
 	return OK;
 }
