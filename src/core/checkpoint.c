@@ -7,6 +7,8 @@
 #include "base/utf8.h"
 #include "core/parse.h"
 
+enum { FILTER_NODES_MAX = 1000 };
+
 const struct json_limits ckpt_json_limits = {.depth = 66, .nodes = 2000000, .bytes = CKPT_JSON_MAX};
 
 /* ---------------------------------------------------------------- checks */
@@ -397,6 +399,7 @@ static bool on_listed(void *ctx, const struct ckpt *c)
 	return l->err == OK && l->n < l->limit;
 }
 
+/* Containment costs the product of the filter's size and the metadata's, for every checkpoint that is looked at. */
 static enum err filter_check(struct str filter)
 {
 	struct arena a;
@@ -407,6 +410,8 @@ static enum err filter_check(struct str filter)
 		return OK;
 	arena_init(&a, (size_t)512 << 20);
 	e = object_check(&a, filter, "", "filter", &v);
+	if (e == OK && j_node(v)->next - v.i > FILTER_NODES_MAX)
+		e = err_field(E_INVALID, "/filter", -1, "filter has more than %d names and values in all", FILTER_NODES_MAX);
 	arena_release(&a);
 	return e;
 }

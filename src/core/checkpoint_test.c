@@ -180,6 +180,18 @@ static void the_old_format_is_recognised(void **state)
 	assert_false(ckpt_is_old(STR("{}")));
 }
 
+/* An object of n names. */
+static void filter_of(struct bench *b, int n, struct str *out)
+{
+	struct buf t;
+
+	buf_init(&t, &b->a, 1 << 16);
+	for (int i = 0; i < n; i++)
+		buf_printf(&t, "%s\"k%d\":0", i ? "," : "{", i);
+	buf_byte(&t, '}');
+	*out = buf_slice(&t);
+}
+
 static void lists_in_pages(void **state)
 {
 	struct bench b;
@@ -215,6 +227,13 @@ static void lists_in_pages(void **state)
 	q.filter = STR("[1]");
 	FAILS(ckpt_list(b.m, &b.a, &ann, &q, SIZE_MAX, &page, &n, &more), E_INVALID);
 	assert_string_equal(diag_get()->field, "/filter");
+	filter_of(&b, 499, &q.filter);
+	OKAY(ckpt_list(b.m, &b.a, &ann, &q, SIZE_MAX, &page, &n, &more));
+	assert_int_equal(n, 0);
+	filter_of(&b, 500, &q.filter);
+	FAILS(ckpt_list(b.m, &b.a, &ann, &q, SIZE_MAX, &page, &n, &more), E_INVALID);
+	assert_string_equal(diag_get()->field, "/filter");
+	assert_string_equal(diag_get()->text, "filter has more than 1000 names and values in all");
 	bench_release(&b);
 }
 
