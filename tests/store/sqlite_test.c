@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "core/fact_store.h"
 #include "rt/fiber.h"
 #include "rt/work.h"
 #include "store/sqlite/sqlite.h"
@@ -253,6 +254,100 @@ static void damaged_file(void **state)
 	open_again();
 	assert_int_equal(has(&ALICE, "k1", ""), -1);
 	assert_int_equal(diag_get()->code, E_CORRUPT);
+}
+
+static void scribble_root_of(const char *file, const char *table)
+{
+	char text[128];
+	sqlite3_stmt *st;
+	sqlite3 *db;
+	snprintf(text, sizeof text, "SELECT rootpage FROM sqlite_master WHERE name = '%s'", table);
+	assert_int_equal(sqlite3_open(temp_path(file), &db), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(db, text, -1, &st, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+	off_t page = sqlite3_column_int(st, 0);
+	sqlite3_finalize(st);
+	sqlite3_close(db);
+	scribble(file, (page - 1) * 4096, 4096);
+}
+
+static enum err met_damage[4];
+
+static void near_damage(void *arg)
+{
+	int i = (int)(intptr_t)arg;
+	const char *key = (const char *const[]){"k0", "k1", "k2", "k3"}[i];
+	met_damage[i] = i == 1 ? S->ops->meta_put(S, &ALICE, STR("name"), STR("value")) : put_as(&ALICE, key, "{}");
+}
+
+static void spawn_near_damage(void *arg)
+{
+	(void)arg;
+	for (long i = 0; i < 4; i++)
+		assert_int_equal(fiber_spawn(near_damage, (void *)(intptr_t)i, NULL, NULL), OK);
+	loop_stop(loop_current());
+}
+
+/* Four writes in one transaction (they are queued within one tick), one of which needs a damaged page. */
+static void damaged_page(void **state)
+{
+	struct loop_task task = {.fn = spawn_near_damage};
+	struct loop *l;
+	(void)state;
+	assert_int_equal(put_as(&ALICE, "k", "{}"), OK);
+	shut();
+	scribble_root_of("tenants/alice.sqlite", "cenote_value");
+	open_again();
+	assert_int_equal(has(&ALICE, "k", "{}"), 1); /* opened before, since only ops of one tick wait for each other */
+	assert_int_equal(loop_new(&l), OK);
+	loop_post(l, &task);
+	loop_run(l);
+	loop_free(l);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(met_damage[i], i == 1 ? E_CORRUPT : OK);
+	open_again();
+	assert_int_equal(has(&ALICE, "k0", "{}"), 1);
+	assert_int_equal(has(&ALICE, "k2", "{}"), 1);
+	assert_int_equal(has(&ALICE, "k3", "{}"), 1);
+}
+
+static bool count_state(void *ctx, const struct fact_state *s)
+{
+	(void)s;
+	++*(int *)ctx;
+	return true;
+}
+
+static int history_of(const char *key)
+{
+	int n = 0;
+	assert_int_equal(S->ops->facts->history(S, &ALICE, STR("n"), str_c(key), 0, 0, 10, count_state, &n), OK);
+	return n;
+}
+
+/* What expires next is known again after a restart, also when no item does: only the history of one. */
+static void history_expires_after_a_restart(void **state)
+{
+	struct fact_put f = {.valid_from_us = FACT_NONE, .valid_to_us = FACT_NONE, .by = STR("x")};
+	struct item_write w[2] = {
+		{.op = W_PUT, .ns = STR("n"), .key = STR("k"), .value = STR("{}"), .terms = STR("t"), .fact = &f},
+		{.op = W_RETIRE, .ns = STR("n"), .key = STR("k"), .fact = &f, .updated_us = 2000000},
+	};
+	int64_t next = -1;
+	unsigned removed;
+	(void)state;
+	w[0].updated_us = 1000000;
+	w[0].ttl_minutes = 10;
+	assert_int_equal(S->ops->item_write(S, &ALICE, w, 2, true), OK);
+	assert_int_equal(has(&ALICE, "k", "{}"), 0);
+	assert_int_equal(history_of("k"), 1);
+	open_again();
+	assert_int_equal(S->ops->sweep(S, 601000000, 100, &removed, &next), OK);
+	assert_int_equal(next, 601000000);
+	assert_int_equal(history_of("k"), 1);
+	assert_int_equal(S->ops->sweep(S, 601000002, 100, &removed, &next), OK);
+	assert_int_equal(next, 0);
+	assert_int_equal(history_of("k"), 0);
 }
 
 static void ids_are_not_reused(void **state)
@@ -562,6 +657,8 @@ int main(int argc, char **argv)
 		T(migrates),
 		T(foreign_file),
 		T(damaged_file),
+		T(damaged_page),
+		T(history_expires_after_a_restart),
 		T(ids_are_not_reused),
 		T(many_tenants),
 		T(fibers_share_commits),

@@ -7,7 +7,7 @@
  * Invariants
  *  1. Order at a commit: COMMIT, the tenant's seq, the change feed, the answers. (feed.c says why.)
  *  2. An op is answered OK only after its COMMIT returned SQLITE_OK; a transaction that failed is rolled back and all its ops get
- * the error, or - when the cause is one op's own - run again each alone.
+ * the error, or - when the cause is one op's own, or a damaged page, which not all of them need - run again each alone.
  *  3. After an error of the disk the tenant is sick: frames of the failed transaction may lie in the log behind its valid end, and
  * a recovery would take them for committed. Before anything else is written the connection is replaced (its pages are not trusted;
  *     the new one is attached before the old one goes, so that the log's index in memory, which does not know those frames,
@@ -162,6 +162,21 @@ static void at_least(int64_t *v, int64_t min)
 		*v = min;
 }
 
+/* When the next item or state of a fact's history expires. */
+static enum err load_expires(struct conn *c)
+{
+	enum err e;
+	bool row;
+	sqlite3_stmt *st = conn_stmt(c, ST_EXPIRES_MIN, &e);
+	if (!st)
+		return e;
+	TRY(conn_step(c, st, &row));
+	c->t->next_expires = row ? col_i64(st, 0) : 0;
+	if (row)
+		sqlite3_reset(st);
+	return OK;
+}
+
 /* Ids are given out in ascending order and never twice within the process, even when the newest row was deleted: the change feed
  * names rows by id. */
 static enum err load_ids(struct conn *c)
@@ -192,11 +207,7 @@ static enum err load_ids(struct conn *c)
 	TRY(conn_int(c, "SELECT ifnull(max(id), 0) + 1 FROM cenote_entry", &v));
 	at_least(&t->next_entry, v);
 	at_least(&t->next_entry, clock_unique_us());
-	if (t->next_expires < 0) {
-		TRY(conn_int(c, "SELECT min(expires_us) FROM cenote_item WHERE expires_us > 0", &v));
-		t->next_expires = v;
-	}
-	return OK;
+	return t->next_expires < 0 ? load_expires(c) : OK;
 }
 
 static enum err attach(struct tenant *t, struct conn **out)
@@ -422,6 +433,29 @@ static void answer(struct wop *list)
 	}
 }
 
+static void run_group(struct writer *w, struct tenant *t, struct wop *list);
+
+static void run_each(struct writer *w, struct tenant *t, struct wop *list)
+{
+	for (struct wop *next; list; list = next) {
+		next = list->next;
+		list->next = NULL;
+		run_group(w, t, list);
+	}
+}
+
+/* Whether the ops may do better alone than together, which failed with e; then they can be run. A damaged page counts as an error
+ * of the disk (invariant 3), but not all of them need to meet it: so for those the file is healed here. */
+static bool ready_for_each(struct tenant *t, enum err e, bool ran)
+{
+	if (!t->w)
+		return false;
+	if (!ran || e != E_CORRUPT)
+		return !disk_error(e);
+	t->sick = true;
+	return heal(t) == OK;
+}
+
 /* Runs the list as one transaction; when that fails because of one of them, each alone. */
 static void run_group(struct writer *w, struct tenant *t, struct wop *list)
 {
@@ -429,7 +463,8 @@ static void run_group(struct writer *w, struct tenant *t, struct wop *list)
 	uint64_t from = clock_mono_ns();
 	enum err e = ensure_open(t);
 	bool alone = !list->next, nothing = alone && !list->apply;
-	if (e == OK && !nothing)
+	bool ran = e == OK && !nothing;
+	if (ran)
 		e = transaction(w, t, list);
 	if (e == OK) {
 		answer(list);
@@ -442,17 +477,14 @@ static void run_group(struct writer *w, struct tenant *t, struct wop *list)
 			checkpoint(t, SQLITE_CHECKPOINT_PASSIVE);
 		return;
 	}
-	if (!disk_error(e) && !alone && t->w) {
-		for (struct wop *next; list; list = next) {
-			next = list->next;
-			list->next = NULL;
-			run_group(w, t, list);
-		}
+	struct diag d = *diag_get();
+	if (!alone && ready_for_each(t, e, ran)) {
+		run_each(w, t, list);
 		return;
 	}
+	*diag_get() = d;
 	if (e != E_CORRUPT) /* one damaged file does not make the store unready */
 		note_failure(s, t, e);
-	struct diag d = *diag_get();
 	if (t->w && disk_error(e))
 		t->sick = true;
 	/* Before the answer, so that what is answered with an error is out of the log for good, if the disk lets us. */
