@@ -5,7 +5,8 @@
  *  2. cenote_thread.entries is the number of rows of cenote_entry with its id; both change in one transaction.
  *  3. once names the last append of the thread and is gone with the next one: whose ids were once_id .. once_id + once_n - 1, at
  *     once_us.
- *  4. An op that refuses has changed nothing: everything that can refuse is looked at before the first row is written. */
+ *  4. An op that refuses has changed nothing: everything that can refuse is looked at before the first row is written, and an error
+ *     behind that loses the transaction (or_lost). */
 #include "store/sqlite/sq.h"
 
 #include "rt/fiber.h"
@@ -24,6 +25,14 @@ struct session {
 static enum err not_found(void)
 {
 	return err_set(E_NOT_FOUND, "there is no such session");
+}
+
+/* For what has begun to change rows: on an error half an op is in the transaction, which cannot be kept. */
+static enum err or_lost(struct conn *c, enum err e)
+{
+	if (e != OK)
+		c->failed = true;
+	return e;
 }
 
 /* once: what to compare with. */
@@ -187,6 +196,13 @@ static enum err entry_gone(struct conn *c, const struct session *x, int64_t id)
 	return texts_removed(c, x->id, TEXT_ENTRY, id);
 }
 
+/* The entry, and the session without it. */
+static enum err entry_out(struct conn *c, const struct session *x, struct str thread, int64_t id)
+{
+	TRY(entry_gone(c, x, id));
+	return session_less(c, thread);
+}
+
 static enum err newest_is(struct conn *c, const struct session *x, int64_t id)
 {
 	enum err e;
@@ -206,12 +222,25 @@ static enum err newest_is(struct conn *c, const struct session *x, int64_t id)
 	return is ? OK : err_set(E_CONFLICT, "the session has gone on; nothing was changed");
 }
 
+static enum err append_checked(struct conn *c, const struct principal *who, struct entry_append *a, struct session *s)
+{
+	bool there;
+	if (!s->row)
+		TRY(session_add(c, a->thread, who->user, s));
+	if (a->instead) {
+		TRY(entry_there(c, s, a->instead, &there));
+		if (there)
+			TRY(entry_gone(c, s, a->instead));
+		s->entries -= there;
+	}
+	return add_all(c, s, a);
+}
+
 static enum err apply_append(struct writer *w, struct conn *c, struct wop *op)
 {
 	struct entry_arg *x = op->arg;
 	struct entry_append *a = x->append;
 	struct session s;
-	bool there;
 	(void)w;
 	a->repeated = false;
 	TRY(session_find(c, x->who, a->thread, a->once, &s));
@@ -225,15 +254,27 @@ static enum err apply_append(struct writer *w, struct conn *c, struct wop *op)
 		return err_set(E_CONFLICT, "the session has entries");
 	if (a->behind)
 		TRY(newest_is(c, &s, a->behind));
-	if (!s.row)
-		TRY(session_add(c, a->thread, x->who->user, &s));
-	if (a->instead) {
-		TRY(entry_there(c, &s, a->instead, &there));
-		if (there)
-			TRY(entry_gone(c, &s, a->instead));
-		s.entries -= there;
+	return or_lost(c, append_checked(c, x->who, a, &s));
+}
+
+static enum err clear_checked(struct conn *c, const struct entry_arg *x, struct session *s)
+{
+	struct entry_append *a = x->append;
+	if (s->row) {
+		TRY(run_id(c, ST_VALUE_OF_ENTRIES_DEL, s->id));
+		TRY(run_id(c, ST_ENTRY_DEL_THREAD, s->id));
+		TRY(texts_removed(c, s->id, TEXT_ENTRY, 0));
+		s->entries = 0;
 	}
-	return add_all(c, &s, a);
+	if (a && !s->row)
+		TRY(session_add(c, x->thread, x->who->user, s));
+	if (a)
+		return add_all(c, s, a);
+	if (!s->row)
+		return OK;
+	s->once_us = s->once_id = s->once_n = 0;
+	TRY(session_set(c, s, (struct str){0}, false));
+	return sq_thread_drop_bare(c, s->id);
 }
 
 static enum err apply_clear(struct writer *w, struct conn *c, struct wop *op)
@@ -251,21 +292,7 @@ static enum err apply_clear(struct writer *w, struct conn *c, struct wop *op)
 		return OK;
 	if (!s.row && a && a->must_exist)
 		return not_found();
-	if (s.row) {
-		TRY(run_id(c, ST_VALUE_OF_ENTRIES_DEL, s.id));
-		TRY(run_id(c, ST_ENTRY_DEL_THREAD, s.id));
-		TRY(texts_removed(c, s.id, TEXT_ENTRY, 0));
-		s.entries = 0;
-	}
-	if (a && !s.row)
-		TRY(session_add(c, x->thread, x->who->user, &s));
-	if (a)
-		return add_all(c, &s, a);
-	if (!s.row)
-		return OK;
-	s.once_us = s.once_id = s.once_n = 0;
-	TRY(session_set(c, &s, (struct str){0}, false));
-	return sq_thread_drop_bare(c, s.id);
+	return or_lost(c, clear_checked(c, x, &s));
 }
 
 static void entry_columns(sqlite3_stmt *st, struct session_entry *v)
@@ -302,8 +329,7 @@ static enum err apply_pop(struct writer *w, struct conn *c, struct wop *op)
 	e = keep(x->a, x->out);
 	sqlite3_reset(st);
 	TRY(e);
-	TRY(entry_gone(c, &s, x->out->id));
-	return session_less(c, x->thread);
+	return or_lost(c, entry_out(c, &s, x->thread, x->out->id));
 }
 
 static enum err apply_entry_delete(struct writer *w, struct conn *c, struct wop *op)
@@ -318,8 +344,7 @@ static enum err apply_entry_delete(struct writer *w, struct conn *c, struct wop 
 	TRY(entry_there(c, &s, x->id, &there));
 	if (!there)
 		return err_set(E_NOT_FOUND, "the session has no such entry");
-	TRY(entry_gone(c, &s, x->id));
-	return session_less(c, x->thread);
+	return or_lost(c, entry_out(c, &s, x->thread, x->id));
 }
 
 /* create: the tenant, when it has no file yet; else *none tells that there is nothing to work on. */
