@@ -309,6 +309,34 @@ static bool on_tenant(void *ctx, struct str name)
 	return t->err == OK;
 }
 
+/* A tenant that cannot be looked after does not keep the others from it. What the pass returns is what may be over soon, such as a
+ * disk that does not answer: then it is tried again sooner than the next pass would begin. */
+static enum err all_passes(const struct tenants *t, struct store *s, const struct retention *r, struct map *seen)
+{
+	struct diag d = {.code = OK};
+	enum err last = OK;
+
+	for (size_t i = 0; i < t->n; i++) {
+		const struct principal who = {.tenant = t->v[i], .rights = RIGHT_ALL, .id = STR("retention")};
+		const struct pass p = {.s = s, .who = &who, .r = r, .rest = true, .now_us = clock_wall_us(), .seen = seen};
+		enum err e = pages(&p);
+
+		if (e == E_CANCELLED)
+			return e;
+		if (passing(e)) {
+			atomic_fetch_add_explicit(&failures, 1, memory_order_relaxed);
+			LOG(LOG_WARN, "core.retention", "a tenant could not be looked after", LF_STR("tenant", t->v[i]),
+			    LF_C("error", err_name(e)), LF_C("detail", diag_get()->text));
+		} else if (e != OK) {
+			last = e;
+			d = *diag_get();
+		}
+	}
+	if (last != OK)
+		*diag_get() = d;
+	return last;
+}
+
 static enum err all_tenants(struct store *s, const struct retention *r, struct map *seen)
 {
 	struct tenants t = {.n = 0};
@@ -319,12 +347,7 @@ static enum err all_tenants(struct store *s, const struct retention *r, struct m
 	arena_init(&t.a, (size_t)16 << 20);
 	CHECK(s->ops->tenants(s, on_tenant, &t));
 	CHECK(t.err);
-	for (size_t i = 0; i < t.n; i++) {
-		const struct principal who = {.tenant = t.v[i], .rights = RIGHT_ALL, .id = STR("retention")};
-		const struct pass p = {.s = s, .who = &who, .r = r, .rest = true, .now_us = clock_wall_us(), .seen = seen};
-
-		CHECK(pages(&p));
-	}
+	CHECK(all_passes(&t, s, r, seen));
 	atomic_fetch_add_explicit(&passes, 1, memory_order_relaxed);
 	atomic_store_explicit(&last_pass_us, clock_wall_us(), memory_order_relaxed);
 out:
@@ -368,7 +391,7 @@ static void figure(struct buf *out, const char *name, const char *type, const ch
 void retention_metrics(struct buf *out)
 {
 	figure(out, "passes_total", "counter", "Passes over all threads.", atomic_load(&passes));
-	figure(out, "failures_total", "counter", "Passes and threads that failed.", atomic_load(&failures));
+	figure(out, "failures_total", "counter", "Passes, tenants and threads that failed.", atomic_load(&failures));
 	figure(out, "threads_deleted_total", "counter", "Threads deleted because idle for too long.",
 	       atomic_load(&threads_deleted));
 	figure(out, "threads_pruned_total", "counter", "Threads of which checkpoints were removed.", atomic_load(&threads_pruned));

@@ -297,13 +297,55 @@ static void in_the_background(void **state)
 	bench_release(&b);
 }
 
+/* A store whose tenant "broken" has a damaged file. */
+static const struct store_ops *whole;
+
+static enum err broken_list(struct store *s, const struct principal *who, const struct str *user, struct str after, size_t limit,
+			    thread_fn fn, void *ctx)
+{
+	if (str_eq(who->tenant, STR("broken")))
+		return err_set(E_CORRUPT, "the store file broken.sqlite is damaged");
+	return whole->thread_list(s, who, user, after, limit, fn, ctx);
+}
+
+static void a_damaged_tenant_does_not_stop_the_others(void **state)
+{
+	static const struct principal broken = {.tenant = STR_INIT("broken"), .rights = RIGHT_ALL};
+	struct bench b;
+	struct keeper k = {.e = OK};
+	struct store_ops table;
+	pthread_t thread;
+	char id[37];
+
+	bench_init(&b);
+	ckpt_new_id(0, id);
+	ck_put(&b, &broken, STR("t"), STR(""), str_c(id), STR(""), STR("{}"), STR("{}"), NULL, 0); /* the first tenant */
+	fill(&b, "t", 9);
+	OKAY(retention_parse(STR("*: last=5"), &k.r));
+	whole = b.store->ops;
+	table = *whole;
+	table.thread_list = broken_list;
+	b.store->ops = &table;
+	k.m = b.m;
+	assert_int_equal(pthread_create(&thread, NULL, keep, &k), 0);
+	for (int i = 0; i < 2000 && left(&b, "t") != 5; i++)
+		OKAY(wait_until(deadline_in_ms(5)));
+	assert_int_equal(left(&b, "t"), 5);
+	fake_store_fail(b.store, E_CANCELLED, 1000000);
+	pthread_join(thread, NULL);
+	assert_string_equal(err_name(k.e), err_name(E_CANCELLED));
+	b.store->ops = whole;
+	retention_free(k.r);
+	bench_release(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rules_are_taken_in_order),   cmocka_unit_test(wrong_rules_say_where),
 		cmocka_unit_test(rules_prune_and_delete),     cmocka_unit_test(threads_own_ttl_comes_first),
 		cmocka_unit_test(a_pass_stays_in_its_tenant), cmocka_unit_test(a_pass_that_fails_is_gone_on_with),
-		cmocka_unit_test(in_the_background),
+		cmocka_unit_test(in_the_background),	      cmocka_unit_test(a_damaged_tenant_does_not_stop_the_others),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
