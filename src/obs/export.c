@@ -26,7 +26,6 @@
 #define ANSWER_MAX ((size_t)256 << 10)
 #define GATHER_MS 200u
 #define PAUSE_MAX_MS 60000u /* however long a collector asks for */
-#define LAST_MS 5000u	    /* for a request while draining */
 #define MS UINT64_C(1000000)
 
 enum fate { SENT, AGAIN, ONE_BY_ONE, REFUSED, STOPPED };
@@ -49,6 +48,18 @@ static bool draining(struct traces *tr)
 	yes = tr->draining;
 	pthread_mutex_unlock(&tr->lock);
 	return yes;
+}
+
+/* A request takes at most traces.timeout, and at the server's end no longer than there is for sending at all. */
+static uint64_t request_deadline(struct traces *tr)
+{
+	uint64_t at = deadline_in_ms(tr->timeout_ms);
+
+	pthread_mutex_lock(&tr->lock);
+	if (tr->draining && tr->drain_end < at)
+		at = tr->drain_end;
+	pthread_mutex_unlock(&tr->lock);
+	return at;
 }
 
 static void let_go(struct traces *tr, struct trace *const *v, size_t n)
@@ -138,14 +149,13 @@ static enum fate fate_of(const struct batch *b, enum err e, size_t n)
 static enum fate post(struct batch *b, struct trace *const *v, size_t n)
 {
 	struct traces *tr = b->tr;
-	uint32_t ms = draining(tr) && tr->timeout_ms > LAST_MS ? LAST_MS : tr->timeout_ms;
 	struct outbound_request rq = {.method = "POST",
 				      .path = STR(""),
 				      .bearer = tr->token,
 				      .content_type = "application/x-protobuf",
 				      .headers = tr->headers,
 				      .headers_n = tr->headers_n,
-				      .deadline_ns = deadline_in_ms(ms),
+				      .deadline_ns = request_deadline(tr),
 				      .max_body = ANSWER_MAX};
 	struct buf body;
 	enum fate f;
@@ -216,6 +226,7 @@ static enum fate deliver(struct batch *b, struct trace *const *v, size_t n)
 	while ((f = post(b, v, n)) == AGAIN) {
 		tell_absent(b);
 		if (draining(b->tr)) {
+			LOG(LOG_WARN, "traces", "traces could not be sent before the end", LF_INT("count", (int64_t)n));
 			traces_count_drop(b->tr, DROP_SHUTDOWN, n);
 			let_go(b->tr, v, n);
 			return REFUSED;

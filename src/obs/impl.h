@@ -32,6 +32,7 @@ struct traces {
 	struct line line;
 	bool idle;		       /* the sender waits for wake_fd */
 	bool draining;		       /* no more pauses: what cannot be sent now is dropped */
+	uint64_t drain_end;	       /* then: when sending has to be over */
 	int wake_fd, stop_fd, done_fd; /* eventfds: something came; drain; traces_send has ended */
 	struct outbound *out;	       /* NULL: nothing is sent */
 	struct str url, token;

@@ -265,6 +265,7 @@ bool traces_drain(struct traces *tr, uint32_t ms)
 
 	pthread_mutex_lock(&tr->lock);
 	tr->draining = true;
+	tr->drain_end = deadline_in_ms(ms);
 	pthread_mutex_unlock(&tr->lock);
 	if (write(tr->stop_fd, &one, sizeof one) < 0 || write(tr->wake_fd, &one, sizeof one) < 0)
 		return false;

@@ -67,7 +67,7 @@ def mlflow(tmp_path_factory):
 @pytest.mark.stores("sqlite")
 def test_mlflow_shows_a_conversation(kind, start, model, mlflow):
     exp = mlflow.experiment("a conversation")
-    with start(kind, *options(model, "--traces-content", "--traces-shutdown-timeout", "60s"),
+    with start(kind, *options(model, "--traces-content", "--traces-timeout", "60s", "--traces-shutdown-timeout", "60s"),
                env={"MLFLOW_TRACKING_URI": mlflow.url + "/", "MLFLOW_EXPERIMENT_ID": exp}) as s:
         assert s.request("PUT", "/cenote/v1/items?namespace=user_memories.ann&key=taste", {"text": "I like quince."}).status in (200, 201, 204)
         first = ask(s, "My cat is called Ada.")
