@@ -135,6 +135,25 @@ static enum err load_recent(struct turn *x)
 	return OK;
 }
 
+/* Most conversations have room in the request's own arena, and a block of another one would be as much as all of them. */
+static enum err move_in(struct turn *x)
+{
+	struct session_entry *v = ARENA_ARRAY(x->a, struct session_entry, x->past_all + 1);
+
+	if (!v)
+		return E_NOMEM;
+	for (size_t i = 0; i < x->past_all; i++) {
+		v[i] = x->past[i];
+		v[i].data = arena_str(x->a, x->past[i].data);
+		if (!v[i].data.p)
+			return E_NOMEM;
+	}
+	x->past = v;
+	arena_release(&x->room);
+	arena_init(&x->room, TURN_ROOM);
+	return OK;
+}
+
 static enum err load_history(struct turn *x)
 {
 	struct trace_span *s;
@@ -153,6 +172,8 @@ static enum err load_history(struct turn *x)
 	trace_counted(s, "cenote.messages", x->past_n);
 	for (size_t i = 0; i < x->past_n; i++)
 		x->bytes += x->past[i].data.n;
+	if (turn_room(x) == x->a)
+		TRY(move_in(x));
 	return x->t->resent ? run_sized(x->bytes, find_fresh, x) : OK;
 }
 
@@ -369,7 +390,8 @@ static enum err build_prompt(void *arg)
 	const struct building *w = arg;
 	struct turn *x = w->x;
 	size_t n = x->past_n + x->t->items_n - x->fresh;
-	struct str *all = ARENA_ARRAY(&x->room, struct str, n + 1);
+	struct arena *room = turn_room(x);
+	struct str *all = ARENA_ARRAY(room, struct str, n + 1);
 
 	if (!all)
 		return E_NOMEM;
@@ -378,7 +400,7 @@ static enum err build_prompt(void *arg)
 	for (size_t i = x->fresh; i < x->t->items_n; i++)
 		all[x->past_n + i - x->fresh] = x->t->items[i];
 	/* Without a thread the caller's conversation is all there is, and goes whole. */
-	TRY(prompt_items(&x->room, all, n, x->past_n, x->t->thread.n ? w->most : n, &x->prompt));
+	TRY(prompt_items(room, all, n, x->past_n, x->t->thread.n ? w->most : n, &x->prompt));
 	x->prompt.cut |= x->past_full;
 	if (x->t->thread.n && !x->t->fresh)
 		TRY(prompt_within(&x->prompt, x->as->opt.history_tokens));

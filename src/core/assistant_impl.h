@@ -105,7 +105,7 @@ struct turn {
 	struct principal who; /* as the user of the turn */
 	struct assistant_turn *t;
 	/* What is sent to the model and loaded for it: a conversation with images may have many times the bytes of its request,
-	 * whose arena has no room for that. Ends with the turn; nothing of what the caller gets lies in it. */
+	 * whose arena has no room for that. Ends with the turn; nothing of what the caller gets lies in it. See turn_room. */
 	struct arena room;
 	/* The thread may have entries before those of past; it has, which were left out because of HISTORY_BYTES. */
 	bool past_more, past_full;
@@ -126,6 +126,12 @@ struct turn {
 	struct trace_span *step; /* "prompt", while that is put together */
 	struct str noted;	 /* what extract_note has given; "" : nothing */
 };
+#define ROOM_FROM ((size_t)64 << 10)
+/* Where the prompt and the history are: in the request's arena, when they are small. */
+static inline struct arena *turn_room(struct turn *x)
+{
+	return x->bytes < ROOM_FROM ? x->a : &x->room;
+}
 /* OK when the turn can go on without what failed: the store is down, which the turn then says. */
 enum err turn_go_on(struct turn *x, enum err e) MUST_CHECK;
 /* Appends to the thread, in the place of the stand-in; with a new one behind them when more is to come. once, look: as in

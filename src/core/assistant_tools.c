@@ -416,7 +416,7 @@ static enum err make_calls(struct answering *w, const struct assistant_item *ite
 		TRY(put_result(w, items[i].call, text, &out));
 		*diag_get() = d;
 		m[*results] = (struct llm_message){.role = LLM_TOOL, .call_id = items[i].call->id};
-		m[*results].text = prompt_result(&w->x->room, items[i].call->name, text);
+		m[*results].text = prompt_result(turn_room(w->x), items[i].call->name, text);
 		if (!m[(*results)++].text.p)
 			return E_NOMEM;
 		if (e == OK)
