@@ -77,7 +77,8 @@ def test_a_context_aware_assistant(kind, start, model, tmp_path):
         # One id from start to end: two messages are four rows; and one trace for each turn, with that id.
         shown = s.run("sessions", "show", first, "--user", "ann", "-o", "ndjson", check=0).stdout.splitlines()
         assert [json.loads(x)["role"] for x in shown] == ["user", "assistant"] * 2
-        until(lambda: [json.loads(x)["thread"] for x in s.run("traces", "--server", s.url, check=0).stdout.splitlines()] == [first] * 2)
+        traced = lambda: [json.loads(x) for x in s.run("traces", "--server", s.url, check=0).stdout.splitlines()]  # noqa: E731
+        until(lambda: [x["thread"] for x in traced() if x["name"] == "turn"] == [first] * 2)
         # The next start has a new id, and knows what was learnt in the first: with its source, and in a table of its own.
         fact = until(lambda: s.run("get", "user_memories.ann.facts", "home").stdout)
         assert json.loads(fact)["text"] == "The user lives in Rome." and json.loads(fact)["source"]["thread"] == first
@@ -207,14 +208,15 @@ def test_a_stateful_agent(kind, start, model, tmp_path):
         assert same == thread and [t for _, t in said(model.requests[-1])] == ["I live in Lisbon, and I prefer aisle seats.", answer, "And now?"]
         shown = s.run("sessions", "show", thread, "--user", "ann", "-o", "ndjson", check=0).stdout.splitlines()
         assert [json.loads(x)["role"] for x in shown] == ["user", "assistant"] * 2
-        # Another session of the same user: at most five memories go into the instructions; of somebody else's none.
+        # Another session of the same user: five memories of the nine and more go into the instructions; of somebody else's none.
         with LongTermMemory(url=s.url) as memory:
             for i in range(8):
                 memory.save_memory("ann", f"trip{i}", {"text": f"Ann flew from Lisbon to city {i}"})
         for streamed in ({}, {"stream": True}):
             invoke("Which city do I live in, Lisbon?", **streamed)
             told = prompt(model.requests[-1])
-            assert "The user lives in Lisbon." in told and 1 <= told.count("Lisbon") <= 5 and len(said(model.requests[-1])) == 1
+            memories = told.split("<memory>\n")[1].split("\n</memory>")[0].splitlines()
+            assert len(memories) == 5 and "The user lives in Lisbon." in told and len(said(model.requests[-1])) == 1
             invoke("Which city do I live in, Lisbon?", "bob", **streamed)
             assert "Lisbon" not in prompt(model.requests[-1])
         if kind == "postgres":
