@@ -36,7 +36,8 @@ static const struct opt rows[] = {
 	ROW("http.shutdown_timeout", OPT_DURATION, OPT_RELOAD, http_shutdown_timeout, "25s", "0s..10m",
 	    "on SIGTERM: how long requests under way may take to finish"),
 	ROW("http.allowed_hosts", OPT_LIST, 0, http_allowed_hosts, "", NULL,
-	    "Host names that requests may have; empty: any, with auth off localhost and addresses alone"),
+	    "Host names that requests may have; empty: any; with auth off localhost, names without a dot, names below internal, "
+	    "and addresses"),
 	ROW("cors.origins", OPT_LIST, 0, cors_origins, "", NULL,
 	    "web origins that browsers may call from (https://app.example), or *; empty: none"),
 	ROW("sqlite.durability", OPT_ENUM, OPT_EMBED, sqlite_durability, "full", "full|normal",

@@ -12,7 +12,13 @@ static const char cors_headers[] =
 	"x-cenote-user, x-cenote-thread, x-cenote-tools, x-cenote-why, last-event-id, mcp-protocol-version, mcp-session-id, "
 	"mcp-method, mcp-name";
 
-/* localhost, a name below it, or an address: no other name than these can be made to mean this machine by whoever owns it. */
+static bool ends_with(struct str name, struct str end)
+{
+	return name.n > end.n && str_ieq(str_sub(name, name.n - end.n, name.n), end);
+}
+
+/* A name that nobody on the internet owns, who could make it mean this machine: without a dot, below localhost or internal, or an
+ * address. */
 static bool is_local(struct str name)
 {
 	char text[64];
@@ -20,7 +26,8 @@ static bool is_local(struct str name)
 
 	if (name.n && name.p[name.n - 1] == '.')
 		name.n--;
-	if (str_ieq(name, STR("localhost")) || (name.n > 10 && str_ieq(str_sub(name, name.n - 10, name.n), STR(".localhost"))))
+	if (ends_with(name, STR(".localhost")) || ends_with(name, STR(".internal")) ||
+	    (str_chr(name, '.', 0) < 0 && str_chr(name, '[', 0) < 0))
 		return true;
 	if (name.n > 2 && name.p[0] == '[' && name.p[name.n - 1] == ']')
 		name = str_sub(name, 1, name.n - 1);
@@ -98,8 +105,8 @@ static bool check_origin(struct http_req *rq, bool public_route)
 	if (!public_route && !host_ok(rq)) {
 		(void)err_set(E_DENIED, rq->server->opt.allowed_hosts_n
 						? "the Host header names a host that is not in http.allowed_hosts"
-						: "the Host header names neither localhost nor an address; without keys "
-						  "(auth) http.allowed_hosts lists the other names that are allowed");
+						: "the Host header has a name of the internet, and not localhost or an "
+						  "address; without keys (auth) http.allowed_hosts lists those that are allowed");
 		rs_fail(rq, 403);
 		return false;
 	}

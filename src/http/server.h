@@ -74,8 +74,8 @@ struct http_options {
 	void *auth_ctx;
 	const struct str *allowed_hosts; /* empty: any Host, or with local_hosts: */
 	size_t allowed_hosts_n;
-	/* localhost, names below it, and addresses. For servers that trust whoever reaches them: a page whose name was made to mean
-	 * this machine has that name in Host. */
+	/* Names without a dot, below localhost or internal, and addresses. For servers that trust whoever reaches them: a page
+	 * whose name was made to mean this machine has that name in Host. */
 	bool local_hosts;
 	const struct str *cors_origins;
 	size_t cors_origins_n;

@@ -499,10 +499,17 @@ static void test_hosts_and_origins(void **state)
 /* A server that trusts whoever reaches it answers to names of this machine alone. */
 static void test_local_hosts(void **state)
 {
-	static const char *const local[] = {"localhost", "LOCALHOST:8000", "a.localhost:80", "localhost.", "127.0.0.1:8000",
-					    "127.1.2.3", "10.0.0.5",	   "[::1]:8000",     "[::1]"};
-	static const char *const foreign[] = {"evil.example", "evil.example:8000",	"localhost.evil.example",
-					      "notlocalhost", "127.0.0.1.evil.example", "[evil]",
+	static const char *const local[] = {
+		"localhost",  "LOCALHOST:8000", "a.localhost:80", "cenote:8000", "host.docker.internal:1",
+		"localhost.", "127.0.0.1:8000", "127.1.2.3",	  "10.0.0.5",	 "[::1]:8000",
+		"[::1]"};
+	static const char *const foreign[] = {"evil.example",
+					      "evil.example:8000",
+					      "localhost.evil.example",
+					      "evil.notlocalhost",
+					      "127.0.0.1.evil.example",
+					      "a.internal.evil.example",
+					      "[evil]",
 					      "1.2.3.4.5"};
 	struct fixture f = {.opt = {.local_hosts = true}};
 	char text[200];
