@@ -111,7 +111,7 @@ def test_the_command_line_says_so(model):
 @pytest.mark.parametrize("table, late", [("store", "recall"), ("agent_messages", "get")])
 def test_a_step_that_is_slow(model, table, late):
     """A step that the database does not answer in memory.step_timeout is given up, long before the statement's own deadline, and the turn says so."""
-    with Postgres(fsync="off") as pg, Server("--llm-base-url", model.url, "--llm-model", "scripted", "--memory-step-timeout", "500ms", "--pg-statement-timeout",
+    with Postgres(fsync="off") as pg, Server("--llm-base-url", model.url, "--llm-model", "scripted", "--memory-step-timeout", "3s", "--pg-statement-timeout",
                                              "10m", store=pg.url) as s, connect(s) as client, psycopg.connect(pg.url) as other:
         talk = {"extra_headers": {"X-Cenote-Thread": "talk"}}
         with LongTermMemory(url=s.url) as memory:
@@ -122,7 +122,7 @@ def test_a_step_that_is_slow(model, table, late):
         assert answer == "You said: Which tea?" and headers["x-cenote-stateless"] == "true" and seconds < SOON
         trace = s.request("GET", f"/cenote/v1/traces/{headers['x-cenote-trace']}").json
         (step,) = [x for x in trace["spans"] if x["name"] == late]
-        assert step["state"] == "ERROR" and step["error"] == "the store did not answer within 500 ms (memory.step_timeout)"
+        assert step["state"] == "ERROR" and step["error"] == "the store did not answer within 3000 ms (memory.step_timeout)"
         assert step["error"] in trace["spans"][0]["attributes"]["cenote.stateless"] and trace["state"] == "OK"
         assert "green tea" not in model.requests[-1]["messages"][0]["content"]
         assert ("Ada" in str(model.requests[-1]["messages"])) == (late == "recall")  # what was there before stays
