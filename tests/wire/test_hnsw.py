@@ -276,13 +276,13 @@ def test_two_servers(pg_server, service):
 @pytest.mark.parametrize("pooled", [False, True])
 def test_sessions_of_a_pooler_are_left_alone(pg_server, service, pooled):
     """A long statement has no limit on a session of ours; one of a pooler's is others' in the next moment."""
-    with database(pg_server) as url, psycopg.connect(url, autocommit=True) as db, PgBouncer(url) as bouncer:
-        db.execute(f"ALTER DATABASE {db.info.dbname} SET statement_timeout = '7min'")
+    with database(pg_server) as url, psycopg.connect(url, autocommit=True) as db:
+        db.execute(f"ALTER DATABASE {db.info.dbname} SET statement_timeout = '7min'")  # before the pooler has a session
         db.execute("CREATE EXTENSION vector; CREATE SCHEMA seen; CREATE TABLE seen.limits(value text)")
         db.execute("""CREATE FUNCTION seen.note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF current_query() LIKE '%INDEX%cenote_hnsw%' THEN
  INSERT INTO seen.limits VALUES (current_setting('statement_timeout')); END IF; END $$""")
         db.execute("CREATE EVENT TRIGGER note ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION seen.note()")
-        with serving(bouncer.url if pooled else url, service) as s:
+        with PgBouncer(url) as bouncer, serving(bouncer.url if pooled else url, service) as s:
             load(s)
             ready(s, db)
         assert {v for v, in db.execute("SELECT value FROM seen.limits")} == {"7min" if pooled else "0"}

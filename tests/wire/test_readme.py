@@ -1,5 +1,5 @@
 """What the README and the pages of docs/ show in Python and JavaScript runs as it stands there: every fenced block is a program of its own, given to a
-server on PostgreSQL that has a model. Changed are addresses alone."""
+server on PostgreSQL that has a model. Changed are addresses alone, and with a Node.js before 20 how the SDK is loaded: its modules need a later one."""
 import os
 import pathlib
 import re
@@ -15,6 +15,7 @@ pytestmark = pytest.mark.stores("postgres")
 FENCE = re.compile(r"^( *)```(python|js)\n(.*?)^ *```$", re.M | re.S)
 SNIPPETS = [pytest.param(m[2], m[3], id=f"{page.name}:{text.count(chr(10), 0, m.start()) + 1}")
             for page in (TREE / "README.md", *sorted((TREE / "docs").glob("*.md"))) for text in [page.read_text()] for m in FENCE.finditer(text)]
+SDK = re.compile(r'^import (\{.*\}) from "@langchain/langgraph-sdk";$', re.M)
 MODULES = pathlib.Path(os.environ.get("CENOTE_NODE_MODULES", TREE / "build" / "js" / "node_modules"))
 
 
@@ -38,6 +39,8 @@ def test_it_runs(server, tmp_path, language, text):
     assert ":8000" not in text and ".example/" not in text  # nobody else's server
     if language == "js":
         (tmp_path / "node_modules").symlink_to(MODULES)
+        if int(subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout[1:].split(".")[0]) < 20:
+            text = SDK.sub(r'import { createRequire } from "node:module";\nconst \1 = createRequire(import.meta.url)("@langchain/langgraph-sdk");', text)
     file = tmp_path / ("snippet.mjs" if language == "js" else "snippet.py")
     file.write_text(text)
     env = clean_env(PYTHONPATH=TREE / "clients" / "python" / "src", OPENAI_AGENTS_DISABLE_TRACING="1")
