@@ -60,14 +60,7 @@ static bool on_item(void *ctx, const struct item *it)
 static bool on_state(void *ctx, const struct fact_state *s)
 {
 	struct gather *g = ctx;
-	const struct item it = {.ns = s->ns,
-				.key = s->key,
-				.value = s->value,
-				.created_us = s->recorded_from_us,
-				.updated_us = s->recorded_from_us,
-				.fact = s->fact,
-				.valid_from_us = s->valid_from_us,
-				.valid_to_us = s->valid_to_us};
+	const struct item it = fact_state_item(s);
 
 	/* In no order of namespaces. */
 	return str_eq(s->ns, g->ns) ? keep(g, &it) : true;

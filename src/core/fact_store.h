@@ -36,6 +36,18 @@ struct fact_state {
 	struct str terms;   /* index document; "" : not indexed */
 	bool fact;	    /* else an item that was superseded by a fact */
 };
+/* As the item that it was; its slices are those of s. It has no number any more. */
+static inline struct item fact_state_item(const struct fact_state *s)
+{
+	return (struct item){.ns = s->ns,
+			     .key = s->key,
+			     .value = s->value,
+			     .created_us = s->recorded_from_us,
+			     .updated_us = s->recorded_from_us,
+			     .fact = s->fact,
+			     .valid_from_us = s->valid_from_us,
+			     .valid_to_us = s->valid_to_us};
+}
 typedef bool (*fact_fn)(void *ctx, const struct fact_state *s);
 
 struct fact_ops {

@@ -81,13 +81,6 @@ enum err facts_get_as_of(struct memory *m, struct arena *a, const struct princip
 	if (g.n == 0 || g.v[0].recorded_to_us <= as_of_us)
 		return OK;
 	op->found = true;
-	op->item = (struct item){.ns = g.v[0].ns,
-				 .key = g.v[0].key,
-				 .value = g.v[0].value,
-				 .created_us = g.v[0].recorded_from_us,
-				 .updated_us = g.v[0].recorded_from_us,
-				 .fact = g.v[0].fact,
-				 .valid_from_us = g.v[0].valid_from_us,
-				 .valid_to_us = g.v[0].valid_to_us};
+	op->item = fact_state_item(&g.v[0]);
 	return OK;
 }

@@ -88,16 +88,9 @@ static bool on_item(void *ctx, const struct item *it)
 static bool on_state(void *ctx, const struct fact_state *s)
 {
 	struct past *p = ctx;
-	struct item it = {.id = -1,
-			  .ns = s->ns,
-			  .key = s->key,
-			  .value = s->value,
-			  .created_us = s->recorded_from_us,
-			  .updated_us = s->recorded_from_us,
-			  .fact = s->fact,
-			  .valid_from_us = s->valid_from_us,
-			  .valid_to_us = s->valid_to_us};
+	struct item it = fact_state_item(s);
 
+	it.id = -1;
 	return stop(p, add(p, &it, &s->terms));
 }
 
