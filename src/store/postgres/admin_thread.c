@@ -36,7 +36,8 @@ static enum err task_run(struct pg *s, struct task *t)
 	else if (closing && atomic_load(&closing->aquit))
 		e = err_set(E_CANCELLED, "the store is being closed");
 	if (e == OK)
-		e = pg_target_connect(s->target, connect < t->deadline ? connect : t->deadline, &c, &until);
+		e = pg_target_connect(s->target, connect < t->deadline ? connect : t->deadline, closing ? &closing->aquit : NULL,
+				      &c, &until);
 	if (e == OK || t->alone) /* who waits for nothing has to be told by its function */
 		e = t->fn(c, t->arg);
 	PQfinish(c);

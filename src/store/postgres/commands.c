@@ -18,7 +18,8 @@ enum err pg_session_open(struct pg_session *x, struct str conninfo, const struct
 		x->opt.pg.statement_ms = NO_LIMIT_MS; /* an index of a large table takes its time */
 	TRY(pg_target_new(conninfo, &x->opt, &x->target));
 	uint64_t began = clock_mono_ns();
-	enum err e = pg_target_connect(x->target, deadline_in_ms(opt->pg.connect_ms ? opt->pg.connect_ms : 5000), &x->c, &until);
+	enum err e =
+		pg_target_connect(x->target, deadline_in_ms(opt->pg.connect_ms ? opt->pg.connect_ms : 5000), NULL, &x->c, &until);
 	x->login_ns = clock_mono_ns() - began;
 	if (e != OK) {
 		struct diag d = *diag_get();

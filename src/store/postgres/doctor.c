@@ -189,7 +189,7 @@ static enum err pooler(struct doctor *d)
 		tell(d, FIND_OK, "pooler", "", NONE, STR("{\"pooler\":false}"), "no pooler stands between");
 		return OK;
 	}
-	TRY(pg_target_connect(d->x.target, deadline_in_ms(CHECK_MS), &other, &until));
+	TRY(pg_target_connect(d->x.target, deadline_in_ms(CHECK_MS), NULL, &other, &until));
 	enum err e = pooler_mode(d, other, &moved, &lost);
 	PQfinish(other);
 	TRY(e);

@@ -75,6 +75,7 @@ struct pconn {
 	struct pg_exec *x;
 	struct group *g;
 	PGconn *pg;
+	int fd; /* the socket again (pconn.c) */
 	struct loop_poll *poll;
 	struct list units;
 	unsigned units_n, jobs_n;
@@ -149,7 +150,7 @@ struct pg_exec {
 	pthread_mutex_t cmu;
 	pthread_cond_t ccv;
 	struct list opens, closes; /* requests to the connector */
-	bool copen_no;		   /* no more attempts */
+	atomic_bool copen_no;	   /* no more attempts */
 	bool cquit;
 
 	/* the admin threads: admin_thread.c */
@@ -210,7 +211,7 @@ void pg_pool_log(struct pg_exec *x, unsigned kind, enum log_level level, const c
 
 /* ---- pconn.c: one connection */
 enum err pg_conn_new(struct pg_exec *x, struct group *g, PGconn *pg, uint64_t until_ns, struct pconn **out) MUST_CHECK;
-void pg_conn_free(struct pconn *c); /* not its PGconn */
+void pg_conn_unwatch(struct pconn *c); /* and the cancel that is under way; not its PGconn */
 void pg_conn_send(struct pconn *c, struct unit *u);
 void pg_conn_receive(struct pconn *c);
 /* Closes it; what is in flight goes back. */

@@ -10,12 +10,14 @@
 #include "base/secret.h"
 #include "base/uuid7.h"
 
+#define LOOK_MS 200    /* how soon a login ends that nobody wants any more */
 #define TOO_OLD 130000 /* pg_current_xact_id, pg_snapshot, identity columns */
 
 /* What is asked for. */
 struct ask {
 	struct pg_target *t;
-	const char *password; /* of the credential; NULL: there is none of ours */
+	const atomic_bool *stop; /* NULL: nobody wants it to end before its time */
+	const char *password;	 /* of the credential; NULL: there is none of ours */
 };
 
 /* How one try ended. */
@@ -49,19 +51,24 @@ static void read_reason(struct attempt *y, const char *msg)
 	snprintf(y->reason, sizeof y->reason, "%.*s", (int)strcspn(from, "\n"), from);
 }
 
+static bool is_stopped(const struct ask *a)
+{
+	return a->stop && atomic_load(a->stop);
+}
+
 /* Drives the connection until it is logged in or has failed; false with timed_out: neither by then. */
-static bool drive(struct attempt *y, uint64_t deadline)
+static bool drive(const struct ask *a, struct attempt *y, uint64_t deadline)
 {
 	PostgresPollingStatusType want = PGRES_POLLING_WRITING;
 	while (PQstatus(y->c) != CONNECTION_BAD && want != PGRES_POLLING_FAILED && want != PGRES_POLLING_OK) {
 		uint64_t now = clock_mono_ns();
-		if (now >= deadline) {
+		if (now >= deadline || is_stopped(a)) {
 			y->timed_out = true;
 			return false;
 		}
 		uint64_t left = (deadline - now) / 1000000 + 1;
 		struct pollfd p = {PQsocket(y->c), want == PGRES_POLLING_READING ? POLLIN : POLLOUT, 0};
-		if (poll(&p, 1, left > 60000 ? 60000 : (int)left) > 0)
+		if (poll(&p, 1, left > LOOK_MS ? LOOK_MS : (int)left) > 0)
 			want = PQconnectPoll(y->c);
 	}
 	return want == PGRES_POLLING_OK && PQstatus(y->c) == CONNECTION_OK;
@@ -103,7 +110,7 @@ static bool one(const struct ask *a, const struct pg_target_host *h, const char 
 	}
 	PQsetErrorVerbosity(y->c, PQERRORS_VERBOSE); /* has the SQLSTATE, which nothing else tells of a refused login */
 	PQsetNoticeReceiver(y->c, on_notice, NULL);
-	if (drive(y, deadline)) {
+	if (drive(a, y, deadline)) {
 		PQsetErrorVerbosity(y->c, PQERRORS_DEFAULT);
 		return true;
 	}
@@ -142,9 +149,10 @@ static bool one_or_plain(const struct ask *a, const struct pg_target_host *h, co
 /* --------------------------------------------------------------- all hosts */
 
 /* Another host may still take us: this one was not there, is not ready, or is not what is looked for. */
-static bool go_on(const struct attempt *y)
+static bool go_on(const struct ask *a, const struct attempt *y)
 {
-	return !y->no_password && (y->sqlstate[0] == 0 || strncmp(y->sqlstate, "57P", 3) == 0 || strcmp(y->sqlstate, "53300") == 0);
+	return !is_stopped(a) && !y->no_password &&
+	       (y->sqlstate[0] == 0 || strncmp(y->sqlstate, "57P", 3) == 0 || strcmp(y->sqlstate, "53300") == 0);
 }
 
 static bool each(const struct ask *a, const char *attrs, uint64_t deadline, struct attempt *y)
@@ -163,7 +171,7 @@ static bool each(const struct ask *a, const char *attrs, uint64_t deadline, stru
 			atomic_store(&t->first, at);
 			return true;
 		}
-		if (!go_on(y))
+		if (!go_on(a, y))
 			return false;
 	}
 	return false;
@@ -175,7 +183,7 @@ static bool anywhere(const struct ask *a, uint64_t deadline, struct attempt *y)
 	if (strcmp(t->attrs, "prefer-standby") != 0)
 		return each(a, t->attrs, deadline, y);
 	uint64_t now = clock_mono_ns(), half = deadline == NEVER || deadline < now ? deadline : now + (deadline - now) / 2;
-	return each(a, "standby", half, y) || (go_on(y) && each(a, "any", deadline, y));
+	return each(a, "standby", half, y) || (go_on(a, y) && each(a, "any", deadline, y));
 }
 
 /* --------------------------------------------------------------- sentences */
@@ -318,8 +326,10 @@ static enum err login(struct ask *a, uint64_t deadline, PGconn **out, uint64_t *
 	*until_ns = NEVER;
 	if (clock_mono_ns() >= deadline)
 		return err_set(E_TIMEOUT, "there was no time left to connect to PostgreSQL");
-	TRY(with_credential(a, deadline, &y, &end));
-	enum err e = suits(a->t, y.c);
+	enum err e = with_credential(a, deadline, &y, &end);
+	if (e != OK)
+		return is_stopped(a) ? err_set(E_CANCELLED, "the store is being closed") : e;
+	e = suits(a->t, y.c);
 	if (e != OK) {
 		PQfinish(y.c);
 		return e;
@@ -329,8 +339,8 @@ static enum err login(struct ask *a, uint64_t deadline, PGconn **out, uint64_t *
 	return OK;
 }
 
-enum err pg_target_connect(struct pg_target *t, uint64_t deadline, PGconn **out, uint64_t *until_ns)
+enum err pg_target_connect(struct pg_target *t, uint64_t deadline, const atomic_bool *stop, PGconn **out, uint64_t *until_ns)
 {
-	struct ask a = {.t = t};
+	struct ask a = {.t = t, .stop = stop};
 	return login(&a, deadline, out, until_ns);
 }

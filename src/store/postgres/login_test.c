@@ -216,7 +216,7 @@ static enum err login(struct pg_target *t, uint32_t ms)
 {
 	PGconn *c;
 	uint64_t until;
-	enum err e = pg_target_connect(t, deadline_in_ms(ms), &c, &until);
+	enum err e = pg_target_connect(t, deadline_in_ms(ms), NULL, &c, &until);
 	if (e == OK) {
 		assert_int_equal(PQstatus(c), CONNECTION_OK);
 		assert_false(PQisnonblocking(c));
@@ -463,9 +463,48 @@ static void nobody_there(void **state)
 	assert_in_range((clock_mono_ns() - begun) / 1000000, 299, 20000);
 	PGconn *c;
 	uint64_t until;
-	assert_int_equal(pg_target_connect(t, clock_mono_ns(), &c, &until), E_TIMEOUT);
+	assert_int_equal(pg_target_connect(t, clock_mono_ns(), NULL, &c, &until), E_TIMEOUT);
 	pg_target_free(t);
 	fake_stop(&f);
+}
+
+struct stopper {
+	struct fake *f;
+	atomic_bool stop;
+};
+
+static void *stop_it(void *arg)
+{
+	struct stopper *p = arg;
+	while (!atomic_load(&p->f->logins))
+		usleep(1000);
+	atomic_store(&p->stop, true);
+	return NULL;
+}
+
+/* Nobody wants the login any more: it ends long before its time, and no other host is tried. */
+static void stopped(void **state)
+{
+	struct fake f = {.silent = true}, other = {0};
+	struct stopper p = {.f = &f};
+	pthread_t thread;
+	PGconn *c;
+	uint64_t until, begun = clock_mono_ns();
+	(void)state;
+	fake_start(&f);
+	fake_start(&other);
+	struct pg_target *t =
+		target(NULL, "postgresql://u@127.0.0.1:%d,127.0.0.1:%d/d?target_session_attrs=any", f.port, other.port);
+	assert_int_equal(pthread_create(&thread, NULL, stop_it, &p), 0);
+	assert_int_equal(pg_target_connect(t, deadline_in_ms(600000), &p.stop, &c, &until), E_CANCELLED);
+	says("the store is being closed");
+	assert_null(c);
+	assert_in_range((clock_mono_ns() - begun) / 1000000, 0, 60000);
+	assert_int_equal(atomic_load(&other.logins), 0);
+	pthread_join(thread, NULL);
+	pg_target_free(t);
+	fake_stop(&f);
+	fake_stop(&other);
 }
 
 static void several_hosts(void **state)
@@ -508,7 +547,7 @@ static void a_name_that_does_not_resolve(void **state)
 	(void)state;
 	fake_start(&f);
 	struct pg_target *t = target(NULL, "postgresql://u@db.invalid:%d/d?hostaddr=127.0.0.1", f.port);
-	assert_int_equal(pg_target_connect(t, deadline_in_ms(20000), &c, &until), OK);
+	assert_int_equal(pg_target_connect(t, deadline_in_ms(20000), NULL, &c, &until), OK);
 	assert_string_equal(PQhost(c), "db.invalid");
 	assert_string_equal(PQhostaddr(c), "127.0.0.1");
 	PQfinish(c);
@@ -525,7 +564,7 @@ static void connections_age(void **state)
 	(void)state;
 	fake_start(&f);
 	struct pg_target *t = target(NULL, "postgresql://u@127.0.0.1:%d/d", f.port);
-	assert_int_equal(pg_target_connect(t, deadline_in_ms(20000), &c, &until), OK);
+	assert_int_equal(pg_target_connect(t, deadline_in_ms(20000), NULL, &c, &until), OK);
 	assert_true(until == NEVER);
 	PQfinish(c);
 	pg_target_free(t);
@@ -533,7 +572,7 @@ static void connections_age(void **state)
 	t = target(&opt, "postgresql://u@127.0.0.1:%d/d", f.port);
 	for (int i = 0; i < 20; i++) {
 		uint64_t now = clock_mono_ns();
-		assert_int_equal(pg_target_connect(t, deadline_in_ms(20000), &c, &until), OK);
+		assert_int_equal(pg_target_connect(t, deadline_in_ms(20000), NULL, &c, &until), OK);
 		PQfinish(c);
 		/* The password ends before the age does; it may be some seconds old by now. */
 		assert_in_range((until - now) / 1000000000, 20, 50);
@@ -548,10 +587,18 @@ static void connections_age(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-	const struct CMUnitTest tests[] = {
-		T(what_nobody_said), T(a_service_says_the_rest),      T(addresses),	 T(refusals),
-		T(passwords),	     T(servers_that_do_not_suit),     T(several_hosts),	 T(a_pooler_without_options),
-		T(nobody_there),     T(a_name_that_does_not_resolve), T(connections_age)};
+	const struct CMUnitTest tests[] = {T(what_nobody_said),
+					   T(a_service_says_the_rest),
+					   T(addresses),
+					   T(refusals),
+					   T(passwords),
+					   T(servers_that_do_not_suit),
+					   T(stopped),
+					   T(several_hosts),
+					   T(a_pooler_without_options),
+					   T(nobody_there),
+					   T(a_name_that_does_not_resolve),
+					   T(connections_age)};
 	log_set_level(LOG_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

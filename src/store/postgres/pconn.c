@@ -4,11 +4,16 @@
  *  1. Units are answered in the order they were sent; the first of c->units is the one whose results come now.
  *  2. For every want there is one result and then a NULL; for a unit's Sync one result and no NULL.
  *  3. A statement is in ready when the server has said so; while its preparation is under way (pending), other units send it
- *     unnamed: so whether a preparation works out decides about its own unit only. */
+ *     unnamed: so whether a preparation works out decides about its own unit only.
+ *  4. What the loop watches is a descriptor of our own for the socket: libpq closes its own when it likes, and the number may be
+ * another thread's socket by the time we know of it. */
 #include "base/hash.h"
 #include "store/postgres/exec.h"
 
 #include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 /* ---------------------------------------------------------------- life */
 
@@ -55,31 +60,34 @@ enum err pg_conn_new(struct pg_exec *x, struct group *g, PGconn *pg, uint64_t un
 	c->x = x;
 	c->g = g;
 	c->pg = pg;
+	c->fd = fcntl(PQsocket(pg), F_DUPFD_CLOEXEC, 0);
 	c->until_ns = until_ns;
 	c->made_ns = c->heard_ns = c->idle_ns = clock_mono_ns();
 	c->tls = PQsslInUse(pg);
 	list_init(&c->node);
 	list_init(&c->units);
-	enum err e = OK;
-	if (PQsetnonblocking(pg, 1) != 0 || PQenterPipelineMode(pg) != 1)
+	enum err e = c->fd < 0 ? err_set(E_BUSY, "the new connection cannot be watched: %s", strerror(errno)) : OK;
+	if (e == OK && (PQsetnonblocking(pg, 1) != 0 || PQenterPipelineMode(pg) != 1))
 		e = err_set(E_BUSY, "the new connection cannot be used: %s", PQerrorMessage(pg));
 	if (e == OK)
-		e = loop_poll_new(x->loop, PQsocket(pg), "postgres", on_ready, c, &c->poll);
+		e = loop_poll_new(x->loop, c->fd, "postgres", on_ready, c, &c->poll);
 	if (e == OK && !watch(c))
 		e = diag_get()->code;
 	if (e != OK) {
-		pg_conn_free(c);
+		pg_conn_unwatch(c);
+		free(c);
 		return e;
 	}
 	*out = c;
 	return OK;
 }
 
-void pg_conn_free(struct pconn *c)
+void pg_conn_unwatch(struct pconn *c)
 {
 	loop_poll_free(c->poll);
+	if (c->fd >= 0)
+		close(c->fd);
 	pg_cancel_drop(c->cancel);
-	free(c);
 }
 
 void pg_conn_lost(struct pconn *c, const char *why)

@@ -461,9 +461,11 @@ enum err pg_target_new(struct str conninfo, const struct store_options *opt, str
 void pg_target_free(struct pg_target *t);
 /* "host=db.example port=5432 dbname=app user=x", never a password. */
 struct str pg_target_text(const struct pg_target *t);
-/* A connection, logged in, blocking mode. Blocks. E_BUSY (nobody there; S0-26's hints), E_DENIED (login refused), E_TIMEOUT.
+/* A connection, logged in, blocking mode. Blocks. E_BUSY (nobody there; S0-26's hints), E_DENIED (login refused), E_TIMEOUT;
+ * E_CANCELLED soon after *stop, if there is one, has become true.
  * *until_ns: when it should be given up for a new one (credential's end, jitter included; NEVER). */
-enum err pg_target_connect(struct pg_target *t, uint64_t deadline, PGconn **out, uint64_t *until_ns) MUST_CHECK;
+enum err pg_target_connect(struct pg_target *t, uint64_t deadline, const atomic_bool *stop, PGconn **out,
+			   uint64_t *until_ns) MUST_CHECK;
 /* The server's sentence (first line, without secrets) and code as an error of ours; for results and for connections. */
 enum err pg_error(const PGresult *r, const PGconn *c) MUST_CHECK;
 enum err pg_error_state(const char *sqlstate, const char *sentence) MUST_CHECK;

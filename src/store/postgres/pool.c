@@ -51,7 +51,8 @@ static void *connector_main(void *arg)
 			PQfinish(r->c);
 			r->c = NULL;
 		} else {
-			r->err = pg_target_connect(x->s->target, deadline_in_ms(x->s->connect_ms), &r->c, &r->until_ns);
+			r->err = pg_target_connect(x->s->target, deadline_in_ms(x->s->connect_ms), &x->copen_no, &r->c,
+						   &r->until_ns);
 			if (r->err != OK) {
 				r->diag = *diag_get();
 				r->c = NULL;
@@ -86,8 +87,7 @@ void pg_pool_drop(struct pconn *c)
 	struct pg_exec *x = c->x;
 	list_del(&c->node);
 	c->g->open--;
-	loop_poll_free(c->poll);
-	pg_cancel_drop(c->cancel);
+	pg_conn_unwatch(c);
 	c->closing = (struct request){.x = x, .c = c->pg, .done = {.fn = on_closed, .arg = &c->closing}};
 	list_init(&c->closing.node);
 	ask(x, &c->closing, &x->closes);
