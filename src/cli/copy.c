@@ -198,12 +198,13 @@ static void note(struct copying *x, const struct copy_problem *p)
 	jw_obj(&w);
 	jw_key(&w, "what");
 	jw_cstr(&w, p->what == COPY_FAILED ? "failed" : "differs");
-	jw_key(&w, p->kind != COPY_ITEM ? "thread" : "namespace");
-	if (p->kind != COPY_ITEM)
+	bool thread = p->kind != COPY_ITEM && p->kind != COPY_STATE;
+	jw_key(&w, thread ? "thread" : "namespace");
+	if (thread)
 		jw_str(&w, p->ns);
 	else
 		ns_to_json(&w, p->ns);
-	jw_key(&w, p->kind != COPY_ITEM ? "id" : "key");
+	jw_key(&w, thread ? "id" : "key");
 	jw_str(&w, p->key);
 	jw_key(&w, "reason");
 	jw_str(&w, p->reason);
@@ -217,7 +218,7 @@ static void on_problem(void *ctx, const struct copy_problem *p)
 	if (p->what == COPY_DIFFERS && x->differs++ >= DIFFERS_TOLD)
 		return;
 	progress_clear(&x->bar);
-	static const char *const kinds[] = {"item", "message", "thread", "checkpoint", "entry"};
+	static const char *const kinds[] = {"item", "message", "thread", "checkpoint", "entry", "state"};
 	fprintf(stderr, "cenote: copy: %.*s: %s %.*s %.*s: %.*s\n", STR_ARG(p->tenant), kinds[p->kind], STR_ARG(p->ns),
 		STR_ARG(p->key), STR_ARG(p->reason));
 }
@@ -230,6 +231,8 @@ static const struct column cols[] = {
 	{"NEWER", "newer", 0},
 	{"FAILED", "failed", 0},
 	{"CHANGED", "changed", 0},
+	{"STATES", "states", 0},
+	{"COPIED", "states_copied", 0},
 	{"MESSAGES", "messages", 0},
 	{"COPIED", "messages_copied", 0},
 	{"CHECKPOINTS", "checkpoints", 0},
@@ -277,6 +280,8 @@ static enum err row(struct copying *x, struct str tenant, const struct copy_resu
 	member(&w, "changed", r->changed);
 	member(&w, "differ", r->differ);
 	member(&w, "only_in_target", r->extra);
+	member(&w, "states", r->states);
+	member(&w, "states_copied", r->states_copied);
 	member(&w, "messages", r->messages);
 	member(&w, "messages_copied", r->messages_copied);
 	member(&w, "threads", r->threads);

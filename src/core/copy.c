@@ -18,7 +18,7 @@ struct str copy_name(struct arena *a, enum copy_kind kind, struct str first, str
 	char hex[FAILED_HEX + 1];
 
 	buf_init(&b, a, (size_t)1 << 20);
-	buf_byte(&b, "imtce"[kind]);
+	buf_byte(&b, "imtces"[kind]);
 	buf_varint(&b, first.n);
 	buf_str(&b, first);
 	buf_str(&b, second);
@@ -136,6 +136,8 @@ static enum err save(struct copy *c)
 	member(&w, "unchanged", r->unchanged);
 	member(&w, "newer", r->newer);
 	member(&w, "failed", r->failed);
+	member(&w, "states", r->states);
+	member(&w, "states_copied", r->states_copied);
 	member(&w, "messages", r->messages);
 	member(&w, "messages_copied", r->messages_copied);
 	member(&w, "threads", r->threads);
@@ -187,6 +189,8 @@ static void load_place(struct copy *c, struct arena *a, struct jval v)
 	r->unchanged = number(v, "unchanged");
 	r->newer = number(v, "newer");
 	r->failed = number(v, "failed");
+	r->states = number(v, "states");
+	r->states_copied = number(v, "states_copied");
 	r->messages = number(v, "messages");
 	r->messages_copied = number(v, "messages_copied");
 	r->threads = number(v, "threads");
@@ -345,8 +349,7 @@ static enum err stages(struct copy *c)
 	if (c->at.stage == COPY_ITEMS) {
 		TRY(copy_pause(c, true));
 		TRY(copy_items(c));
-		if (!dry)
-			TRY(copy_facts(c));
+		TRY(copy_facts(c));
 		c->at.stage = COPY_MESSAGES;
 	}
 	if (c->at.stage == COPY_MESSAGES) {

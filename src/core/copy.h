@@ -1,14 +1,13 @@
-/* Copying one store into another over the port, whatever the drivers are: items, messages, threads (records, checkpoints with their
- * values and pending writes, entries of sessions) and keys of a tenant; then comparing both.
+/* Copying one store into another over the port, whatever the drivers are: items, the history of facts, messages, threads (records,
+ * checkpoints with their values and pending writes, entries of sessions) and keys of a tenant; then comparing both.
  *
  *  - What the target holds already and is newer stays. Nothing is removed from the target.
  *  - Times, expiry and ttl are kept; versions are the target's own. Index documents are made anew, with the same paths.
  *  - How far it is, is kept in the target as a small value ("copy:SOURCE"): a copy that was cut off, in whatever way, goes on
  * there.
  *  - Items that cannot be stored (jsonb has no U+0000) are told one by one, the rest goes on.
- *  - Compared is a checksum of what each item means: names, the value in canonical form, times in microseconds. It is a sum, so the
- *    order does not matter.
- * Called outside a loop: it blocks. */
+ *  - Compared is a checksum of what each item means: names, the value in canonical form, times in microseconds, of a fact when it
+ * was true. It is a sum, so the order does not matter. Called outside a loop: it blocks. */
 #ifndef CENOTE_CORE_COPY_H
 #define CENOTE_CORE_COPY_H
 
@@ -18,11 +17,11 @@ enum copy_what {
 	COPY_FAILED,  /* could not be stored; the reason says why */
 	COPY_DIFFERS, /* the comparison found another value in the target, or none */
 };
-enum copy_kind { COPY_ITEM, COPY_MESSAGE, COPY_THREAD, COPY_CHECKPOINT, COPY_ENTRY };
+enum copy_kind { COPY_ITEM, COPY_MESSAGE, COPY_THREAD, COPY_CHECKPOINT, COPY_ENTRY, COPY_STATE };
 struct copy_problem {
 	enum copy_what what;
 	enum copy_kind kind;
-	struct str tenant, ns, key; /* all but items: thread, and id (of a thread's record: "") */
+	struct str tenant, ns, key; /* of messages and what belongs to threads: thread, and id (of a thread's record: "") */
 	struct str reason;
 };
 
@@ -46,14 +45,15 @@ struct copy_result {
 	int64_t newer;			   /* stayed because the target's is newer */
 	int64_t failed;			   /* items and messages that could not be stored */
 	int64_t messages, messages_copied; /* the others were there */
+	int64_t states, states_copied;	   /* of the history of facts; the others were there */
 	int64_t keys;			   /* copied */
 	int64_t threads;		   /* records of threads, written or there already */
 	int64_t checkpoints, checkpoints_copied, entries, entries_copied; /* the others were there */
 	/* the comparison */
 	bool compared, equal;
-	int64_t changed; /* items and messages that changed in the source while it was copied */
+	int64_t changed; /* items, messages and states that changed in the source while it was copied */
 	int64_t differ;
-	int64_t extra; /* items that only the target has */
+	int64_t extra; /* items and states that only the target has */
 	int64_t from_count, to_count;
 	uint64_t from_sum, to_sum;
 };

@@ -1,4 +1,5 @@
-/* The comparison after a copy: every item and message of the source must mean the same in the target.
+/* The comparison after a copy: every item, message and thread of the source must mean the same in the target (copy_facts.c: and
+ * every state of the history).
  *
  * What may differ and is only counted: items of the target that are newer, that only it has, that changed in the source after the
  * copy began, and those that could not be stored (told already). */
@@ -212,6 +213,7 @@ static enum err compare_messages(struct copy *c)
 enum err copy_compare(struct copy *c)
 {
 	TRY(compare_items(c));
+	TRY(copy_compare_facts(c));
 	TRY(compare_messages(c));
 	c->r->compared = true;
 	c->r->equal = c->r->differ == 0 && c->r->from_count == c->r->to_count && c->r->from_sum == c->r->to_sum;

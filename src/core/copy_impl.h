@@ -85,6 +85,7 @@ enum err copy_items(struct copy *c) MUST_CHECK;
 enum err copy_facts(struct copy *c) MUST_CHECK;
 enum err copy_messages(struct copy *c) MUST_CHECK;
 enum err copy_threads(struct copy *c) MUST_CHECK;
+enum err copy_compare_facts(struct copy *c) MUST_CHECK;
 /* One thread's record, checkpoints and entries. changed: the source's thread changed since the copy began. */
 enum err copy_compare_thread(struct copy *c, struct str thread, bool changed) MUST_CHECK;
 enum err copy_compare(struct copy *c) MUST_CHECK;

@@ -48,6 +48,8 @@ enum err copy_item_sum(struct arena *scratch, const struct item *it, uint64_t *s
 	part(&b, t.key);
 	buf_printf(&b, "%lld,%lld,%lld,%.17g ", (long long)t.created_us, (long long)t.updated_us, (long long)t.expires_us,
 		   t.ttl_minutes);
+	if (t.fact)
+		buf_printf(&b, "%lld,%lld ", (long long)t.valid_from_us, (long long)t.valid_to_us);
 	TRY(json_parse(scratch, t.value, &lim, &doc));
 	TRY(json_canonical(scratch, json_root(&doc), &b));
 	*sum = hash64(buf_slice(&b));

@@ -1,4 +1,5 @@
 """`cenote copy` between stores of both kinds: everything arrives and is compared, interrupted copies go on, what cannot be kept is told."""
+import contextlib
 import decimal
 import json
 import signal
@@ -108,16 +109,75 @@ def test_history_of_facts(cli, tmp_path, pg_url):
     cli("import", "-", "--store", a, stdin="".join(state(f"k{k:02d}", i) for k in range(60) for i in range(20)), check=0)
     for i in range(3):
         cli("put", "past.x", "now", f"v{i}", "--valid-from", f"202{i}-01-01T00:00:00Z", "--store", a, check=0)
+    dry, _ = copy(cli, a, pg_url, "--dry-run")
+    assert dry["states"] == dry["states_copied"] == 60 * 20 + 2
     there, _ = copy(cli, a, pg_url)
     back, _ = copy(cli, pg_url, b)
-    assert there["equal"] and back["equal"] and back["copied"] == 1
+    for t in there, back:
+        assert t["equal"] and t["copied"] == 1 and t["states"] == t["states_copied"] == 60 * 20 + 2 and t["count_from"] == t["count_to"] == 60 * 20 + 3
+    assert there["checksum_to"] == back["checksum_to"]
     assert len(export(cli, a)) == 60 * 20 + 3 and export(cli, a) == export(cli, b)
-    copy(cli, a, pg_url)
-    assert len(export(cli, pg_url)) == 60 * 20 + 3
+    dry, _ = copy(cli, a, pg_url, "--dry-run")
+    again, _ = copy(cli, a, pg_url)
+    for t in dry, again:
+        assert t["states"] == 60 * 20 + 2 and t["copied"] == t["states_copied"] == 0, t
+    assert again["equal"] and len(export(cli, pg_url)) == 60 * 20 + 3
+    # What has come since: the fact of the target goes into its history as it went into the source's.
+    cli("put", "past.x", "now", "v3", "--valid-from", "2023-01-01T00:00:00Z", "--store", a, check=0)
+    for to in pg_url, b:
+        t, _ = copy(cli, a, to)
+        assert t["equal"] and t["copied"] == 1 and t["states"] == 60 * 20 + 3, t
+        assert export(cli, to) == export(cli, a)
+
+
+def test_other_states_are_told(cli, tmp_path, pg_url):
+    """The comparison looks at the history, and at when a fact was true."""
+    a, b = f"sqlite:{tmp_path / 'a'}", f"sqlite:{tmp_path / 'b'}"
+    for i in range(3):
+        cli("put", "past.x", "home", f"v{i}", "--valid-from", f"202{i}-01-01T00:00:00Z", "--store", a, check=0)
+    for to in pg_url, b:
+        assert copy(cli, a, to)[0]["equal"] is True
+    with psycopg.connect(pg_url, autocommit=True) as db:
+        assert db.execute("""UPDATE cenote_fact SET value = '{"text":"v9"}' WHERE value = '{"text":"v1"}'""").rowcount == 1
+    with contextlib.closing(sqlite3.connect(tmp_path / "b" / "tenants" / "default.sqlite")) as db, db:
+        assert db.execute("UPDATE cenote_fact SET valid_from_us = valid_from_us + 1 WHERE recorded_from_us = (SELECT min(recorded_from_us) FROM cenote_fact)").rowcount == 1
+    for to in pg_url, b:
+        t, r = copy(cli, a, to, check=1)
+        assert t["equal"] is False and t["differ"] == 1 and t["count_from"] == t["count_to"] == 3
+        assert [(e["what"], e["namespace"], e["key"], e["reason"]) for e in t["errors"]] == [("differs", ["past", "x"], "home", "is another one in the target")]
+        assert "state past.x home: is another one in the target" in r.stderr
+    # What only the target has, stays and is counted.
+    cli("import", "-", "--store", b, check=0, stdin=json.dumps({
+        "namespace": ["past", "x"], "key": "own", "value": {}, "recorded_from": "2020-01-01T00:00:00Z", "recorded_to": "2020-01-02T00:00:00Z",
+        "superseded_by": "other"}))
+    assert copy(cli, a, b, check=1)[0]["only_in_target"] == 1
+
+
+def test_a_fact_and_an_item_are_not_the_same(cli, tmp_path):
+    """Equal in all but when they were true: the target becomes as the source is, whichever of them is the fact."""
+    plain = {"namespace": ["n"], "key": "k", "value": {"v": 1}, "created_at": AWAY, "updated_at": AWAY}
+    fact = {**plain, "fact": True, "valid_from": "2025-01-01T00:00:00Z"}
+    for n, (source, target) in enumerate(((plain, fact), (fact, plain), (fact, {**fact, "valid_to": "2025-02-01T00:00:00Z"}))):
+        a, b = f"sqlite:{tmp_path / f'a{n}'}", f"sqlite:{tmp_path / f'b{n}'}"
+        cli("import", "-", "--store", a, stdin=json.dumps(source), check=0)
+        cli("import", "-", "--store", b, stdin=json.dumps(target), check=0)
+        t, _ = copy(cli, a, b)
+        assert t["copied"] == 1 and t["equal"] is True
+        assert [x for x in export(cli, b) if "recorded_to" not in x] == export(cli, a)
+        assert copy(cli, a, b)[0]["unchanged"] == 1
+
+
+def test_states_that_cannot_be_kept(cli, tmp_path, pg_url):
+    a = f"sqlite:{tmp_path / 'a'}"
+    state = lambda k, i, **more: json.dumps({  # noqa: E731
+        "namespace": ["past", "x"], "key": k, "value": {"v": i}, "recorded_from": f"2020-01-01T{i:02d}:00:00Z",
+        "recorded_to": f"2020-01-01T{i + 1:02d}:00:00Z", "superseded_by": "other", **more}) + "\n"
+    cli("import", "-", "--store", a, stdin="".join(state("k", i) for i in range(20)), check=0)
     cli("import", "-", "--store", a, stdin=state("odd", 1, value={"text": "\0"}), check=0)
     t, r = copy(cli, a, pg_url, check=7)
-    assert t["failed"] == 1 and "odd" in r.stderr + r.stdout, r
-    assert len(export(cli, pg_url)) == 60 * 20 + 3
+    assert t["failed"] == 1 and t["equal"] is True and t["states"] == 21 and t["states_copied"] == 20, t
+    assert [(e["what"], e["key"]) for e in t["errors"]] == [("failed", "odd")] and "state past.x odd: " in r.stderr
+    assert len(export(cli, pg_url)) == 20
 
 
 def test_rows_of_other_clients(cli, tmp_path, pg_url):
