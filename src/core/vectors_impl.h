@@ -232,9 +232,12 @@ enum err vectors_make_docs(struct vectors *v, struct vtenant *t, struct todo *to
 /* ---- vectors_foreign.c: another program's vectors of items. worker */
 /* Takes over, and keeps, the vectors of those of the items that have one (todo.taken). */
 enum err vectors_foreign_take(struct vectors *v, struct vtenant *t, struct todo *todo, size_t n) MUST_CHECK;
-/* One step of giving that program the vectors of what Cenote has written. *more: there is another to be done at once. */
-enum err vectors_foreign_give(struct vectors *v, struct vtenant *t, bool *more) MUST_CHECK;
+/* Sees to it that t->foreign's reads and writes are right. Gives on what the encoder fails with, and being cancelled. */
+enum err vectors_foreign_settle(struct vectors *v, struct vtenant *t, const char *key) MUST_CHECK;
 void vectors_foreign_free(struct vforeign *f);
+/* ---- vectors_foreign_give.c: one step of giving that program the vectors of what Cenote has written. *more: there is another to
+ * be done at once. worker */
+enum err vectors_foreign_give(struct vectors *v, struct vtenant *t, bool *more) MUST_CHECK;
 
 /* ---- vectors_text.c */
 /* What the encoder reads of a message, of an item. Never longer than VECTOR_TEXT_MAX. */
