@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from server import Server, binary, clean_env, run
+from test_pg_sessions import sorted_otherwise
 
 AWAY = "2026-01-02T03:04:05.000006Z"
 
@@ -128,6 +129,21 @@ def test_history_of_facts(cli, tmp_path, pg_url):
         t, _ = copy(cli, a, to)
         assert t["equal"] and t["copied"] == 1 and t["states"] == 60 * 20 + 3, t
         assert export(cli, to) == export(cli, a)
+
+
+def test_states_are_compared_in_one_order(cli, tmp_path, pg_server):
+    """Names that sort otherwise by words than by bytes, in a database that sorts by words."""
+    a, b = f"sqlite:{tmp_path / 'a'}", f"sqlite:{tmp_path / 'b'}"
+    spaces = [["a", "b"], ["a-b"], ["a b"], ["a"], ["A"], ["ab"], ["\u00e4", "x"], ["\U0001f600"], ["Z", "a"]]
+    lines = [json.dumps({"namespace": ns, "key": k, "value": {"v": i}, "recorded_from": f"2020-01-01T{i:02d}:00:00Z",
+                         "recorded_to": f"2020-01-01T{i + 1:02d}:00:00Z", "superseded_by": "other"})
+             for ns in spaces for k in ("b", "B", "a-c", "a c", "ac", "\u00fc", "_") for i in range(20)]
+    cli("import", "-", "--store", a, stdin="\n".join(lines), check=0)
+    with sorted_otherwise(pg_server) as url:
+        for source, target in ((a, url), (url, b)):
+            t, _ = copy(cli, source, target)
+            assert t["equal"] is True and t["states"] == t["states_copied"] == t["count_to"] == len(lines) and t["only_in_target"] == 0, t
+    assert export(cli, a) == export(cli, b)
 
 
 def test_other_states_are_told(cli, tmp_path, pg_url):
