@@ -111,8 +111,9 @@ def test_the_command_line_says_so(model):
 @pytest.mark.parametrize("table, late", [("store", "recall"), ("agent_messages", "get")])
 def test_a_step_that_is_slow(model, table, late):
     """A step that the database does not answer in memory.step_timeout is given up, long before the statement's own deadline, and the turn says so."""
+    # What is done behind a turn waits for the lock, too: it must not have all connections.
     with Postgres(fsync="off") as pg, Server("--llm-base-url", model.url, "--llm-model", "scripted", "--memory-step-timeout", "3s", "--pg-statement-timeout",
-                                             "10m", store=pg.url) as s, connect(s) as client, psycopg.connect(pg.url) as other:
+                                             "10m", "--pg-pool-max", "12", store=pg.url) as s, connect(s) as client, psycopg.connect(pg.url) as other:
         talk = {"extra_headers": {"X-Cenote-Thread": "talk"}}
         with LongTermMemory(url=s.url) as memory:
             memory.save_memory("ann", "tea", {"drinks": "green tea"})

@@ -116,6 +116,32 @@ def test_no_pool(pg_url):
                 time.sleep(0.01)
 
 
+@pytest.mark.parametrize("lane", ["search", "point", "write"])
+def test_who_waits_for_a_lock_waits_alone(pg_url, lane):
+    """What a stranger's lock holds up, of whichever kind, has a connection for itself: nothing else is sent behind it."""
+    with Server("--pg-pool-max", "12", store=pg_url) as s, psycopg.connect(pg_url) as holder, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        said = {"items": [{"type": "message", "role": "user", "content": "hello"}]}
+        talk = f"/v1/conversations/{s.request('POST', '/v1/conversations', said).json['id']}/items"
+        one = f"{talk}/{s.request('GET', talk).json['data'][0]['id']}"
+        item = {"namespace": ["e"], "key": "k"}
+        assert s.request("PUT", "/store/items", item | {"value": {"n": 1}}).status == 204
+        waiting, other = {"search": (("POST", "/store/items/search", {"namespace_prefix": ["e"]}), ("GET", talk)),
+                          "point": (("GET", "/store/items?namespace=e&key=k"), ("GET", one)),
+                          "write": (("PUT", "/store/items", item | {"value": {"n": 2}}), ("POST", talk, said))}[lane]
+        holder.execute("LOCK TABLE store IN ACCESS EXCLUSIVE MODE")
+        held_up = pool.submit(s.request, *waiting)
+        end = time.monotonic() + PATIENCE
+        with psycopg.connect(pg_url, autocommit=True) as c:
+            while not c.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'store'::regclass AND NOT granted)").fetchone()[0]:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        for _ in range(3):
+            assert s.request(*other).status == 200
+        assert not held_up.done()
+        holder.rollback()
+        assert held_up.result().status in (200, 204)
+
+
 @pytest.mark.parametrize("how", ["DATABASE_URL", "LAKEBASE", "PG"])
 def test_where_the_store_comes_from(pg_url, how, tmp_path):
     """The environment of others names the database; nothing is written to a file."""

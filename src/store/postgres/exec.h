@@ -1,4 +1,4 @@
-/* Private to the executor (exec.c, io.c, pool.c, pconn.c, cancel.c, sqlstate.c, admin_thread.c).
+/* Private to the executor (exec.c, io.c, dispatch.c, pool.c, pconn.c, cancel.c, sqlstate.c, admin_thread.c).
  *
  * A job goes: caller -> in (under mu) -> its lane's queue -> a unit on a connection -> answered (event). A unit is what lies
  * between two Syncs: one implicit transaction. Jobs that only read share units; a job that writes has one to itself, or one with
@@ -168,6 +168,17 @@ struct pg_exec {
 	uint64_t logged[4];
 };
 
+static inline bool pg_writes(const struct pg_job *j)
+{
+	return j->write || j->lane == LANE_WRITE;
+}
+
+static inline void pg_unqueue(struct lane *l, struct pg_job *j)
+{
+	list_del(&j->node);
+	l->n--;
+}
+
 static inline void pg_count(atomic_ullong *f, unsigned long long n)
 {
 	atomic_store_explicit(f, atomic_load_explicit(f, memory_order_relaxed) + n, memory_order_relaxed);
@@ -189,8 +200,16 @@ void pg_io_unreachable(struct pg_exec *x);
 /* Stopping: refuses all that is left now. */
 void pg_io_refuse_all(struct pg_exec *x);
 
+/* Answers with a sentence of ours, and what is known about a write. */
+void pg_io_refuse(struct pg_job *j, enum err code, const char *why);
+
+/* ---- dispatch.c: what goes where, on the io thread */
+/* As many of the group's waiting jobs as its connections have room for. */
+void pg_dispatch(struct pg_exec *x, struct group *g);
 /* Has the lane jobs that may be sent as soon as a connection has room? */
-bool pg_io_waits(const struct pg_exec *x, unsigned lane);
+bool pg_lane_waits(const struct pg_exec *x, unsigned lane);
+/* A group that cannot get a connection (the server has too many) uses those of others. */
+bool pg_may_borrow(const struct pg_exec *x);
 
 /* ---- pool.c: which connections there are */
 enum err pg_pool_start(struct pg_exec *x) MUST_CHECK;

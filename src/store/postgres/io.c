@@ -1,11 +1,10 @@
-/* The io thread: queues by lane, units for connections that have room, deadlines, and what becomes of a job whose unit has ended.
+/* The io thread: queues by lane, deadlines, and what becomes of a job whose unit has ended. How units are made is in dispatch.c.
  *
  * Invariants
- *  1. At the end of a tick, a lane has jobs waiting only when no connection of its group has room.
- *  2. A job is sent at most PG_TRIES times, and never after its deadline.
- *  3. An answer that says that nothing was written is true: of a write that has been in flight without an answer (JOB_UNKNOWN) it
+ *  1. A job is sent at most PG_TRIES times, and never after its deadline.
+ *  2. An answer that says that nothing was written is true: of a write that has been in flight without an answer (JOB_UNKNOWN) it
  *     is not said. Nor is it given an SQLSTATE that says so (a lock, a cancelled statement): callers would write anew.
- *  4. The timer is set for the earliest moment at which something has to be done about a job or a connection, or earlier. */
+ *  3. The timer is set for the earliest moment at which something has to be done about a job or a connection, or earlier. */
 #include "store/postgres/exec.h"
 
 #include "base/uuid7.h"
@@ -13,11 +12,6 @@
 #define UNREACHABLE_WAIT (1000 * PG_MS) /* for a connection, after attempts have failed */
 #define MUTE_WAIT (250 * PG_MS)		/* ... without any answer: the next one will take long */
 #define FIRST_WAIT (100 * PG_MS)	/* for the lock of an attempt that nobody hears of any more */
-
-static bool writes(const struct pg_job *j)
-{
-	return j->write || j->lane == LANE_WRITE;
-}
 
 /* ---------------------------------------------------------------- answers */
 
@@ -31,12 +25,11 @@ void pg_io_answer(struct pg_job *j, enum err e)
 	event_set(&j->ev);
 }
 
-/* With a sentence of ours, and what is known about a write. */
-static void refuse(struct pg_job *j, enum err code, const char *why)
+void pg_io_refuse(struct pg_job *j, enum err code, const char *why)
 {
 	char text[400];
 	snprintf(text, sizeof text, "%s", why);
-	if (writes(j))
+	if (pg_writes(j))
 		err_set(code, "%s; %s", text,
 			j->flags & JOB_UNKNOWN ? "whether the write was done is not known" : "nothing was written");
 	else
@@ -55,25 +48,10 @@ static void answer_failed(struct pg_job *j)
 	pg_io_answer(j, e);
 }
 
-static void unqueue(struct lane *l, struct pg_job *j)
-{
-	list_del(&j->node);
-	l->n--;
-}
-
-/* A group that cannot get a connection (the server has too many) uses those of others. */
-static bool may_borrow(const struct pg_exec *x)
-{
-	bool open = false;
-	for (unsigned i = 0; i < x->groups_n; i++)
-		open = open || x->groups[i].open;
-	return open && x->fails && !x->mute;
-}
-
 /* While attempts to connect fail, nobody waits long for the next. */
 static bool is_stranded(const struct pg_exec *x, enum pg_lane lane)
 {
-	return x->fails && x->of_lane[lane]->open == 0 && !may_borrow(x);
+	return x->fails && x->of_lane[lane]->open == 0 && !pg_may_borrow(x);
 }
 
 /* When such a job is told. */
@@ -109,18 +87,18 @@ static void again(struct pg_exec *x, struct pg_job *j, enum pg_again why, const 
 			return;
 		}
 		snprintf(text, sizeof text, "the connection to the database was lost %u times: %.200s", j->tries, reason);
-		refuse(j, E_BUSY, text);
+		pg_io_refuse(j, E_BUSY, text);
 		return;
 	}
 	if (now >= j->deadline) {
-		refuse(j, E_TIMEOUT, "the deadline passed before the statement could be sent again");
+		pg_io_refuse(j, E_TIMEOUT, "the deadline passed before the statement could be sent again");
 		return;
 	}
 	pg_count(&x->figures.retries[why], 1);
 	pg_job_clear(j);
 	j->flags &= ~(unsigned)(JOB_FAILED | JOB_EXPIRED);
 	j->sqlstate[0] = j->constraint[0] = 0;
-	if (why != AGAIN_CONFLICT || !writes(j)) {
+	if (why != AGAIN_CONFLICT || !pg_writes(j)) {
 		enqueue(x, j, true);
 		return;
 	}
@@ -130,139 +108,6 @@ static void again(struct pg_exec *x, struct pg_job *j, enum pg_again why, const 
 	j->until = now + dice * (10 * PG_MS) / 256;
 	list_add_tail(&x->paused, &j->node);
 	pg_io_at(x, j->until);
-}
-
-/* ---------------------------------------------------------------- units */
-
-/* May it be in a transaction with other writes? */
-static bool shares(const struct pg_job *j)
-{
-	return j->share.n && !(j->flags & JOB_ALONE) && j->tries <= 1;
-}
-
-/* Must it have a unit of its own? */
-static bool solo(const struct pg_job *j)
-{
-	if (shares(j))
-		return false;
-	return writes(j) || j->n != 1 || (j->flags & JOB_ALONE) || j->tries > 1;
-}
-
-/* Before which node of the unit's jobs this one goes. */
-static struct list *unit_place(struct unit *u, const struct pg_job *j)
-{
-	LIST_EACH (at, &u->jobs)
-		if (u->write && str_cmp(j->share, CONTAINER(at, struct pg_job, node)->share) < 0)
-			return at;
-	return &u->jobs;
-}
-
-static struct unit *unit_take(struct lane *l, enum pg_lane lane, unsigned max)
-{
-	unsigned jobs = 0, steps = 0;
-	bool write = false;
-	LIST_EACH (at, &l->jobs) {
-		struct pg_job *j = CONTAINER(at, struct pg_job, node);
-		if (jobs == max || (jobs && (solo(j) || shares(j) != write || (write && jobs == PG_UNIT_SHARED))))
-			break;
-		jobs++;
-		steps += j->n;
-		write = writes(j);
-		if (solo(j))
-			break;
-	}
-	struct unit *u = calloc(1, sizeof *u + (2 * (size_t)steps + jobs) * sizeof *u->w);
-	if (!u)
-		return NULL;
-	list_init(&u->node);
-	list_init(&u->jobs);
-	u->lane = lane;
-	u->write = write;
-	u->count = jobs;
-	for (unsigned i = 0; i < jobs; i++) {
-		struct pg_job *j = CONTAINER(l->jobs.next, struct pg_job, node);
-		unqueue(l, j);
-		list_add_tail(unit_place(u, j), &j->node);
-	}
-	return u;
-}
-
-static bool has_room(const struct pconn *c)
-{
-	return !c->retire && !c->scanning && c->units_n < (c->x->s->opt.pg.no_pool ? 1 : PG_DEPTH);
-}
-
-/* The connection with the least to do; *unused: how many have nothing to do. */
-static struct pconn *pick(struct group *g, unsigned *unused)
-{
-	struct pconn *best = NULL;
-	LIST_EACH (at, &g->conns) {
-		struct pconn *c = CONTAINER(at, struct pconn, node);
-		*unused += !c->retire && c->units_n == 0;
-		if (has_room(c) && (!best || c->jobs_n < best->jobs_n || (c->jobs_n == best->jobs_n && c->units_n < best->units_n)))
-			best = c;
-	}
-	return best;
-}
-
-static struct pconn *borrow(struct pg_exec *x, unsigned *unused)
-{
-	struct pconn *best = NULL;
-	for (unsigned i = 0; i < x->groups_n && !best; i++)
-		best = pick(&x->groups[i], unused);
-	return best;
-}
-
-bool pg_io_waits(const struct pg_exec *x, unsigned lane)
-{
-	return x->lanes[lane].n && (lane != LANE_SCAN || x->scans < x->scans_max);
-}
-
-static struct lane *next_lane(struct pg_exec *x, struct group *g, enum pg_lane *which)
-{
-	for (unsigned i = 1; i <= LANES; i++) {
-		unsigned k = (g->turn + i) % LANES;
-		if ((g->lanes >> k & 1) && pg_io_waits(x, k)) {
-			g->turn = k;
-			*which = (enum pg_lane)k;
-			return &x->lanes[k];
-		}
-	}
-	return NULL;
-}
-
-static void dispatch(struct pg_exec *x, struct group *g)
-{
-	enum pg_lane lane;
-	for (struct lane *l; (l = next_lane(x, g, &lane));) {
-		unsigned unused = 0, max = PG_UNIT_READS;
-		struct pconn *c = pick(g, &unused);
-		if (!c && g->open == 0 && may_borrow(x))
-			c = borrow(x, &unused);
-		if (!c)
-			return;
-		if (c->units_n)
-			g->grow = true;
-		if (lane == LANE_SEARCH) {
-			/* They take long: side by side as far as there are connections. */
-			max = unused ? (l->n + unused - 1) / unused : PG_UNIT_SEARCHES;
-			max = max < PG_UNIT_SEARCHES ? max : PG_UNIT_SEARCHES;
-		}
-		struct unit *u = unit_take(l, lane, lane == LANE_SCAN ? 1 : max);
-		if (!u) {
-			struct pg_job *j = CONTAINER(l->jobs.next, struct pg_job, node);
-			unqueue(l, j);
-			refuse(j, E_LIMIT, "out of memory");
-			continue;
-		}
-		pg_count(&x->figures.units[lane], 1);
-		pg_count(&x->figures.jobs[lane], u->count);
-		if (lane == LANE_SCAN) {
-			x->scans++;
-			c->scanning = true;
-		}
-		pg_conn_send(c, u);
-	}
 }
 
 /* ---------------------------------------------------------------- what becomes of a job */
@@ -307,7 +152,7 @@ static enum pg_again judge(struct pconn *c, const struct unit *u, struct pg_job 
 static void refuse_unsure(struct pg_job *j, const char *why)
 {
 	j->sqlstate[0] = j->constraint[0] = 0;
-	refuse(j, E_TIMEOUT, why);
+	pg_io_refuse(j, E_TIMEOUT, why);
 }
 
 /* A lock is in the way of a write that has been sent before. It may be that of the attempt whose answer was lost, and which commits
@@ -359,7 +204,7 @@ static void settle(struct pconn *c, struct unit *u, struct pg_job *j)
 	else if (cancelled && (j->flags & JOB_UNKNOWN))
 		refuse_unsure(j, "the database cancelled the statement when it was sent again");
 	else if ((j->flags & JOB_EXPIRED) && cancelled)
-		refuse(j, E_TIMEOUT, "the deadline passed while the database worked on the write");
+		pg_io_refuse(j, E_TIMEOUT, "the deadline passed while the database worked on the write");
 	else
 		answer_failed(j);
 }
@@ -392,11 +237,11 @@ void pg_io_unit_lost(struct pconn *c, struct unit *u, const char *why)
 		struct pg_job *j = CONTAINER(u->jobs.prev, struct pg_job, node);
 		list_del(&j->node);
 		j->unit = NULL;
-		if (writes(j))
+		if (pg_writes(j))
 			j->flags |= JOB_UNKNOWN;
 		j->flags &= ~(unsigned)JOB_FAILED;
 		if (j->flags & JOB_EXPIRED)
-			refuse(j, E_TIMEOUT, "the deadline passed, and the connection to the database was lost");
+			pg_io_refuse(j, E_TIMEOUT, "the deadline passed, and the connection to the database was lost");
 		else
 			again(c->x, j, AGAIN_LOST, why);
 	}
@@ -423,7 +268,7 @@ static void refuse_unreachable(struct pg_exec *x, struct pg_job *j)
 {
 	/* A refused login is the operator's to mend, not the client's: E_DENIED would blame the wrong one. */
 	enum err e = x->fail == E_TIMEOUT || x->fail == E_DENIED ? E_BUSY : x->fail;
-	refuse(j, e, x->fail_diag.text);
+	pg_io_refuse(j, e, x->fail_diag.text);
 }
 
 static uint64_t queued_due(struct pg_exec *x, uint64_t now)
@@ -440,10 +285,10 @@ static uint64_t queued_due(struct pg_exec *x, uint64_t now)
 					sooner(&next, stranded_at(x, j));
 				continue;
 			}
-			unqueue(&x->lanes[i], j);
+			pg_unqueue(&x->lanes[i], j);
 			if (late)
-				refuse(j, E_TIMEOUT,
-				       "the deadline passed while the statement waited for a connection to the database");
+				pg_io_refuse(j, E_TIMEOUT,
+					     "the deadline passed while the statement waited for a connection to the database");
 			else
 				refuse_unreachable(x, j);
 		}
@@ -471,17 +316,17 @@ static uint64_t flying_due(struct unit *u, struct pg_job *j, uint64_t now)
 {
 	if (now < (j->flags & JOB_EXPIRED ? j->until : j->deadline))
 		return j->flags & JOB_EXPIRED ? j->until : j->deadline;
-	if (writes(j) && !(j->flags & JOB_EXPIRED)) {
+	if (pg_writes(j) && !(j->flags & JOB_EXPIRED)) {
 		j->flags |= JOB_EXPIRED;
 		j->until = now + PG_GIVE_UP;
 		return j->until;
 	}
 	pg_unit_forget(u, j);
-	if (writes(j))
+	if (pg_writes(j))
 		j->flags |= JOB_UNKNOWN;
-	refuse(j, E_TIMEOUT,
-	       writes(j) ? "the deadline passed, and the database does not answer"
-			 : "the deadline passed before the database answered");
+	pg_io_refuse(j, E_TIMEOUT,
+		     pg_writes(j) ? "the deadline passed, and the database does not answer"
+				  : "the deadline passed before the database answered");
 	return NEVER;
 }
 
@@ -572,7 +417,7 @@ void pg_io_unreachable(struct pg_exec *x)
 			continue;
 		LIST_EACH (at, &x->lanes[i].jobs) {
 			struct pg_job *j = CONTAINER(at, struct pg_job, node);
-			unqueue(&x->lanes[i], j);
+			pg_unqueue(&x->lanes[i], j);
 			refuse_unreachable(x, j);
 		}
 	}
@@ -586,7 +431,7 @@ static void refuse_list(struct list *jobs)
 			pg_unit_forget(j->unit, j);
 		else
 			list_del(&j->node);
-		refuse(j, E_BUSY, "the store is being closed");
+		pg_io_refuse(j, E_BUSY, "the store is being closed");
 	}
 }
 
@@ -603,7 +448,7 @@ void pg_io_refuse_all(struct pg_exec *x)
 				struct unit *u = CONTAINER(ut, struct unit, node);
 				LIST_EACH (jt, &u->jobs) {
 					struct pg_job *j = CONTAINER(jt, struct pg_job, node);
-					if (writes(j))
+					if (pg_writes(j))
 						j->flags |= JOB_UNKNOWN;
 				}
 				refuse_list(&u->jobs);
@@ -666,7 +511,7 @@ static void on_tick_end(void *arg)
 {
 	struct pg_exec *x = arg;
 	for (unsigned i = 0; i < x->groups_n; i++)
-		dispatch(x, &x->groups[i]);
+		pg_dispatch(x, &x->groups[i]);
 	pg_pool_tend(x);
 	for (unsigned i = 0; i < LANES; i++)
 		atomic_store_explicit(&x->figures.queued[i], x->lanes[i].n, memory_order_relaxed);

@@ -193,7 +193,7 @@ static void open_one(struct pg_exec *x, struct group *g)
 static bool is_waiting(const struct pg_exec *x, const struct group *g)
 {
 	for (unsigned i = 0; i < LANES; i++)
-		if ((g->lanes >> i & 1) && pg_io_waits(x, i))
+		if ((g->lanes >> i & 1) && pg_lane_waits(x, i))
 			return true;
 	return false;
 }
