@@ -7,7 +7,7 @@
 
 Faults: ok, STATUS or STATUS:SECONDS (with Retry-After), hang (until the server ends), reset, cut (truncated JSON, whole body), short (fewer
 bytes than announced), nan, inf, null, dims (one value too few), zero, count (one vector too few), double (an index twice), shuffled, base64,
-noindex, slow (byte by byte), html, huge, echo (400 that quotes the text), key (400 that quotes the key)."""
+noindex, slow (in small pieces), html, huge, echo (400 that quotes the text), key (400 that quotes the key)."""
 import base64
 import hashlib
 import json
@@ -164,8 +164,8 @@ class EmbedServer(Stub):
             h.send_response(200)
             h.send_header("Content-Length", str(len(text)))
             h.end_headers()
-            for i in range(len(text)):
-                h.wfile.write(text[i:i + 1])
+            for i in range(0, len(text), 16):
+                h.wfile.write(text[i:i + 16])
                 h.wfile.flush()
             return None
         return self.send(h, 200, text)

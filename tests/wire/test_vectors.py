@@ -215,7 +215,7 @@ def test_odd_but_right(s, service, fault):
     lines = [f"line {i} of {fault}" for i in range(40)]
     assert say(s, lines, wait=True, timeout=60).json["indexed"] is True
     if fault == "slow":
-        service.stay("ok")  # byte by byte takes longer than a question has
+        service.stay("ok")  # in small pieces it may take longer than a question has
     for i in (0, 17, 39):
         assert texts(recall(s, lines[i], mode="vectors"))[0] == lines[i]
 
