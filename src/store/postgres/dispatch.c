@@ -1,8 +1,8 @@
 /* From the lanes to the connections: which jobs go together, and by which connection.
  *
  * Invariants
- *  1. At the end of a tick, a lane has jobs waiting only when no connection of its group has room. There is none behind a unit that
- *     gets no answer, nor behind any while the group may grow: what it waits for may be a stranger's lock. */
+ *  1. At the end of a tick, a lane has jobs waiting only when no connection of its group has room. There is no room behind
+ *     a unit that gets no answer, nor behind any while the group may grow: what it waits for may be a stranger's lock. */
 #include "store/postgres/exec.h"
 
 #define STUCK (100 * PG_MS) /* a unit without a word: no other is sent behind it */

@@ -191,6 +191,8 @@ void pg_io_free(struct pg_exec *x);
 void pg_io_at(struct pg_exec *x, uint64_t at_ns);
 /* Gives the job its answer; err_set was called when e is not OK. The job is not ours any more. */
 void pg_io_answer(struct pg_job *j, enum err e);
+/* Answers with a sentence of ours, and what is known about a write. */
+void pg_io_refuse(struct pg_job *j, enum err code, const char *why);
 /* The unit has its Sync: its jobs are answered or sent again. Frees it. */
 void pg_io_unit_done(struct pconn *c, struct unit *u);
 /* The connection is gone, and with it the units on it. */
@@ -199,9 +201,6 @@ void pg_io_unit_lost(struct pconn *c, struct unit *u, const char *why);
 void pg_io_unreachable(struct pg_exec *x);
 /* Stopping: refuses all that is left now. */
 void pg_io_refuse_all(struct pg_exec *x);
-
-/* Answers with a sentence of ours, and what is known about a write. */
-void pg_io_refuse(struct pg_job *j, enum err code, const char *why);
 
 /* ---- dispatch.c: what goes where, on the io thread */
 /* As many of the group's waiting jobs as its connections have room for. */
